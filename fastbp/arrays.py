@@ -1,0 +1,86 @@
+"""What every public function asks of the arrays it is handed, and the buffers that the classes own."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+"""An array of float32 or float64."""
+
+RandomSource: TypeAlias = np.random.Generator | int | None
+"""A ``numpy.random.Generator``, a seed for one, or None for fresh entropy."""
+
+FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+
+def require_dtype(dtype: npt.DTypeLike, owner: str) -> np.dtype[Any]:
+    """Return ``dtype`` as a ``numpy.dtype``, float32 or float64, or raise TypeError."""
+    resolved = np.dtype(dtype)
+    if resolved not in FLOAT_DTYPES:
+        raise TypeError(f"{owner} computes in float32 or float64, got dtype {resolved}")
+    return resolved
+
+
+def require_floats(array: Any, owner: str, dtype: np.dtype[Any] | None = None) -> Array:
+    """Return ``array`` itself if it is a NumPy array of ``dtype`` (either float dtype if None), or raise TypeError."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{owner} takes a NumPy array, got {type(array).__name__}; "
+            f"convert it with numpy.asarray(..., dtype=numpy.{dtype or 'float32'})"
+        )
+    if array.dtype != dtype and (dtype is not None or array.dtype not in FLOAT_DTYPES):
+        raise TypeError(
+            f"{owner} takes {dtype or 'float32 or float64'} arrays, got {array.dtype}; "
+            f"convert with .astype(numpy.{dtype or 'float32'})"
+        )
+    return array
+
+
+def plain(array: Array) -> Array:
+    """Return ``array``, or a copy of it where it is not aligned, writeable and C-contiguous.
+
+    The kernels are compiled for that one kind of array.
+    """
+    return array if array.flags.carray else array.copy(order="C")
+
+
+def as_rows(array: Array) -> Array:
+    """View a C-contiguous array of shape (..., features) as (n, features)."""
+    return array if array.ndim == 2 else array.reshape(prod(array.shape[:-1]), array.shape[-1])
+
+
+def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
+    """Return a vector of zeros that starts at a cache line (``numpy.zeros`` promises 16 bytes)."""
+    raw = np.zeros(size * dtype.itemsize + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+class Buffer:
+    """An array that is handed out again and again, and replaced only by a larger one or one of another dtype.
+
+    Copies and pickles of a buffer are empty: what it holds is valid only until its owner's next call.
+    """
+
+    __slots__ = ("_memory", "_view")
+
+    def __init__(self) -> None:
+        self._memory = self._view = aligned_zeros(0, FLOAT_DTYPES[0])
+
+    def get(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return a C-contiguous array of ``shape`` and ``dtype`` with unspecified values."""
+        view = self._view
+        if view.shape != shape or view.dtype != dtype:
+            size = prod(shape)
+            if self._memory.size < size or self._memory.dtype != dtype:
+                self._memory = aligned_zeros(size, dtype)
+            view = self._view = self._memory[:size].reshape(shape)
+        return view
+
+    def __reduce__(self) -> tuple[type[Buffer], tuple[()]]:
+        return Buffer, ()

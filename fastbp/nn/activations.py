@@ -1,0 +1,76 @@
+"""Activations: elementwise, for arrays of any shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+
+from fastbp.arrays import Array, Buffer, plain, require_floats
+from fastbp.nn.module import LastForward, Module
+from fastbp_kernels import (
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    tanh_backward,
+    tanh_forward,
+)
+
+
+class Activation(Module):
+    """An elementwise function whose derivative is a function of its output.
+
+    Subclasses name the kernels ``forward_kernel(input, output)`` and
+    ``backward_kernel(grad_output, output, grad_input)`` over vectors.
+    """
+
+    forward_kernel: ClassVar[Callable[[Array, Array], None]]
+    backward_kernel: ClassVar[Callable[[Array, Array, Array], None]]
+
+    def __init__(self) -> None:
+        self._output, self._grad_input, self._last = Buffer(), Buffer(), LastForward()
+
+    def forward(self, input: Array) -> Array:
+        """Return an array of the input's shape and dtype; this module owns it and its next ``forward`` overwrites it."""
+        input = plain(require_floats(input, type(self).__name__))
+        output = self._output.get(input.shape, input.dtype)
+        self.forward_kernel(input.reshape(-1), output.reshape(-1))
+        self._last.keep(input, output)
+        return output
+
+    def predict(self, input: Array) -> Array:
+        input = plain(require_floats(input, type(self).__name__))
+        output = np.empty_like(input)
+        self.forward_kernel(input.reshape(-1), output.reshape(-1))
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return ``grad_output`` times the derivative at the last forward's input, in an array that this module owns."""
+        grad_output = self._last.checked(grad_output, self)
+        output = self._last.output
+        grad_input = self._grad_input.get(output.shape, output.dtype)
+        self.backward_kernel(grad_output.reshape(-1), output.reshape(-1), grad_input.reshape(-1))
+        return grad_input
+
+
+class ReLU(Activation):
+    """``max(x, 0)``; its derivative at 0 is 0, as in PyTorch."""
+
+    forward_kernel = staticmethod(relu_forward)
+    backward_kernel = staticmethod(relu_backward)
+
+
+class Tanh(Activation):
+    """The hyperbolic tangent; derivative ``1 - output**2``."""
+
+    forward_kernel = staticmethod(tanh_forward)
+    backward_kernel = staticmethod(tanh_backward)
+
+
+class Sigmoid(Activation):
+    """``1 / (1 + exp(-x))``; derivative ``output * (1 - output)``."""
+
+    forward_kernel = staticmethod(sigmoid_forward)
+    backward_kernel = staticmethod(sigmoid_backward)

@@ -1,0 +1,106 @@
+"""Initialisers: callables ``(shape, rng, dtype) -> ndarray`` for weights of shape (out_features, in_features).
+
+``fan_in`` is in_features and ``fan_out`` is out_features. "Xavier" is Glorot and Bengio, "Understanding the difficulty
+of training deep feedforward neural networks" (AISTATS 2010); "Kaiming" is He et al., "Delving deep into rectifiers"
+(ICCV 2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from fastbp.arrays import Array
+
+Initializer: TypeAlias = Callable[[tuple[int, int], np.random.Generator, np.dtype[Any]], Array]
+Init: TypeAlias = str | Initializer | None
+
+_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2)}
+
+
+def gain(nonlinearity: str) -> float:
+    """Return the factor that keeps the variance through "linear", "sigmoid", "tanh" or "relu".
+
+    The values are those of ``torch.nn.init.calculate_gain``.
+    """
+    if nonlinearity not in _GAINS:
+        raise ValueError(f"gain is known for {', '.join(map(repr, _GAINS))}, got {nonlinearity!r}")
+    return _GAINS[nonlinearity]
+
+
+def default_weight(shape: tuple[int, int], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    """Draw from U(-b, b) with b = 1 / sqrt(fan_in), as PyTorch does for the weight and the bias of ``Linear``."""
+    return _uniform(1 / sqrt(shape[1]), shape, rng, dtype)
+
+
+def zeros(shape: tuple[int, int], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    """Return zeros."""
+    return np.zeros(shape, dtype)
+
+
+def xavier_normal(gain: float = 1.0) -> Initializer:
+    """Return an initialiser that draws from N(0, s) with s = gain * sqrt(2 / (fan_in + fan_out))."""
+    return lambda shape, rng, dtype: _normal(gain * sqrt(2 / sum(shape)), shape, rng, dtype)
+
+
+def xavier_uniform(gain: float = 1.0) -> Initializer:
+    """Return an initialiser that draws from U(-b, b) with b = gain * sqrt(6 / (fan_in + fan_out))."""
+    return lambda shape, rng, dtype: _uniform(gain * sqrt(6 / sum(shape)), shape, rng, dtype)
+
+
+def kaiming_normal(gain: float = sqrt(2)) -> Initializer:
+    """Return an initialiser that draws from N(0, s) with s = gain / sqrt(fan_in)."""
+    return lambda shape, rng, dtype: _normal(gain / sqrt(shape[1]), shape, rng, dtype)
+
+
+def kaiming_uniform(gain: float = sqrt(2)) -> Initializer:
+    """Return an initialiser that draws from U(-b, b) with b = gain * sqrt(3 / fan_in)."""
+    return lambda shape, rng, dtype: _uniform(gain * sqrt(3 / shape[1]), shape, rng, dtype)
+
+
+def _normal(std: float, shape: tuple[int, int], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    return rng.normal(0.0, std, shape).astype(dtype)
+
+
+def _uniform(bound: float, shape: tuple[int, int], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+    return rng.uniform(-bound, bound, shape).astype(dtype)
+
+
+_NAMED: dict[str, Initializer] = {
+    "default": default_weight,
+    "zeros": zeros,
+    "xavier_normal": xavier_normal(),
+    "xavier_uniform": xavier_uniform(),
+    "kaiming_normal": kaiming_normal(),
+    "kaiming_uniform": kaiming_uniform(),
+}
+
+
+def initial_values(
+    init: Init, out_features: int, in_features: int, rng: np.random.Generator, dtype: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """Return the first weight (out_features, in_features) and bias (out_features,) of a ``Linear``.
+
+    ``init`` is a name, an initialiser, or None for "default". The default draws the bias like a row of the weight;
+    every other initialiser leaves it zero.
+    """
+    if init is None:
+        init = "default"
+    if isinstance(init, str):
+        if init not in _NAMED:
+            raise ValueError(f"Linear takes init of {', '.join(map(repr, _NAMED))} or a callable, got {init!r}")
+        init = _NAMED[init]
+    if not callable(init):
+        raise TypeError(f"Linear takes init as a name or a callable (shape, rng, dtype) -> array, got {init!r}")
+    shape = (out_features, in_features)
+    weight = np.asarray(init(shape, rng, dtype))
+    if weight.shape != shape or weight.dtype != dtype:
+        raise ValueError(
+            f"Linear takes an init that returns {dtype} of shape {shape}, got {weight.dtype} {weight.shape}"
+        )
+    if init is default_weight:
+        return weight, _uniform(1 / sqrt(in_features), (out_features,), rng, dtype)
+    return weight, np.zeros(out_features, dtype)

@@ -1,0 +1,126 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.arrays import Array, Buffer, RandomSource, as_rows, plain, require_dtype, require_floats
+from fastbp.nn.init import Init, initial_values
+from fastbp.nn.module import LastForward, Module
+from fastbp.nn.parameter import Parameter, flatten
+from fastbp_kernels import linear_backward_input, linear_backward_parameters, linear_forward
+
+
+class Linear(Module):
+    """``output = input @ weight.T + bias``, as ``torch.nn.Linear``.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Sizes of the last axis of input and output, 1 or more.
+    bias : bool
+        Whether to add a bias.
+    init : str, callable or None
+        How the parameters start: None or "default" as in PyTorch; else an initialiser of ``fastbp.nn.init``, or its
+        name, for the weight, with a bias of zero.
+    rng : numpy.random.Generator, int or None
+        Source of the initial values, or its seed.
+    dtype : numpy.float32 or numpy.float64
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_features, in_features)
+    bias : Parameter of shape (out_features,), or None
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        init: Init = None,
+        rng: RandomSource = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        for name, features in (("in_features", in_features), ("out_features", out_features)):
+            if not isinstance(features, int | np.integer) or features < 1:
+                raise ValueError(f"Linear takes {name} as an int of 1 or more, got {features!r}")
+        self.in_features, self.out_features = int(in_features), int(out_features)
+        self.dtype = require_dtype(dtype, "Linear")
+
+        weight, bias_values = initial_values(init, out_features, in_features, np.random.default_rng(rng), self.dtype)
+        self.weight = Parameter(weight)
+        self.bias = Parameter(bias_values) if bias else None
+        flatten(self.parameters())
+
+        self._absent_bias = np.empty(0, self.dtype)
+        self._output, self._grad_input, self._last = Buffer(), Buffer(), LastForward()
+
+    def forward(self, input: Array) -> Array:
+        """Return the output for ``input``.
+
+        Parameters
+        ----------
+        input : ndarray of shape (..., in_features)
+            Kept, not copied, for ``backward``.
+
+        Returns
+        -------
+        output : ndarray of shape (..., out_features)
+            Owned by this module: the next ``forward`` overwrites it.
+        """
+        input = self._checked(input)
+        output = self._output.get((*input.shape[:-1], self.out_features), self.dtype)
+        self._compute(input, output)
+        self._last.keep(input, output)
+        return output
+
+    def predict(self, input: Array) -> Array:
+        input = self._checked(input)
+        output = np.empty((*input.shape[:-1], self.out_features), self.dtype)
+        self._compute(input, output)
+        return output
+
+    def backward(self, grad_output: Array) -> Array:
+        """Add to the gradients of weight and bias and return the gradient with respect to the input.
+
+        Parameters
+        ----------
+        grad_output : ndarray of the last output's shape
+
+        Returns
+        -------
+        grad_input : ndarray of the last input's shape
+            Owned by this module: the next ``backward`` overwrites it.
+        """
+        grad_output = self._last.checked(grad_output, self)
+        grad_input = self._grad_input.get(self._last.input.shape, self.dtype)
+        self._accumulate(grad_output)
+        linear_backward_input(as_rows(grad_output), self.weight.data, as_rows(grad_input))
+        return grad_input
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        self._accumulate(self._last.checked(grad_output, self))
+
+    def _checked(self, input: Array) -> Array:
+        require_floats(input, self._name, self.dtype)
+        if input.ndim == 0 or input.shape[-1] != self.in_features:
+            raise ValueError(f"{self._name} takes inputs of shape (..., {self.in_features}), got {input.shape}")
+        return plain(input)
+
+    def _compute(self, input: Array, output: Array) -> None:
+        bias = self._absent_bias if self.bias is None else self.bias.data
+        linear_forward(as_rows(input), self.weight.data, bias, as_rows(output))
+
+    def _accumulate(self, grad_output: Array) -> None:
+        grad_bias = self._absent_bias if self.bias is None else self.bias.grad
+        linear_backward_parameters(as_rows(grad_output), as_rows(self._last.input), self.weight.grad, grad_bias)
+
+    @property
+    def _name(self) -> str:
+        return f"Linear({self.in_features}, {self.out_features})"
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -1,0 +1,90 @@
+"""Losses: a number for a prediction and a target, and its gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import Array, Buffer, plain, require_floats
+from fastbp_kernels import mse_forward, mse_forward_backward
+
+
+class MSELoss:
+    """The squared error, as ``torch.nn.MSELoss``.
+
+    Parameters
+    ----------
+    reduction : "mean" or "sum"
+        Mean over all elements, or their sum. It holds for the gradient as well.
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"MSELoss takes reduction 'mean' or 'sum', got {reduction!r}")
+        self.reduction = reduction
+        self._grad = Buffer()
+        self._last_shape: tuple[int, ...] | None = None
+        self._last_dtype: np.dtype[Any] = np.dtype(np.float32)
+
+    def __call__(self, prediction: Array, target: Array) -> float:
+        return self.forward(prediction, target)
+
+    def forward(self, prediction: Array, target: Array) -> float:
+        """Return the loss, summed in float64, and compute its gradient for ``backward`` on the way.
+
+        Parameters
+        ----------
+        prediction, target : ndarray of one shape and dtype
+            Both are read here only and may change afterwards.
+        """
+        prediction, target = self._checked(prediction, target)
+        shape, dtype = prediction.shape, prediction.dtype
+        grad = self._grad.get(shape, dtype)
+        total = mse_forward_backward(
+            _rows(prediction), _rows(target), dtype.type(2 * self.reduced(1.0, grad.size)), _rows(grad)
+        )
+        self._last_shape, self._last_dtype = shape, dtype
+        return self.reduced(total, grad.size)
+
+    def evaluate(self, prediction: Array, target: Array) -> float:
+        """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
+        prediction, target = self._checked(prediction, target)
+        return self.reduced(mse_forward(_rows(prediction), _rows(target)), prediction.size)
+
+    def backward(self) -> Array:
+        """Return the gradient of the last ``forward`` with respect to its prediction.
+
+        The array is owned by this loss: the next ``forward`` overwrites it.
+        """
+        if self._last_shape is None:
+            raise RuntimeError("MSELoss.backward needs a forward before it: call criterion(prediction, target)")
+        return self._grad.get(self._last_shape, self._last_dtype)
+
+    def reduced(self, total: T, elements: Any) -> T:
+        """Return the loss whose squared differences over ``elements`` elements add up to ``total``; NaN for a mean over none.
+
+        Both may be arrays.
+        """
+        return total if self.reduction == "sum" else total * (1.0 / elements if np.all(elements) else float("nan"))
+
+    @staticmethod
+    def _checked(prediction: Array, target: Array) -> tuple[Array, Array]:
+        require_floats(prediction, "MSELoss")
+        require_floats(target, "MSELoss with a prediction of that dtype", prediction.dtype)
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"MSELoss takes a target of the prediction's shape {prediction.shape}, got {target.shape}; "
+                "reshape the target, nothing is broadcast"
+            )
+        return plain(prediction), plain(target)
+
+    def __repr__(self) -> str:
+        return f"MSELoss(reduction={self.reduction!r})"
+
+
+def _rows(array: Array) -> Array:
+    """View an array of any shape as (n, features), a vector or a number as one column."""
+    if array.ndim == 2:
+        return array
+    return array.reshape(array.size, 1) if array.ndim < 2 else array.reshape(-1, array.shape[-1])

@@ -1,0 +1,173 @@
+"""The base class of all modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import Array, plain, require_floats
+from fastbp.nn.parameter import Parameter, Storage
+
+
+class LastForward:
+    """What a module keeps of its last forward for its backward. Copies and pickles of it are empty."""
+
+    __slots__ = ("input", "output")
+
+    input: Array
+    output: Array
+
+    def keep(self, input: Array, output: Array) -> None:
+        self.input, self.output = input, output
+
+    def checked(self, grad_output: Array, module: Module) -> Array:
+        """Return ``grad_output`` as the kernels take it, after checking it against the last output."""
+        name = type(module).__name__
+        if not hasattr(self, "output"):
+            raise RuntimeError(f"{name}.backward needs a forward before it: call the module on an input first")
+        require_floats(grad_output, f"{name}.backward", self.output.dtype)
+        if grad_output.shape != self.output.shape:
+            raise ValueError(
+                f"{name}.backward takes a gradient of the last output's shape {self.output.shape}, "
+                f"got {grad_output.shape}"
+            )
+        return plain(grad_output)
+
+    def __reduce__(self) -> tuple[type[LastForward], tuple[()]]:
+        return LastForward, ()
+
+
+class Module:
+    """A part of a network, as in PyTorch, with its backward pass written out.
+
+    Subclasses define ``forward(input)`` and ``backward(grad_output)``. Attributes that are a ``Parameter`` or a
+    ``Module`` are found by ``named_parameters`` in the order in which they were set.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter):
+            value.registered = True
+        if isinstance(value, Parameter | Module) or isinstance(vars(self).get(name), Parameter | Module):
+            Storage.layouts += 1
+        super().__setattr__(name, value)
+
+    def __call__(self, input: Array) -> Array:
+        return self.forward(input)
+
+    def forward(self, input: Array) -> Array:
+        """Return the output for ``input`` and keep what ``backward`` needs.
+
+        The output may be an array that the module owns: the next ``forward`` overwrites it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define forward(input)")
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return the gradient with respect to the last forward's input.
+
+        Gradients with respect to parameters are added to their ``grad``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define backward(grad_output)")
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        """Add the gradients of the parameters as ``backward`` does, for a caller who needs no gradient of the input.
+
+        This is what training needs of a network's first layer.
+        """
+        self.backward(grad_output)
+
+    def predict(self, input: Array) -> Array:
+        """Return the output for ``input`` as a new array."""
+        return np.array(self.forward(input))
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the modules directly inside this one with their names."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this module and all inside it, with their dotted names; one that is there twice comes twice."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(_joined(prefix, name))
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Yield each parameter once, with its dotted name, in PyTorch's order: own ones first, then the children's."""
+        seen: set[int] = set()
+        for name, parameter in self._all_named_parameters(prefix):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def _all_named_parameters(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
+        for path, module in self.named_modules(prefix):
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    yield _joined(path, name), value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield each parameter once, in the order of ``named_parameters``."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def zero_grad(self) -> None:
+        """Set the gradients of all parameters to zero."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return a copy of every parameter under PyTorch's name for it, such as ``"0.weight"``."""
+        return {name: parameter.data.copy() for name, parameter in self._all_named_parameters("")}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy the parameters from ``state_dict``.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to ndarray or torch.Tensor
+            Values under the names and with the shapes of ``state_dict()``. They are cast to this module's dtype, as
+            PyTorch does.
+
+        Raises
+        ------
+        ValueError
+            Names every missing, unexpected, wrongly shaped and non-numeric entry. Nothing is copied then.
+        """
+        own = dict(self._all_named_parameters(""))
+        faults = [f"unexpected {name!r}" for name in state_dict if name not in own]
+        values: dict[str, Array] = {}
+        for name, parameter in own.items():
+            if name not in state_dict:
+                faults.append(f"missing {name!r} of shape {parameter.shape}")
+                continue
+            values[name] = value = _to_numpy(state_dict[name])
+            if value.dtype.kind != "f":
+                faults.append(f"{name!r} has dtype {value.dtype}")
+            elif value.shape != parameter.shape:
+                faults.append(f"{name!r} has shape {value.shape} instead of {parameter.shape}")
+        if faults:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(faults)}")
+        for name, parameter in own.items():
+            parameter.data[...] = values[name]
+
+    def extra_repr(self) -> str:
+        """Return what stands between the parentheses of ``repr`` for a module without children."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        inside = "".join(f"\n  {child}" for child in children) + "\n" if children else self.extra_repr()
+        return f"{type(self).__name__}({inside})"
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _to_numpy(value: Any) -> Array:
+    """Return an array of a torch tensor's values, on whatever device and graph it is, or of anything array-like."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    return np.asarray(value)

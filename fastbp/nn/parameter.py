@@ -1,0 +1,150 @@
+"""Parameters, and the flat vectors that they are views of.
+
+A model keeps all its parameters in one aligned vector and all their gradients in another, so that an optimiser,
+a checkpoint or a sum over processes is one pass over one array:
+
+    Storage.data   | 0.weight      | 0.bias | 2.weight            | 2.bias |
+    Storage.grad   | 0.weight.grad | ...
+
+``flatten`` lays a model's parameters out like that; ``contiguous_runs`` finds the vectors again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import Array, aligned_zeros, require_dtype, require_floats
+
+
+class Storage:
+    """The parameters and gradients of one model: two aligned vectors of the same size.
+
+    Parameters
+    ----------
+    size : int
+        Number of parameters.
+    dtype : numpy.dtype
+    """
+
+    __slots__ = ("data", "grad")
+
+    layouts = (
+        0  # how often parameters or modules moved, anywhere: what was found in one layout is valid until this changes
+    )
+
+    def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
+        self.data = aligned_zeros(size, dtype)
+        self.grad = aligned_zeros(size, dtype)
+
+
+class Parameter:
+    """A trainable array and its gradient.
+
+    Parameters
+    ----------
+    data : ndarray of float32 or float64
+        Initial values, copied.
+
+    Attributes
+    ----------
+    data, grad : ndarray of the parameter's shape
+        Views of the flat vectors of the model that the parameter belongs to. Building a ``Sequential`` moves the
+        parameters of its modules into its own vectors: take the views afterwards.
+    registered : bool
+        Whether a module holds this parameter as an attribute.
+    """
+
+    __slots__ = ("_data", "_grad", "offset", "registered", "shape", "storage")
+
+    def __init__(self, data: Array) -> None:
+        values = require_floats(data, "Parameter")
+        self.shape = values.shape
+        self.registered = False
+        self.move_to(Storage(values.size, values.dtype), 0)
+        self._data[...] = values
+
+    def move_to(self, storage: Storage, offset: int) -> None:
+        """Become a view of ``storage`` at ``offset``, without its values: ``flatten`` copies those."""
+        stop = offset + prod(self.shape)
+        self.storage, self.offset = storage, offset
+        self._data = storage.data[offset:stop].reshape(self.shape)
+        self._grad = storage.grad[offset:stop].reshape(self.shape)
+
+    @property
+    def data(self) -> Array:
+        return self._data
+
+    @data.setter
+    def data(self, values: Array) -> None:
+        self._write(self._data, values, "data")
+
+    @property
+    def grad(self) -> Array:
+        return self._grad
+
+    @grad.setter
+    def grad(self, values: Array) -> None:
+        self._write(self._grad, values, "grad")
+
+    def _write(self, view: Array, values: Array, name: str) -> None:
+        if values is view:  # `parameter.data += x` has already written
+            return
+        require_floats(values, f"Parameter.{name}", view.dtype)
+        if values.shape != self.shape:
+            raise ValueError(f"Parameter.{name} has shape {self.shape}, got {values.shape}")
+        view[...] = values
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._data.dtype
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    def zero_grad(self) -> None:
+        """Set the gradient to zero."""
+        self._grad.fill(0)
+
+    def __repr__(self) -> str:
+        return f"Parameter({self._data!r})"
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.storage, self.offset, self.shape, self.registered
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        storage, offset, self.shape, self.registered = state
+        self.move_to(storage, offset)
+
+
+def flatten(parameters: Iterable[Parameter]) -> None:
+    """Lay ``parameters`` out one behind the other in one new storage, values and gradients kept.
+
+    Parameters that already lie so are left where they are. All must have one dtype.
+    """
+    unique = list(dict.fromkeys(parameters))
+    if not unique or len(contiguous_runs(unique)) == 1:
+        return
+    storage = Storage(sum(parameter.size for parameter in unique), require_dtype(unique[0].dtype, "A model"))
+    offset = 0
+    for parameter in unique:
+        data, grad = parameter.data, parameter.grad
+        parameter.move_to(storage, offset)
+        parameter.data[...], parameter.grad[...] = data, grad
+        offset += parameter.size
+    Storage.layouts += 1
+
+
+def contiguous_runs(parameters: Iterable[Parameter]) -> list[tuple[Array, Array]]:
+    """Return ``parameters`` as the fewest pairs of vectors (data, grad), in order, each a view of one storage."""
+    spans: list[tuple[Storage, int, int]] = []
+    for parameter in dict.fromkeys(parameters):
+        start, stop = parameter.offset, parameter.offset + parameter.size
+        if spans and spans[-1][0] is parameter.storage and spans[-1][2] == start:
+            start = spans.pop()[1]
+        spans.append((parameter.storage, start, stop))
+    return [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in spans]

@@ -1,0 +1,112 @@
+"""A chain of modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import overload
+
+import numpy as np
+
+from fastbp.arrays import Array, as_rows, plain, require_floats
+from fastbp.nn.module import Module
+from fastbp.nn.parameter import flatten
+from fastbp.plan import NotPlannable, Plan, Predictor
+
+
+class Sequential(Module):
+    """Modules applied one after the other, as ``torch.nn.Sequential``.
+
+    Building it lays the parameters of all modules out in one flat vector (see ``fastbp.nn.parameter``).
+
+    Parameters
+    ----------
+    *modules : Module
+        Each instance once: a module remembers one forward. Their parameters share one dtype.
+    """
+
+    def __init__(self, *modules: Module) -> None:
+        for position, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(f"Sequential takes modules, got {type(module).__name__} at position {position}")
+        places: dict[Module, str] = {}
+        for position, module in enumerate(modules):
+            for name, inner in module.named_modules(str(position)):
+                if inner in places:
+                    raise ValueError(
+                        f"Sequential takes each module once, got the same {type(inner).__name__} at positions "
+                        f"{places[inner]} and {name}; a module remembers one forward only: build a second one"
+                    )
+                places[inner] = name
+        self._modules = modules
+        dtypes = sorted({str(parameter.dtype) for parameter in self.parameters()})
+        if len(dtypes) > 1:
+            raise TypeError(
+                f"Sequential takes modules of one dtype, got {' and '.join(dtypes)}; give each the same dtype="
+            )
+        flatten(self.parameters())
+        self._predictor: Predictor | None = None
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        for position, module in enumerate(self._modules):
+            yield str(position), module
+
+    def forward(self, input: Array) -> Array:
+        for module in self._modules:
+            input = module.forward(input)
+        return input
+
+    def backward(self, grad_output: Array) -> Array:
+        for module in reversed(self._modules):
+            grad_output = module.backward(grad_output)
+        return grad_output
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        for module in reversed(self._modules[1:]):
+            grad_output = module.backward(grad_output)
+        for module in self._modules[:1]:
+            module.backward_parameters(grad_output)
+
+    def predict(self, input: Array) -> Array:
+        predictor = self._predictor
+        if predictor is None or not predictor.plan.is_current:
+            predictor = self._predictor = _predictor_for(self)
+        if predictor is None:
+            for module in self._modules:
+                input = module.predict(input)
+            return input if self._modules else np.array(input)
+        plan = predictor.plan
+        require_floats(input, plan.first_layer, plan.dtype)
+        shape = input.shape
+        if not shape or shape[-1] != plan.in_features:
+            raise ValueError(f"{plan.first_layer} takes inputs of shape (..., {plan.in_features}), got {shape}")
+        output = predictor.predict(as_rows(plain(input)))
+        return output if len(shape) == 2 else output.reshape(*shape[:-1], plan.out_features)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Module, ...]: ...
+    def __getitem__(self, index: int | slice) -> Module | tuple[Module, ...]:
+        return self._modules[index]
+
+
+def leaves(module: Module) -> Iterator[Module]:
+    """Yield the modules that a network applies one after the other, those of nested ``Sequential``s included."""
+    if type(module) is Sequential:
+        for child in module:
+            yield from leaves(child)
+    else:
+        yield module
+
+
+def _predictor_for(model: Sequential) -> Predictor | None:
+    try:
+        return Predictor(Plan(leaves(model)))
+    except NotPlannable:
+        return None

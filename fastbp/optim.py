@@ -1,0 +1,82 @@
+"""Optimisers with the names and meanings of ``torch.optim``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.nn.parameter import Parameter, Storage, contiguous_runs
+from fastbp_kernels import sgd_step
+
+
+class SGD:
+    """Stochastic gradient descent, ``parameter -= lr * grad``, as ``torch.optim.SGD`` without momentum.
+
+    Parameters
+    ----------
+    params : iterable of Parameter
+        Parameters of modules, such as ``model.parameters()``.
+    lr : float
+        Learning rate, 0 or more.
+    """
+
+    def __init__(self, params: Iterable[Parameter], lr: float) -> None:
+        if not isinstance(params, Iterable):
+            raise TypeError(
+                f"SGD takes an iterable of parameters, got {type(params).__name__}; pass model.parameters()"
+            )
+        given = list(params)
+        if not given:
+            raise ValueError("SGD takes one parameter or more, got none; a generator such as parameters() serves once")
+        for parameter in given:
+            if not isinstance(parameter, Parameter):
+                raise TypeError(
+                    f"SGD takes fastbp.nn.Parameter, got {type(parameter).__name__}; pass model.parameters()"
+                )
+            if not parameter.registered:
+                raise ValueError(
+                    f"SGD takes parameters of a module, got one of shape {parameter.shape} that is in none; "
+                    "set it as an attribute of a Module first"
+                )
+        self.parameters = tuple(dict.fromkeys(given))
+        self.lr = lr
+        self._found_at = -1
+        self._runs: list[tuple[Array, Array, Any]] = []
+
+    @property
+    def lr(self) -> float:
+        """Learning rate; may be set between steps."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        if isinstance(lr, bool) or not isinstance(lr, int | float | np.integer | np.floating):
+            raise TypeError(f"SGD takes lr as a number, got {lr!r}")
+        if not (isfinite(lr) and lr >= 0):
+            raise ValueError(f"SGD takes a finite lr of 0 or more, got {lr!r}")
+        self._lr = float(lr)
+        self._found_at = -1
+
+    def step(self) -> None:
+        """Move every parameter against its gradient."""
+        for data, grad, lr in self._vectors():
+            sgd_step(data, grad, lr)
+
+    def zero_grad(self) -> None:
+        """Set the gradients of this optimiser's parameters to zero."""
+        for _, grad, _ in self._vectors():
+            grad.fill(0)
+
+    def _vectors(self) -> list[tuple[Array, Array, Any]]:
+        """Return the parameters as the fewest vectors (data, grad, lr in their dtype), found anew when they moved."""
+        if self._found_at != Storage.layouts:
+            self._runs = [(data, grad, data.dtype.type(self._lr)) for data, grad in contiguous_runs(self.parameters)]
+            self._found_at = Storage.layouts
+        return self._runs
+
+    def __repr__(self) -> str:
+        return f"SGD({len(self.parameters)} parameters, lr={self._lr})"

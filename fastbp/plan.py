@@ -1,0 +1,151 @@
+"""From a network to the table that the engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import ALIGNMENT, Array, aligned_zeros
+from fastbp.nn.activations import ReLU, Sigmoid, Tanh
+from fastbp.nn.linear import Linear
+from fastbp.nn.module import Module
+from fastbp.nn.parameter import Storage, contiguous_runs
+from fastbp.threads import ranks_for, run_ranks
+from fastbp_kernels import engine
+
+_ACTIVATIONS: dict[type[Module], int] = {ReLU: engine.RECTIFIED, Tanh: engine.TANH, Sigmoid: engine.SIGMOID}
+
+
+class NotPlannable(Exception):
+    """The engine does not know a part of the network; the text says which."""
+
+
+class Plan:
+    """A network as the engine reads it.
+
+    Parameters
+    ----------
+    modules : iterable of Module
+        ``Linear`` layers, each with at most one activation behind it: the leaves of a ``Sequential``, in order.
+
+    Attributes
+    ----------
+    in_features, out_features : int
+    first_layer : str
+        The first layer's name for errors.
+    parameter, grad : ndarray
+        The flat vectors of all parameters.
+    flop : int
+        Operations of one row's forward pass; training takes three times as many.
+    row_size : int
+        Elements of scratch memory that a row takes.
+
+    Raises
+    ------
+    NotPlannable
+    """
+
+    def __init__(self, modules: Iterable[Module]) -> None:
+        modules = list(modules)
+        self._layout = Storage.layouts
+        linears = [module for module in modules if type(module) is Linear]
+        parameters = [parameter for linear in linears for parameter in linear.parameters()]
+        if not linears:
+            raise NotPlannable("it has no Linear")
+        if len(set(parameters)) != len(parameters):
+            raise NotPlannable("two of its layers share a parameter")
+        runs = contiguous_runs(parameters)
+        if len(runs) != 1:
+            raise NotPlannable("some of its parameters belong to another model as well")
+        self.parameter, self.grad = runs[0]
+        self.dtype: np.dtype[Any] = self.parameter.dtype
+
+        self._rows: list[dict[int, int]] = []
+        for module in modules:
+            if type(module) is Linear:
+                self._rows.append(_linear_row(module, parameters[0].offset))
+            elif type(module) not in _ACTIVATIONS:
+                raise NotPlannable(f"it contains a {type(module).__name__}, which the engine does not know")
+            elif not self._rows or self._rows[-1][engine.ACTIVATION] != engine.IDENTITY:
+                raise NotPlannable(f"it has a {type(module).__name__} that does not follow a Linear")
+            else:
+                self._rows[-1][engine.ACTIVATION] = _ACTIVATIONS[type(module)]
+        for before, behind in zip(self._rows, self._rows[1:], strict=False):
+            if before[engine.OUT] != behind[engine.IN]:
+                raise NotPlannable(
+                    f"a Linear with {before[engine.OUT]} outputs precedes one with {behind[engine.IN]} inputs"
+                )
+        self.in_features = self._rows[0][engine.IN]
+        self.first_layer = f"Linear({self.in_features}, {self._rows[0][engine.OUT]})"
+        self.out_features = self._rows[-1][engine.OUT]
+        self.flop = sum(2 * row[engine.IN] * row[engine.OUT] for row in self._rows)
+        self.row_size = self._padded(self.in_features) + sum(2 * self._padded(row[engine.OUT]) for row in self._rows)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no parameter, of any model, has moved since this plan was made."""
+        return self._layout == Storage.layouts
+
+    def table(self, block_rows: int) -> Array:
+        """Return the engine's table of layers for scratch memory of ``block_rows * row_size`` elements."""
+        table = np.zeros((len(self._rows), engine.COLUMNS), np.int64)
+        x, x_row = 0, self._padded(self.in_features)
+        place = block_rows * x_row
+        for row, columns in zip(table, self._rows, strict=True):
+            for column, value in columns.items():
+                row[column] = value
+            y_row = self._padded(columns[engine.OUT])
+            row[[engine.X, engine.X_ROW, engine.Y, engine.G, engine.Y_ROW]] = (
+                x, x_row, place, place + block_rows * y_row, y_row
+            )  # fmt: skip
+            x, x_row = place, y_row
+            place += 2 * block_rows * y_row
+        return table
+
+    def scratch(self, block_rows: int) -> Array:
+        """Return scratch memory for blocks of ``block_rows`` rows."""
+        return aligned_zeros(block_rows * self.row_size, self.dtype)
+
+    def _padded(self, features: int) -> int:
+        lanes = ALIGNMENT // self.dtype.itemsize
+        return -(-features // lanes) * lanes
+
+
+def _linear_row(linear: Linear, start: int) -> dict[int, int]:
+    return {
+        engine.IN: linear.in_features,
+        engine.OUT: linear.out_features,
+        engine.WEIGHT: linear.weight.offset - start,
+        engine.BIAS: -1 if linear.bias is None else linear.bias.offset - start,
+        engine.ACTIVATION: engine.IDENTITY,
+    }
+
+
+class Predictor:
+    """Predictions by the engine, from any number of Python threads at once.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._layers = plan.table(engine.BLOCK_ROWS)
+        self._free: list[Array] = []  # scratch memory that no thread uses; a list's pop and append are atomic
+
+    def predict(self, rows: Array) -> Array:
+        """Return the outputs (n, out_features) for C-contiguous ``rows`` (n, in_features) in a new array."""
+        plan = self.plan
+        output = np.empty((len(rows), plan.out_features), plan.dtype)
+        ranks = ranks_for(plan.flop * len(rows), -(-len(rows) // engine.BLOCK_ROWS)) if len(rows) > 1 else 1
+        if ranks == 1:
+            scratch = self._free.pop() if self._free else plan.scratch(engine.BLOCK_ROWS)
+            engine.predict(0, 1, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
+            self._free.append(scratch)
+        else:
+            scratch = plan.scratch(ranks * engine.BLOCK_ROWS)
+            run_ranks(ranks, engine.predict, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
+        return output

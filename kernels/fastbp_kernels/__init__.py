@@ -1,0 +1,34 @@
+"""Compiled kernels of backpropagation: functions over arrays, callable from Python and from numba code.
+
+Letters: ``n`` samples, ``i`` inputs of a layer, ``o`` outputs. Kernels write into arrays that they are handed and
+allocate nothing. They check nothing: shapes must be as documented, arrays of one float dtype and C-contiguous.
+"""
+
+from fastbp_kernels.activations import (
+    exp_forward,
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from fastbp_kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
+from fastbp_kernels.losses import mse_forward, mse_forward_backward
+from fastbp_kernels.optimizers import sgd_step
+
+__all__ = [
+    "exp_forward",
+    "linear_backward_input",
+    "linear_backward_parameters",
+    "linear_forward",
+    "mse_forward",
+    "mse_forward_backward",
+    "relu_backward",
+    "relu_forward",
+    "sgd_step",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "tanh_backward",
+    "tanh_forward",
+]

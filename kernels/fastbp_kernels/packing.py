@@ -1,0 +1,197 @@
+"""Panels: columns of B copied to where the tile reads them fast.
+
+A panel is ``width`` columns of B in aligned rows of ``width`` elements. Columns beyond B's last are zero, so that the
+tile needs no mask for B. The forward product takes B = weight.T: its panels are transposed on the way, in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastbp_kernels.cache import inner_kernel
+from fastbp_kernels.native import NativeFunction
+from fastbp_kernels.pointers import shift
+from fastbp_kernels.tile import widths
+from fastbp_kernels.vectors import INT64, Vectors
+
+
+@inner_kernel
+def pack_panel(panel, width, columns, k, b, b_row, transposed):
+    """Copy ``k`` rows of B, ``columns`` <= ``width`` of them wide, into ``panel``.
+
+    Parameters
+    ----------
+    panel : pointer
+        Aligned to a cache line, with room for ``width`` times ``k`` rounded up to full vectors.
+    b : pointer; b_row : int
+        B[j, c] is ``b[j * b_row + c]``, or ``b[c * b_row + j]`` if ``transposed``.
+    """
+    lanes = _vector_lanes(panel, width)
+    for column in range(0, width, lanes):
+        valid = max(0, min(lanes, columns - column))
+        if transposed:
+            _transpose_columns(lanes, shift(panel, column), width, valid, k, shift(b, column * b_row), b_row)
+        else:
+            _copy_columns(lanes, shift(panel, column), width, valid, k, shift(b, column), b_row)
+
+
+@inner_kernel
+def fill_start(start, width, valid, bias):
+    """Write the first ``valid`` numbers of ``bias`` to ``start`` and zeros behind them, up to ``width``."""
+    pack_panel(start, width, valid, 1, bias, 0, False)
+
+
+def _lane_counts(element_bytes: int) -> list[int]:
+    """Return the lanes of the vectors that tiles of every width are made of, most first."""
+    widest, *narrower = widths(element_bytes)
+    return narrower or [widest // 2]
+
+
+@intrinsic
+def _vector_lanes(typing_context, like, width):
+    """Return the lanes of the vectors that a tile of ``width`` is made of."""
+
+    def codegen(context, builder, signature, arguments):
+        most = INT64(_lane_counts(like.dtype.bitwidth // 8)[0])
+        return builder.select(builder.icmp_signed("<", arguments[1], most), arguments[1], most)
+
+    return types.intp(like, types.intp), codegen
+
+
+def _arguments(element: ir.Type) -> list[ir.Type]:
+    p = element.as_pointer()
+    return [INT64, p, INT64, INT64, INT64, p, INT64]
+
+
+@intrinsic
+def _copy_columns(typing_context, lanes, panel, panel_row, valid, k, b, b_row):
+    """Copy ``k`` vectors of B of which the first ``valid`` lanes exist."""
+
+    def codegen(context, builder, signature, arguments):
+        _COPY.call(builder, context.get_value_type(panel_type.dtype), arguments)
+        return context.get_dummy_value()
+
+    panel_type = panel
+    return types.void(types.intp, panel, types.intp, types.intp, types.intp, b, types.intp), codegen
+
+
+@intrinsic
+def _transpose_columns(typing_context, lanes, panel, panel_row, valid, k, b, b_row):
+    """Transpose ``k`` elements of ``valid`` rows at ``b`` into columns of the panel, and zeros into the others."""
+
+    def codegen(context, builder, signature, arguments):
+        _TRANSPOSE.call(builder, context.get_value_type(panel_type.dtype), arguments)
+        return context.get_dummy_value()
+
+    panel_type = panel
+    return types.void(types.intp, panel, types.intp, types.intp, types.intp, b, types.intp), codegen
+
+
+def _emit_for_each_lane_count(emit: Callable[..., None]) -> Callable[[ir.Function, ir.Type], None]:
+    """Return a body that runs ``emit(vectors, *arguments)`` with vectors of as many lanes as the first argument tells."""
+
+    def emit_body(function: ir.Function, element: ir.Type) -> None:
+        lanes, *arguments = function.args
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        for count in _lane_counts(4 if isinstance(element, ir.FloatType) else 8):
+            with builder.if_then(builder.icmp_signed("==", lanes, INT64(count))):
+                emit(Vectors(builder, element, count), *arguments)
+        builder.ret_void()
+
+    return emit_body
+
+
+def _emit_copy(v: Vectors, panel, panel_row, valid, k, b, b_row) -> None:
+    builder = v.builder
+
+    def copy(load: Callable[[ir.Value], ir.Value]) -> None:
+        with cgutils.for_range(builder, k) as loop:
+            source = builder.gep(b, [builder.mul(loop.index, b_row)])
+            v.store(load(source), builder.gep(panel, [builder.mul(loop.index, panel_row)]), align=v.size)
+
+    with builder.if_else(builder.icmp_signed("==", valid, INT64(v.lanes))) as (whole, ragged):
+        with whole:
+            copy(v.load)
+        with ragged:
+            mask = v.first_lanes(valid)
+            copy(lambda source: v.masked_load(source, mask))
+
+
+def _emit_transpose(v: Vectors, panel, panel_row, valid, k, b, b_row) -> None:
+    builder = v.builder
+    with cgutils.for_range_slice(builder, INT64(0), k, INT64(v.lanes), inc=True) as (first, _):
+        left = builder.sub(k, first)
+        sources = [builder.gep(b, [builder.add(builder.mul(b_row, INT64(row)), first)]) for row in range(v.lanes)]
+        all_there = builder.and_(
+            builder.icmp_signed("==", valid, INT64(v.lanes)), builder.icmp_signed(">=", left, INT64(v.lanes))
+        )
+        with builder.if_else(all_there) as (whole, ragged):
+            with whole:
+                rows_whole = [v.load(source) for source in sources]
+                end_whole = builder.block
+            with ragged:
+                rows_ragged = []
+                for row, source in enumerate(sources):
+                    exists = builder.icmp_signed(">", valid, INT64(row))
+                    rows_ragged.append(v.masked_load(source, v.first_lanes(builder.select(exists, left, INT64(0)))))
+                end_ragged = builder.block
+        rows = []
+        for row_whole, row_ragged in zip(rows_whole, rows_ragged):
+            row = builder.phi(v.type)
+            row.add_incoming(row_whole, end_whole)
+            row.add_incoming(row_ragged, end_ragged)
+            rows.append(row)
+        for step, column in enumerate(_transposed(v, rows)):
+            place = builder.gep(panel, [builder.mul(builder.add(first, INT64(step)), panel_row)])
+            v.store(column, place, align=v.size)
+
+
+_COPY = NativeFunction("copy_columns", _arguments, _emit_for_each_lane_count(_emit_copy))
+
+
+def _transposed(v: Vectors, rows: list[ir.Value]) -> list[ir.Value]:
+    """Return the columns of a square of ``v.lanes`` rows.
+
+    First within quarters of 128 bits, where CPUs interleave in one cycle; then whole quarters change places.
+    """
+    quarter = min(16 // v.bytes, v.lanes)  # lanes in 128 bits
+    groups = [_interleaved(v, rows[g : g + quarter], quarter) for g in range(0, v.lanes, quarter)]
+    columns: list[ir.Value] = [None] * v.lanes
+    for within in range(quarter):
+        for position, column in enumerate(_quarters_transposed(v, [group[within] for group in groups], quarter)):
+            columns[position * quarter + within] = column
+    return columns
+
+
+def _interleaved(v: Vectors, rows: list[ir.Value], quarter: int) -> list[ir.Value]:
+    """Transpose each 128-bit quarter of ``quarter`` rows (four of float32 or two of float64)."""
+    for run in (1 << bit for bit in range(quarter.bit_length() - 1)):  # lanes that travel together
+        low, high = [], []
+        for lane in range(0, v.lanes, quarter):
+            for half, order in ((0, low), (quarter // 2, high)):
+                for start in range(lane + half, lane + half + quarter // 2, run):
+                    order += [*range(start, start + run), *range(v.lanes + start, v.lanes + start + run)]
+        pairs = [(rows[n], rows[n + run]) for n in range(len(rows)) if not n & run]
+        rows = [v.shuffle(first, second, order) for first, second in pairs for order in (low, high)]
+    return rows
+
+
+def _quarters_transposed(v: Vectors, vectors: list[ir.Value], quarter: int) -> list[ir.Value]:
+    """Return the vectors whose n-th quarters are the first vector's, the second's ... n-th quarter."""
+    if len(vectors) == 1:
+        return vectors
+    quarters = [list(range(start, start + quarter)) for start in range(0, 2 * v.lanes, quarter)]
+    halves = []
+    for parity in (0, 1):
+        order = sum(quarters[parity::2], [])
+        joined = [v.shuffle(first, second, order) for first, second in zip(vectors[::2], vectors[1::2])]
+        halves.append(_quarters_transposed(v, joined, quarter))
+    return [vector for pair in zip(*halves) for vector in pair]
+
+
+_TRANSPOSE = NativeFunction("transpose_columns", _arguments, _emit_for_each_lane_count(_emit_transpose))

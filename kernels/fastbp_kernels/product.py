@@ -1,0 +1,71 @@
+"""The product of two matrices, cut into panels of B and tiles of rows.
+
+``K_BLOCK`` steps of k are summed in registers, then added to what the earlier stretches gave. It bounds the memory of a
+panel and the error of a long sum, and is part of the numbers: another value gives other last digits.
+"""
+
+from __future__ import annotations
+
+from fastbp_kernels.cache import inner_kernel
+from fastbp_kernels.packing import fill_start, pack_panel
+from fastbp_kernels.pointers import shift, stack_memory
+from fastbp_kernels.tile import ADD, STORE, TILE_ROWS, panel_width, tile
+from fastbp_kernels.vectors import LANE_BYTES
+
+ROWS, PADDED_ROWS, TRANSPOSED = range(3)
+
+K_BLOCK = 256
+IN_PLACE_TILES = 8  # so few tiles of rows do not repay copying a B that is aligned and padded already
+_FLOATS = LANE_BYTES // 4
+_START = 2 * _FLOATS  # elements of the widest tile, of float32
+_PANEL = K_BLOCK * _START
+
+
+@inner_kernel
+def product(
+    m, columns, k, a, a_row, a_k, b, b_row, b_kind, has_bias, bias, c, c_row, epilogue, aux, aux_row
+):  # fmt: skip
+    """Compute ``C = bias + A @ B`` and its epilogue.
+
+    Parameters
+    ----------
+    m, columns, k : int
+        A is (m, k), B is (k, columns), C is (m, columns); any of them may be 0.
+    a, a_row, a_k; b, b_row; c, c_row; epilogue, aux, aux_row
+        As in ``tile``.
+    b_kind : int
+        ROWS: B[j, c] is ``b[j * b_row + c]``. PADDED_ROWS: the same, each row aligned to a cache line and readable
+        up to a multiple of it. TRANSPOSED: B[j, c] is ``b[c * b_row + j]``.
+    has_bias : bool; bias : pointer
+        Whether the sums start from the ``columns`` numbers at ``bias`` or from 0.
+    """
+    packed = stack_memory(a, _PANEL)
+    start = stack_memory(a, _START)
+    tiles = (m + TILE_ROWS - 1) // TILE_ROWS
+    in_place = b_kind == PADDED_ROWS and tiles <= IN_PLACE_TILES
+    for first in range(0, max(k, 1), K_BLOCK):
+        depth = min(K_BLOCK, k - first)
+        ends = first + depth == k
+        task = (epilogue if ends else epilogue & ADD) | (ADD if first else STORE)
+        column = 0
+        while column < columns:
+            width = panel_width(a, columns - column)
+            valid = min(width, columns - column)
+            fill_start(start, width, valid if has_bias and first == 0 else 0, shift(bias, column))
+            panel, panel_row = packed, width
+            if in_place:
+                panel, panel_row = shift(b, first * b_row + column), b_row
+            elif b_kind == TRANSPOSED:
+                pack_panel(packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
+            else:
+                pack_panel(packed, width, valid, depth, shift(b, first * b_row + column), b_row, False)
+            row = 0
+            for n in range(tiles):
+                rows = (m - row + tiles - n - 1) // (tiles - n)  # the rest in equal parts
+                tile(
+                    width, rows, valid, depth,
+                    shift(a, row * a_row + first * a_k), a_row, a_k, panel, panel_row, start,
+                    shift(c, row * c_row + column), c_row, task, shift(aux, row * aux_row + column), aux_row,
+                )  # fmt: skip
+                row += rows
+            column += width

@@ -1,0 +1,263 @@
+"""The register tile: the one place where a product of matrices is computed.
+
+A tile is a block of ``C = start + A @ B`` that stays in vector registers while the loop over k runs::
+
+                       B[k, :]   <- two vectors of L lanes, read once a step
+                     +--------+--------+
+      A[0, k]  --->  |  acc   |  acc   |
+      A[1, k]  --->  |  acc   |  acc   |      acc[r][v] += A[r, k] * B[k, v]
+        ...          |        |        |
+      A[9, k]  --->  |  acc   |  acc   |      one broadcast of A serves the whole row
+                     +--------+--------+
+        rows of A      up to 2 L columns
+
+Twenty accumulators, two vectors of B and one broadcast fit the 32 registers of AVX-512 and NEON, twelve accumulators
+the 16 of AVX2 and SSE. The steps of k are in order, in every tile and every lane: what comes out does not depend on where
+the tile was cut, and so neither on the number of threads nor on the padding.
+
+Rows: a tile of each height from 1 to ``TILE_ROWS`` is compiled. Callers cut ``m`` rows into tiles of nearly equal height
+(50 as 5 x 10, 25 as 9 + 8 + 8), because a low tile waits for its few accumulators. Columns: tiles of two, one, half and a
+quarter vector, so that two outputs do not cost what sixteen do; ``panel_width`` chooses. What stands beyond the last
+column of a matrix is neither read nor written: there, loads and stores are masked.
+
+When the loop ends, the tile still holds its values, and the epilogue makes of them what is to be stored:
+
+    ADD                   C + acc       a later stretch of k, or a gradient that accumulates
+    RELU                  max(acc, 0)   the layer's activation
+    RELU_DERIVATIVE etc.  acc * f'      times the derivative of an activation, as a function of its output ``aux``
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastbp_kernels.epilogues import (
+    relu,
+    times_relu_derivative,
+    times_sigmoid_derivative,
+    times_tanh_derivative,
+)
+from fastbp_kernels.native import NativeFunction
+from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors
+
+TILE_ROWS = {64: 10, 32: 6, 16: 6}[LANE_BYTES]
+
+# Epilogues; ADD may be combined with one of the others.
+STORE, RELU, RELU_DERIVATIVE, TANH_DERIVATIVE, SIGMOID_DERIVATIVE = range(5)
+ADD = 8
+
+
+def widths(element_bytes: int) -> list[int]:
+    """Return the widths of a tile in elements, widest first: two, one, half and a quarter of a vector."""
+    smallest = 16 // element_bytes  # 128 bits, below which no CPU computes faster
+    return [width for width in (LANE_BYTES // element_bytes * 2 >> halvings for halvings in range(4)) if width >= smallest]
+
+
+@intrinsic
+def panel_width(typing_context, like, columns):
+    """Return the width of the tile for the next of ``columns`` columns that are left, of ``like``'s element type."""
+
+    def codegen(context, builder, signature, arguments):
+        chosen, *narrower = (INT64(width) for width in widths(like.dtype.bitwidth // 8))
+        for width in narrower:
+            chosen = builder.select(builder.icmp_signed("<=", arguments[1], width), width, chosen)
+        return chosen
+
+    return types.intp(like, types.intp), codegen
+
+
+@intrinsic
+def tile(
+    typing_context, width, rows, columns, k, a, a_row, a_k, b, b_row, start, c, c_row, epilogue, aux, aux_row
+):
+    """Compute one tile of ``C = start + A @ B``.
+
+    Parameters
+    ----------
+    width : int
+        One of ``widths``.
+    rows, columns : int
+        Size of the block of C that is written: 1 to ``TILE_ROWS`` and 1 to ``width``.
+    k : int
+        Columns of A and rows of B, 0 or more.
+    a : pointer; a_row, a_k : int
+        A[r, j] is ``a[r * a_row + j * a_k]``.
+    b : pointer; b_row : int
+        B[j, c] is ``b[j * b_row + c]`` for c up to ``width``: all of them are read. Aligned to its vectors.
+    start : pointer
+        ``width`` numbers that every row of the accumulators starts from.
+    c : pointer; c_row : int
+        C, written, and read if ``epilogue`` has ADD.
+    epilogue : int
+    aux : pointer; aux_row : int
+        Output of the activation whose derivative ``epilogue`` asks for, laid out like C; else not read.
+    """
+    pointer_type = a
+
+    def codegen(context, builder, signature, arguments):
+        _TILE.call(builder, context.get_value_type(pointer_type.dtype), arguments)
+        return context.get_dummy_value()
+
+    integer = types.intp
+    signature = types.void(
+        integer, integer, integer, integer, a, integer, integer, a, integer, a, a, integer, integer, a, integer
+    )
+    return signature, codegen
+
+
+def _fixed_arguments(element: ir.Type) -> list[ir.Type]:
+    p = element.as_pointer()
+    return [INT64, INT64, p, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64]
+
+
+def _emit_tile(function: ir.Function, element: ir.Type) -> None:
+    """Emit the function that calls the tile of a given width and height, and all those tiles."""
+    element_bytes = 4 if isinstance(element, ir.FloatType) else 8
+    width, rows, *arguments = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    impossible = function.append_basic_block("impossible")
+    ir.IRBuilder(impossible).unreachable()
+    by_width = builder.switch(width, impossible)
+    for tile_width in widths(element_bytes):
+        block = function.append_basic_block(f"width_{tile_width}")
+        by_width.add_case(INT64(tile_width), block)
+        by_rows = ir.IRBuilder(block).switch(rows, impossible)
+        for height in range(1, TILE_ROWS + 1):
+            lanes = min(LANE_BYTES // element_bytes, tile_width)
+            fixed_type = ir.FunctionType(ir.VoidType(), _fixed_arguments(element))
+            fixed = ir.Function(function.module, fixed_type, f"{function.name}_{height}x{tile_width}")
+            fixed.linkage = "internal"
+            fixed.attributes.add("noinline")
+            _FixedTile(fixed, element, height, lanes, tile_width // lanes).emit()
+            block = function.append_basic_block(f"tile_{height}x{tile_width}")
+            by_rows.add_case(INT64(height), block)
+            call = ir.IRBuilder(block)
+            call.call(fixed, arguments, tail=True)
+            call.ret_void()
+
+
+_TILE = NativeFunction("tile", lambda element: [INT64, INT64, *_fixed_arguments(element)], _emit_tile)
+
+
+class _FixedTile:
+    """Emits the code of the tile of one height and one number of vectors."""
+
+    def __init__(self, function: ir.Function, element: ir.Type, height: int, lanes: int, vectors: int) -> None:
+        self.function, self.height, self.vectors = function, height, vectors
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.v = Vectors(self.builder, element, lanes)
+
+    def emit(self) -> None:
+        columns, k, a, a_row, a_k, b, b_row, start, c, c_row, epilogue, aux, aux_row = self.function.args
+        values = self._accumulate(k, a, a_row, a_k, b, b_row, start)
+
+        full = self.builder.icmp_signed(">=", columns, INT64(self.vectors * self.v.lanes))
+        with self.builder.if_else(full, likely=True) as (whole, ragged):
+            with whole:
+                self._finish(values, epilogue, c, c_row, aux, aux_row, None)
+            with ragged:
+                beyond = [self.builder.sub(columns, INT64(n * self.v.lanes)) for n in range(self.vectors)]
+                masks = [self.v.first_lanes(count) for count in beyond]
+                self._finish(values, epilogue, c, c_row, aux, aux_row, masks)
+        self.builder.ret_void()
+
+    def _accumulate(self, k, a, a_row, a_k, b, b_row, start):
+        """Emit the loop over k and return its accumulators, row by row."""
+        builder, v = self.builder, self.v
+        initial = [v.load(self._vector(start, n)) for n in range(self.vectors)] * self.height
+        # A row of A is one of three strides from a pointer of its own: an address x86 forms without arithmetic.
+        a_rows = [builder.gep(a, [builder.mul(a_row, INT64(row))]) for row in range(0, self.height, 3)]
+
+        before, loop, after = builder.block, self.function.append_basic_block("k"), self.function.append_basic_block("end")
+        builder.cbranch(builder.icmp_signed(">", k, INT64(0)), loop, after)
+        builder.position_at_end(loop)
+        step = builder.phi(INT64)
+        pointers = [builder.phi(a.type) for _ in a_rows]
+        b_now = builder.phi(b.type)
+        accumulators = [builder.phi(v.type) for _ in initial]
+
+        b_vectors = [v.load(self._vector(b_now, n)) for n in range(self.vectors)]
+        sums = []
+        for row in range(self.height):
+            place = builder.gep(pointers[row // 3], [builder.mul(a_row, INT64(row % 3))])
+            a_value = v.splat(builder.load(place))
+            for n, b_vector in enumerate(b_vectors):
+                sums.append(v.fma(a_value, b_vector, accumulators[row * self.vectors + n]))
+        next_step = builder.add(step, INT64(1))
+        going = [(step, INT64(0), next_step), (b_now, b, builder.gep(b_now, [b_row]))]
+        going += [(phi, first, builder.gep(phi, [a_k])) for phi, first in zip(pointers, a_rows)]
+        going += zip(accumulators, initial, sums)
+        for phi, first, following in going:
+            phi.add_incoming(first, before)
+            phi.add_incoming(following, loop)
+        builder.cbranch(builder.icmp_signed("<", next_step, k), loop, after)
+
+        builder.position_at_end(after)
+        results = [builder.phi(v.type) for _ in initial]
+        for result, first, last in zip(results, initial, sums):
+            result.add_incoming(first, before)
+            result.add_incoming(last, loop)
+        return results
+
+    def _finish(self, values, epilogue, c, c_row, aux, aux_row, masks):
+        """Emit the epilogue and the stores; ``masks`` tell the valid lanes of the last column, None that all are."""
+        builder = self.builder
+        adds = builder.icmp_signed("!=", builder.and_(epilogue, INT64(ADD)), INT64(0))
+        before = builder.block
+        with builder.if_then(adds):
+            sums = [builder.fadd(old, new) for old, new in zip(self._read(c, c_row, masks), values)]
+            adding = builder.block
+        values = self._merge([(before, values), (adding, sums)])
+
+        function = self.function
+        done = function.append_basic_block("store")
+        derivatives = {
+            RELU_DERIVATIVE: times_relu_derivative,
+            TANH_DERIVATIVE: times_tanh_derivative,
+            SIGMOID_DERIVATIVE: times_sigmoid_derivative,
+        }
+        kind = builder.and_(epilogue, INT64(ADD - 1))
+        outcomes = [(builder.block, values)]
+        choice = builder.switch(kind, done)
+        for code in (RELU, *derivatives):
+            block = function.append_basic_block(f"epilogue_{code}")
+            choice.add_case(INT64(code), block)
+            builder.position_at_end(block)
+            if code == RELU:
+                outcomes.append((block, [relu(self.v, x) for x in values]))
+            else:
+                outputs = self._read(aux, aux_row, masks)
+                outcomes.append((block, [derivatives[code](self.v, x, y) for x, y in zip(values, outputs)]))
+            builder.branch(done)
+        builder.position_at_end(done)
+        self._write(self._merge(outcomes), c, c_row, masks)
+
+    def _merge(self, outcomes):
+        """Return, behind several blocks, the values that each block brings."""
+        merged = [self.builder.phi(self.v.type) for _ in outcomes[0][1]]
+        for block, values in outcomes:
+            for phi, value in zip(merged, values):
+                phi.add_incoming(value, block)
+        return merged
+
+    def _vector(self, place, n):
+        return self.builder.gep(place, [INT64(n * self.v.lanes)])
+
+    def _places(self, start, stride):
+        for row in range(self.height):
+            line = self.builder.gep(start, [self.builder.mul(stride, INT64(row))])
+            for n in range(self.vectors):
+                yield n, self._vector(line, n)
+
+    def _read(self, start, stride, masks):
+        places = self._places(start, stride)
+        return [self.v.load(place) if masks is None else self.v.masked_load(place, masks[n]) for n, place in places]
+
+    def _write(self, values, start, stride, masks):
+        for value, (n, place) in zip(values, self._places(start, stride)):
+            if masks is None:
+                self.v.store(value, place)
+            else:
+                self.v.masked_store(value, place, masks[n])

@@ -1,0 +1,111 @@
+"""LLVM vectors: what the tile and the activations are written in.
+
+``Vectors`` names the operations on registers of one element type and one number of lanes and emits LLVM instructions
+for them. The number of lanes comes from the host: ``LANE_BYTES`` is the width of its vector registers.
+"""
+
+from __future__ import annotations
+
+from llvmlite import binding, ir
+from numba.core import config
+
+
+def host_has(feature: str) -> bool:
+    """Whether the CPU that numba compiles for has ``feature``, by LLVM's name for it."""
+    if config.CPU_NAME is not None or config.CPU_FEATURES is not None:  # the user reduced it
+        return f"+{feature}" in (config.CPU_FEATURES or "").split(",")
+    return bool(binding.get_host_cpu_features().get(feature))
+
+
+def _lane_bytes() -> int:
+    for feature, width in (("avx512f", 64), ("avx", 32)):
+        if host_has(feature):
+            return width
+    return 16  # SSE2 and NEON, which every x86-64 and every 64-bit Arm have
+
+
+LANE_BYTES = _lane_bytes()
+
+INT32 = ir.IntType(32)
+INT64 = ir.IntType(64)
+
+
+class Vectors:
+    """Operations on vectors of ``lanes`` numbers of ``element``, an LLVM float or double."""
+
+    def __init__(self, builder: ir.IRBuilder, element: ir.Type, lanes: int) -> None:
+        self.builder, self.element, self.lanes = builder, element, lanes
+        self.bytes = 4 if isinstance(element, ir.FloatType) else 8
+        self.type = ir.VectorType(element, lanes)
+        self.int_element = ir.IntType(8 * self.bytes)
+        self.int_type = ir.VectorType(self.int_element, lanes)
+        self.mask_type = ir.VectorType(ir.IntType(1), lanes)
+        self.size = lanes * self.bytes
+
+    def constant(self, value: float) -> ir.Constant:
+        return ir.Constant(self.type, [value] * self.lanes)
+
+    def integers(self, value: int) -> ir.Constant:
+        return ir.Constant(self.int_type, [value] * self.lanes)
+
+    def splat(self, scalar: ir.Value) -> ir.Value:
+        """Return ``scalar`` in every lane."""
+        vector_type = ir.VectorType(scalar.type, self.lanes)
+        first = self.builder.insert_element(ir.Constant(vector_type, ir.Undefined), scalar, INT32(0))
+        return self.shuffle(first, first, [0] * self.lanes)
+
+    def shuffle(self, low: ir.Value, high: ir.Value, order: list[int]) -> ir.Value:
+        return self.builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(INT32, len(order)), order))
+
+    def load(self, place: ir.Value, align: int | None = None) -> ir.Value:
+        value = self.builder.load(self.builder.bitcast(place, self.type.as_pointer()))
+        value.align = align or self.bytes
+        return value
+
+    def store(self, value: ir.Value, place: ir.Value, align: int | None = None) -> None:
+        store = self.builder.store(value, self.builder.bitcast(place, self.type.as_pointer()))
+        store.align = align or self.bytes
+
+    def first_lanes(self, count: ir.Value) -> ir.Value:
+        """Return the mask of the lanes below ``count`` (64 bit, any value)."""
+        lanes = ir.Constant(ir.VectorType(INT64, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", lanes, self.splat(count))
+
+    def masked_load(self, place: ir.Value, mask: ir.Value) -> ir.Value:
+        """Load the lanes in ``mask``, touching no others, with zero elsewhere."""
+        pointer = self.builder.bitcast(place, self.type.as_pointer())
+        function = self._intrinsic("masked.load", self.type, [pointer.type, INT32, self.mask_type, self.type], "p0")
+        return self.builder.call(function, [pointer, INT32(self.bytes), mask, self.constant(0.0)])
+
+    def masked_store(self, value: ir.Value, place: ir.Value, mask: ir.Value) -> None:
+        pointer = self.builder.bitcast(place, self.type.as_pointer())
+        arguments = [self.type, pointer.type, INT32, self.mask_type]
+        function = self._intrinsic("masked.store", ir.VoidType(), arguments, "p0")
+        self.builder.call(function, [value, pointer, INT32(self.bytes), mask])
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """Return a * b + c, rounded once where the CPU can, twice where it cannot."""
+        return self.builder.call(self._intrinsic("fmuladd", self.type, [self.type] * 3), [a, b, c])
+
+    def absolute(self, x: ir.Value) -> ir.Value:
+        return self.builder.call(self._intrinsic("fabs", self.type, [self.type]), [x])
+
+    def copysign(self, magnitude: ir.Value, sign: ir.Value) -> ir.Value:
+        return self.builder.call(self._intrinsic("copysign", self.type, [self.type] * 2), [magnitude, sign])
+
+    def sum(self, x: ir.Value) -> ir.Value:
+        """Return the sum of all lanes: halves are added until one lane is left."""
+        lanes = self.lanes
+        while lanes > 1:
+            lanes //= 2
+            low, high = (self.shuffle(x, x, list(range(start, start + lanes))) for start in (0, lanes))
+            x = self.builder.fadd(low, high)
+        return self.builder.extract_element(x, INT32(0))
+
+    def _intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type], suffix: str = "") -> ir.Function:
+        overload = f"v{self.lanes}f{8 * self.bytes}" + (f".{suffix}" if suffix else "")
+        full_name = f"llvm.{name}.{overload}"
+        module = self.builder.module
+        if full_name in module.globals:
+            return module.globals[full_name]
+        return ir.Function(module, ir.FunctionType(result, arguments), full_name)

@@ -1,0 +1,136 @@
+"""Slow, obvious references in float64. They import nothing from the library under test.
+
+Letters: ``n`` samples, ``i`` inputs of a layer, ``o`` outputs. A network is a list of layers, each
+either a pair ``(weight (o, i), bias (o,) or None)`` or the name of an activation.
+"""
+
+import math
+
+import numpy
+
+
+def linear(x, weight, bias):
+    """``y[n, o] = bias[o] + sum_i x[n, i] weight[o, i]``, one number at a time."""
+    y = numpy.zeros((len(x), len(weight)))
+    for n in range(len(x)):
+        for o in range(len(weight)):
+            total = 0.0 if bias is None else float(bias[o])
+            for i in range(len(weight[o])):
+                total += float(x[n, i]) * float(weight[o, i])
+            y[n, o] = total
+    return y
+
+
+def linear_gradients(x, weight, grad_output):
+    """Gradients with respect to input ``(n, i)``, weight ``(o, i)`` and bias ``(o,)``, term by term."""
+    grad_input = numpy.zeros(x.shape)
+    grad_weight = numpy.zeros(weight.shape)
+    grad_bias = numpy.zeros(len(weight))
+    for n in range(len(x)):
+        for o in range(len(weight)):
+            g = float(grad_output[n, o])
+            grad_bias[o] += g
+            for i in range(x.shape[1]):
+                grad_weight[o, i] += g * float(x[n, i])
+                grad_input[n, i] += g * float(weight[o, i])
+    return grad_input, grad_weight, grad_bias
+
+
+def activation(name, x):
+    """ReLU, Tanh or Sigmoid of an array, by the scalar functions of :mod:`math`."""
+    return numpy.vectorize(_VALUES[name], otypes=[numpy.float64])(x) if x.size else x.copy()
+
+
+def activation_derivative(name, x):
+    """The derivative at the activation's *input* ``x``."""
+    return numpy.vectorize(_DERIVATIVES[name], otypes=[numpy.float64])(x) if x.size else x.copy()
+
+
+def _sigmoid(x):
+    return 1.0 / (1.0 + math.exp(-x)) if x >= 0.0 else math.exp(x) / (1.0 + math.exp(x))
+
+
+_VALUES = {"ReLU": lambda x: x if x > 0.0 else 0.0, "Tanh": math.tanh, "Sigmoid": _sigmoid}
+_DERIVATIVES = {
+    "ReLU": lambda x: 1.0 if x > 0.0 else 0.0,
+    "Tanh": lambda x: 1.0 / math.cosh(x) ** 2,
+    "Sigmoid": lambda x: _sigmoid(x) * _sigmoid(-x),
+}
+
+
+def mse(prediction, target, reduction):
+    """``(loss, grad_prediction)``: squared differences summed, or averaged over all elements."""
+    loss, grad = 0.0, numpy.zeros(prediction.shape)
+    for index in numpy.ndindex(prediction.shape):
+        difference = float(prediction[index]) - float(target[index])
+        loss += difference * difference
+        grad[index] = 2.0 * difference
+    if reduction == "mean":
+        return loss / prediction.size, grad / prediction.size
+    return loss, grad
+
+
+def forward(network, x):
+    """The inputs of every layer and, last, the network's output: ``len(network) + 1`` arrays."""
+    values = [numpy.asarray(x, dtype=numpy.float64)]
+    for layer in network:
+        if isinstance(layer, str):
+            values.append(activation(layer, values[-1]))
+        else:
+            values.append(linear(values[-1], *layer))
+    return values
+
+
+def backward(network, values, grad_output):
+    """Gradients of every ``(weight, bias)`` pair in order of the layers, and of the network's input."""
+    gradients = []
+    for layer, x in zip(reversed(network), reversed(values[:-1]), strict=True):
+        if isinstance(layer, str):
+            grad_output = grad_output * activation_derivative(layer, x)
+        else:
+            grad_output, grad_weight, grad_bias = linear_gradients(x, layer[0], grad_output)
+            gradients.insert(0, (grad_weight, None if layer[1] is None else grad_bias))
+    return gradients, grad_output
+
+
+def sgd(network, gradients, lr):
+    """A new network, every weight and bias moved by ``-lr`` times its gradient."""
+    remaining = iter(gradients)
+    moved = []
+    for layer in network:
+        if isinstance(layer, str):
+            moved.append(layer)
+        else:
+            grad_weight, grad_bias = next(remaining)
+            bias = None if layer[1] is None else layer[1] - lr * grad_bias
+            moved.append((layer[0] - lr * grad_weight, bias))
+    return moved
+
+
+def accuracy(prediction, one_hot):
+    """The share of rows whose largest prediction sits where the target's one sits."""
+    hits = 0
+    for row, target in zip(prediction, one_hot, strict=True):
+        largest = max(range(len(row)), key=row.__getitem__)
+        hits += target[largest] == 1.0
+    return hits / len(prediction)
+
+
+def train(network, data, validation, *, reduction, lr, epochs, mini_batch_size):
+    """Mini-batch SGD in order. Returns ``(network, history)``; the last batch may be short."""
+    x, target = data
+    history = {"train_loss": [], "val_loss": [], "val_accuracy": []}
+    for _ in range(epochs):
+        losses = []
+        for start in range(0, len(x), mini_batch_size):
+            values = forward(network, x[start : start + mini_batch_size])
+            loss, grad = mse(values[-1], target[start : start + mini_batch_size], reduction)
+            gradients, _ = backward(network, values, grad)
+            network = sgd(network, gradients, lr)
+            losses.append(loss)
+        history["train_loss"].append(sum(losses))
+        if validation is not None:
+            prediction = forward(network, validation[0])[-1]
+            history["val_loss"].append(mse(prediction, validation[1], reduction)[0])
+            history["val_accuracy"].append(accuracy(prediction, validation[1]))
+    return network, history
