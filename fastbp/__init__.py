@@ -2,7 +2,10 @@
 
 from fastbp import datasets, nn, optim
 from fastbp.convert import from_torch, to_torch
-from fastbp.training import History, compute_accuracy, train_model
+from fastbp.history import History
+from fastbp.threads import get_num_threads, set_num_threads
+from fastbp.training import compute_accuracy, train_model
+from fastbp.warmup import warmup
 
 __version__ = "0.1.0"
 
@@ -12,8 +15,11 @@ __all__ = [
     "compute_accuracy",
     "datasets",
     "from_torch",
+    "get_num_threads",
     "nn",
     "optim",
+    "set_num_threads",
     "to_torch",
     "train_model",
+    "warmup",
 ]

@@ -51,8 +51,7 @@ class History(Mapping[str, list[float]]):
 
     def append(self, epoch: Epoch) -> None:
         """Add what a finished epoch left."""
-        for name, values in self._values.items():
-            value = getattr(epoch, name)
+        for values, value in zip(self._values.values(), epoch, strict=True):
             if value is not None:
                 values.append(value)
 

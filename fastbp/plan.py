@@ -39,8 +39,6 @@ class Plan:
         The flat vectors of all parameters.
     flop : int
         Operations of one row's forward pass; training takes three times as many.
-    row_size : int
-        Elements of scratch memory that a row takes.
 
     Raises
     ------
@@ -81,34 +79,37 @@ class Plan:
         self.first_layer = f"Linear({self.in_features}, {self._rows[0][engine.OUT]})"
         self.out_features = self._rows[-1][engine.OUT]
         self.flop = sum(2 * row[engine.IN] * row[engine.OUT] for row in self._rows)
-        self.row_size = self._padded(self.in_features) + sum(2 * self._padded(row[engine.OUT]) for row in self._rows)
 
     @property
     def is_current(self) -> bool:
         """Whether no parameter, of any model, has moved since this plan was made."""
         return self._layout == Storage.layouts
 
-    def table(self, block_rows: int) -> Array:
-        """Return the engine's table of layers for scratch memory of ``block_rows * row_size`` elements."""
+    def layout(self, block_rows: int, *, in_place: bool) -> tuple[Array, int]:
+        """Return the engine's table of layers for blocks of ``block_rows`` rows, and the elements of scratch that they take.
+
+        ``in_place`` lets the gradients of all layers but the last replace the outputs, where the kernels allow it: each row of
+        a product is then finished in one stretch of ``K_BLOCK`` steps. It is for one thread.
+        """
         table = np.zeros((len(self._rows), engine.COLUMNS), np.int64)
+        in_place = in_place and all(row[engine.OUT] <= engine.K_BLOCK for row in self._rows)
         x, x_row = 0, self._padded(self.in_features)
         place = block_rows * x_row
         for row, columns in zip(table, self._rows, strict=True):
             for column, value in columns.items():
                 row[column] = value
-            y_row = self._padded(columns[engine.OUT])
-            row[[engine.X, engine.X_ROW, engine.Y, engine.G, engine.Y_ROW]] = (
-                x, x_row, place, place + block_rows * y_row, y_row
-            )  # fmt: skip
-            x, x_row = place, y_row
-            place += 2 * block_rows * y_row
-        return table
-
-    def scratch(self, block_rows: int) -> Array:
-        """Return scratch memory for blocks of ``block_rows`` rows."""
-        return aligned_zeros(block_rows * self.row_size, self.dtype)
+            y, y_row = place, self._padded(columns[engine.OUT])
+            place += block_rows * y_row
+            g = y
+            if not in_place or columns is self._rows[-1]:
+                g = place
+                place += block_rows * y_row
+            row[[engine.X, engine.X_ROW, engine.Y, engine.G, engine.Y_ROW]] = x, x_row, y, g, y_row
+            x, x_row = y, y_row
+        return table, place
 
     def _padded(self, features: int) -> int:
+        """Return the distance between rows of so many features: whole cache lines."""
         lanes = ALIGNMENT // self.dtype.itemsize
         return -(-features // lanes) * lanes
 
@@ -133,7 +134,7 @@ class Predictor:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._layers = plan.table(engine.BLOCK_ROWS)
+        self._layers, self._scratch_size = plan.layout(engine.BLOCK_ROWS, in_place=True)
         self._free: list[Array] = []  # scratch memory that no thread uses; a list's pop and append are atomic
 
     def predict(self, rows: Array) -> Array:
@@ -142,10 +143,10 @@ class Predictor:
         output = np.empty((len(rows), plan.out_features), plan.dtype)
         ranks = ranks_for(plan.flop * len(rows), -(-len(rows) // engine.BLOCK_ROWS)) if len(rows) > 1 else 1
         if ranks == 1:
-            scratch = self._free.pop() if self._free else plan.scratch(engine.BLOCK_ROWS)
+            scratch = self._free.pop() if self._free else aligned_zeros(self._scratch_size, plan.dtype)
             engine.predict(0, 1, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
             self._free.append(scratch)
         else:
-            scratch = plan.scratch(ranks * engine.BLOCK_ROWS)
+            scratch = aligned_zeros(ranks * self._scratch_size, plan.dtype)
             run_ranks(ranks, engine.predict, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
         return output

@@ -3,56 +3,48 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Protocol
+from typing import Any
 
 from fastbp.history import History
 
 
-class Progress(Protocol):
-    """The part of ``tqdm.tqdm`` that a training uses."""
+class ProgressBar:
+    """A tqdm bar over epochs with the last losses behind it, or nothing.
 
-    def update(self, n: float = 1) -> Any: ...
-    def set_postfix(self, ordered_dict: Any = None, refresh: bool = True, **values: Any) -> None: ...
-    def close(self) -> None: ...
-
-
-class _Silent:
-    def update(self, n: float = 1) -> None: ...
-    def set_postfix(self, ordered_dict: Any = None, refresh: bool = True, **values: Any) -> None: ...
-    def close(self) -> None: ...
-
-
-def progress_bar(wanted: bool | None, epochs: int) -> Progress:
-    """Return a tqdm bar over ``epochs``, or a silent stand-in.
-
-    ``wanted`` None shows the bar at a terminal or in a notebook if tqdm is there; True demands it.
+    Parameters
+    ----------
+    wanted : bool or None
+        None shows the bar at a terminal or in a notebook if tqdm is there; True demands it.
+    epochs : int
 
     Raises
     ------
     ImportError
         If the bar is demanded and tqdm is missing.
     """
-    if wanted is None:
-        wanted = _someone_watches()
-        demanded = False
-    else:
-        demanded = wanted
-    if not wanted:
-        return _Silent()
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        if demanded:
-            raise ImportError('progress=True needs tqdm: pip install "fastbp[progress]"') from error
-        return _Silent()
-    bar: Progress = tqdm(total=epochs, unit="epoch", mininterval=0.2)
-    return bar
 
+    def __init__(self, wanted: bool | None, epochs: int) -> None:
+        self._bar: Any = None
+        if wanted or (wanted is None and _someone_watches()):
+            try:
+                from tqdm.auto import tqdm
+            except ImportError as error:
+                if wanted:
+                    raise ImportError('progress=True needs tqdm: pip install "fastbp[progress]"') from error
+                return
+            self._bar = tqdm(total=epochs, unit="epoch", mininterval=0.2)
 
-def show(bar: Progress, history: History) -> None:
-    """Move the bar by one epoch and write the last losses behind it."""
-    bar.set_postfix({name: f"{values[-1]:.4g}" for name, values in history.items() if values}, refresh=False)
-    bar.update()
+    def show(self, history: History) -> None:
+        """Move the bar by one epoch."""
+        if self._bar is not None:
+            last = {name: f"{values[-1]:.4g}" for name, values in history.items() if values}
+            self._bar.set_postfix(last, refresh=False)
+            self._bar.update()
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _someone_watches() -> bool:

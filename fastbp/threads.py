@@ -11,7 +11,7 @@ from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
 
-FLOP_PER_THREAD = 2e6  # below this much work between two barriers a second thread does not pay for them
+FLOP_PER_THREAD = 5e5  # below this much work between two barriers a second thread does not pay for them
 
 
 def _available_cores() -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from fastbp.arrays import Array, Buffer
+from fastbp.arrays import Array, Buffer, aligned_zeros
 from fastbp.nn.losses import MSELoss
 from fastbp.nn.module import Module
 from fastbp.nn.sequential import leaves
@@ -25,6 +25,7 @@ from fastbp_kernels.barrier import SYNC_SIZE
 _VALIDATION_ROWS = (
     128  # rows a block at the least, so that validation in small blocks does not pack weights all the time
 )
+_PARTIAL_PARAMETERS = 1 << 16  # up to so many, a gradient of its own for each thread costs less than sharing activations
 STRETCH_SECONDS = 0.04  # a compiled call's length: Ctrl-C and the progress bar wait for its end
 
 
@@ -52,8 +53,7 @@ class Rows:
         return len(self.input)
 
 
-@dataclass(frozen=True)
-class Epoch:
+class Epoch(NamedTuple):
     """What an epoch left: the sum of the batch losses, and the loss and accuracy on the validation data if there is any."""
 
     train_loss: float
@@ -140,24 +140,38 @@ class EngineTrainer:
             raise NotPlannable("the engine takes inputs and targets of two dimensions")
         self._criterion, self._opt, self._plan = criterion, opt, plan
         self._train = train
-        self._validation = validation or Rows(train.input[:0], train.target[:0])
-        self._has_validation = validation is not None
+        self._validation = validation
+        self._val_rows = validation or Rows(train.input[:0], train.target[:0])
         self._scores = validation is not None and is_one_hot(validation.target)
         self._size = min(mini_batch_size, len(train))
         self._batches = -(-len(train) // self._size)
         self._batch_elements = np.full(self._batches, self._size * plan.out_features)
         self._batch_elements[-1] = (len(train) - (self._batches - 1) * self._size) * plan.out_features
-        # Blocks cut a mini-batch only where the sums of gradients are cut, and validation rows where the losses' sums are.
-        slabs = -(-max(self._size, _VALIDATION_ROWS) // engine.SLAB)
-        self._block_rows = min(engine.BLOCK_ROWS, slabs * engine.SLAB)
-        self._layers = plan.table(self._block_rows)
-        self._scratch = plan.scratch(self._block_rows)
-        self._slab_sums = np.zeros(-(-self._block_rows // engine.SLAB))
-        self._units = self._batches + -(-len(self._validation) // self._block_rows)
+        self._divide(plan)
+        self._units = self._batches + -(-len(self._val_rows) // self._block_rows)
+
+    def _divide(self, plan: Plan) -> None:
+        """Choose the number of threads, the division of labour among them and the rows of a block; see the engine."""
+        flop = 3 * plan.flop
+        stretches = -(-self._size // engine.K_BLOCK)
+        ranks = ranks_for(flop * engine.K_BLOCK, stretches)
+        by_stretches = ranks > 1 and plan.parameter.size <= _PARTIAL_PARAMETERS
+        if by_stretches:
+            self._block_rows = engine.K_BLOCK
+        else:
+            # Blocks cut a mini-batch only where the gradients' sums are cut, and validation rows where the losses' sums are.
+            slabs = -(-max(self._size, _VALIDATION_ROWS) // engine.SLAB)
+            self._block_rows = min(engine.BLOCK_ROWS, slabs * engine.SLAB)
+            rows = min(self._size, self._block_rows)
+            ranks = ranks_for(flop * rows, -(-rows // engine.SLAB))
+        self._ranks = ranks
+        self._layers, size = plan.layout(self._block_rows, in_place=by_stretches or ranks == 1)
+        copies = ranks if by_stretches else 1
+        self._scratch = aligned_zeros(copies * size, plan.dtype)
+        self._partial = aligned_zeros(ranks * plan.parameter.size if by_stretches else 0, plan.dtype)
+        self._slab_sums = np.zeros(copies * (self._block_rows // engine.SLAB))
 
     def run(self, epochs: int, draw_order: DrawOrder) -> Iterator[Epoch]:
-        rows = self._block_rows
-        ranks = ranks_for(3 * self._plan.flop * rows, -(-rows // engine.SLAB))
         orders: list[Array] = []  # of the epochs that the next call touches; likewise the results of an unfinished one
         unfinished: tuple[Array, float, int] | None = None
         done, stretch = 0, 1
@@ -173,20 +187,18 @@ class EngineTrainer:
                 batch_sums[0], val_sums[0], val_hits[0] = unfinished
 
             start = perf_counter()
-            self._call(ranks, orders, done, stop, first_epoch, batch_sums, val_sums, val_hits)
+            self._call(orders, done, stop, first_epoch, batch_sums, val_sums, val_hits)
             seconds = perf_counter() - start
             stretch = max(1, min(2 * stretch, int((stop - done) * STRETCH_SECONDS / max(seconds, 1e-9))))
 
             done = stop
             finished = done // self._units - first_epoch
-            for epoch in range(finished):
-                yield self._epoch(batch_sums[epoch], val_sums[epoch], val_hits[epoch])
+            yield from self._epochs(batch_sums[:finished], val_sums[:finished], val_hits[:finished])
             unfinished = (batch_sums[-1], val_sums[-1], val_hits[-1]) if finished < touched else None
             del orders[:finished]
 
     def _call(
         self,
-        ranks: int,
         orders: list[Array],
         done: int,
         stop: int,
@@ -198,12 +210,13 @@ class EngineTrainer:
         plan = self._plan
         before = first_epoch * self._units
         run_ranks(
-            ranks,
+            self._ranks,
             engine.train,
             np.zeros(SYNC_SIZE, np.int64),
             self._layers,
             plan.parameter,
             plan.grad,
+            self._partial,
             self._scratch,
             self._block_rows,
             self._slab_sums,
@@ -213,8 +226,8 @@ class EngineTrainer:
             self._size,
             self._criterion.reduction == "mean",
             plan.dtype.type(self._opt.lr),
-            self._validation.input,
-            self._validation.target,
+            self._val_rows.input,
+            self._val_rows.target,
             done - before,
             stop - before,
             batch_sums,
@@ -222,16 +235,17 @@ class EngineTrainer:
             val_hits,
         )
 
-    def _epoch(self, batch_sums: Array, val_sum: float, val_hits: int) -> Epoch:
+    def _epochs(self, batch_sums: Array, val_sums: Array, val_hits: Array) -> Iterator[Epoch]:
+        """Yield what the engine's sums say of finished epochs."""
         # The losses are added one by one, as the other trainer adds them: sum() would compensate, numpy.sum go in pairs.
-        train_loss = float(np.cumsum(self._criterion.reduced(batch_sums, self._batch_elements))[-1])
-        if not self._has_validation:
-            return Epoch(train_loss)
+        losses = np.cumsum(self._criterion.reduced(batch_sums, self._batch_elements), axis=1)[:, -1].tolist()
+        if self._validation is None:
+            return map(Epoch, losses)
         rows = len(self._validation)
-        val_loss = float(self._criterion.reduced(val_sum, rows * self._plan.out_features))
+        val_losses = self._criterion.reduced(val_sums, rows * self._plan.out_features).tolist()
         if not self._scores:
-            return Epoch(train_loss, val_loss)
-        return Epoch(train_loss, val_loss, float(val_hits) / rows if rows else float("nan"))
+            return map(Epoch, losses, val_losses)
+        return map(Epoch, losses, val_losses, (val_hits / rows if rows else np.full(len(losses), np.nan)).tolist())
 
 
 def accuracy(prediction: Array, one_hot_target: Array) -> float:

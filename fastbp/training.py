@@ -11,7 +11,7 @@ from fastbp.history import History
 from fastbp.nn.module import Module
 from fastbp.optim import SGD
 from fastbp.plan import NotPlannable
-from fastbp.progress import progress_bar, show
+from fastbp.progress import ProgressBar
 from fastbp.trainers import (
     Criterion,
     EngineTrainer,
@@ -88,12 +88,12 @@ def train_model(
     draw_order = (lambda: generator.permutation(len(train))) if shuffle else None
     trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
     history = History(way)
-    bar = progress_bar(progress, epochs)
+    bar = ProgressBar(progress, epochs)
     start = perf_counter()
     try:
         for epoch in trainer.run(epochs, draw_order):
             history.append(epoch)
-            show(bar, history)
+            bar.show(history)
     finally:
         history.seconds = perf_counter() - start
         bar.close()

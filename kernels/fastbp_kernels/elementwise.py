@@ -56,6 +56,25 @@ def elementwise2_scaled(function: VectorFunction):
     return loop
 
 
+copy_loop = elementwise1(lambda v, x: x)
+add_loop = elementwise2(lambda v, x, y: v.builder.fadd(x, y))
+
+
+@intrinsic
+def zero_loop(typing_context, count, out):
+    """Store 0 to ``count`` elements, a multiple of a vector's lanes."""
+
+    def codegen(context, builder, signature, arguments):
+        count, out = arguments
+        v = Vectors(builder, context.get_value_type(pointer_type.dtype), LANE_BYTES // (pointer_type.dtype.bitwidth // 8))
+        with cgutils.for_range_slice(builder, INT64(0), count, INT64(v.lanes), inc=True) as (index, _):
+            v.store(v.constant(0.0), builder.gep(out, [index]))
+        return context.get_dummy_value()
+
+    pointer_type = out
+    return types.void(types.intp, out), codegen
+
+
 def _emit_loop(context, builder, out_type, function: VectorFunction, arguments: list[ir.Value]) -> ir.Value:
     """Emit the loop over full vectors and one masked vector for the rest."""
     count, *inputs, out = arguments

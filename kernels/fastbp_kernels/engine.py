@@ -5,11 +5,17 @@ columns below, so that one compiled version serves every network. Rows of data g
 
     scratch:   | X: inputs | Y, G of layer 0 | Y, G of layer 1 | ...        (block_rows rows each)
 
-Y holds a layer's outputs, G the gradient with respect to what its activation took. Every row starts at a cache line and is
-padded up to the next, so that all of them serve as operands of the tile without a copy.
+Y holds a layer's outputs, G the gradient with respect to what its activation took. One thread alone may be given a table
+in which G is Y in all layers but the last: it needs a layer's inputs no more once the gradients have replaced them. Every row starts at a
+cache line and is padded up to the next, so that all of them serve as operands of the tile without a copy.
 
-Several threads may run the same call side by side, each with its own ``rank``. They share the rows of a block in forward and
-backward, then the gradients' outputs, then the parameters; each number is computed in the same way by whoever computes it.
+Several threads may run the same call side by side, each with its own ``rank``. Each number is computed in the same way by
+whoever computes it, in one of two divisions of labour:
+
+    by rows and outputs    all ranks work on one block: each takes some of its rows in forward and backward, then some of the
+                           outputs in the gradients. For large layers.
+    by stretches           each rank takes ``K_BLOCK`` rows to itself, in scratch of its own, up to their gradients in ``partial``;
+                           these are then added in the order of the rows. For few parameters and many rows.
 """
 
 from __future__ import annotations
@@ -23,10 +29,12 @@ from fastbp_kernels.activations import (
 )
 from fastbp_kernels.barrier import barrier
 from fastbp_kernels.cache import inner_kernel, kernel
+from fastbp_kernels.elementwise import add_loop, copy_loop
 from fastbp_kernels.losses import SLAB, mse_slab, mse_slab_with_gradient
 from fastbp_kernels.optimizers import sgd_loop
-from fastbp_kernels.pointers import pointer, shift, stack_memory
+from fastbp_kernels.pointers import pointer, shift
 from fastbp_kernels.product import K_BLOCK, PADDED_ROWS, ROWS, TRANSPOSED, product
+from fastbp_kernels.sums import add_column_sums
 from fastbp_kernels.tile import (
     ADD,
     RELU,
@@ -79,8 +87,8 @@ def predict(rank, ranks, layers, parameter, scratch, block_rows, input, output):
 
 @kernel
 def train(
-    rank, ranks, sync, layers, parameter, grad, scratch, block_rows, slab_sums, input, target, order, mini_batch_size,
-    mean, lr, val_input, val_target, first, stop, batch_sums, val_sums, val_hits,
+    rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target, order,
+    mini_batch_size, mean, lr, val_input, val_target, first, stop, batch_sums, val_sums, val_hits,
 ):  # fmt: skip
     """Train and validate from the ``first`` unit of work up to ``stop``.
 
@@ -96,10 +104,15 @@ def train(
     layers : array of int64, shape (layers, COLUMNS), read
     parameter, grad : vectors, read and written
         ``grad`` is left with the gradient of the last mini-batch.
+    partial : vector, written
+        ``ranks`` times the parameters, for division by stretches; empty for division by rows and outputs.
     scratch : vector, written; zeros at first
+        For division by stretches ``ranks`` times what ``layers`` was laid out for.
     block_rows : int
         Rows for which ``layers`` was laid out in scratch: a multiple of ``K_BLOCK``, or ``mini_batch_size`` or more.
-    slab_sums : vector of float64, one for each ``SLAB`` rows of a block, written
+        For division by stretches ``K_BLOCK``.
+    slab_sums : vector of float64, written
+        One for each ``SLAB`` rows of as many blocks as scratch holds.
     input, target : arrays of shape (n, IN of the first layer) and (n, OUT of the last layer), read
     order : array of int64, shape (epochs, n) or (0, 0), read
         The rows of each epoch that the call touches, in order; without it the rows are taken as they stand.
@@ -124,8 +137,8 @@ def train(
         if step < batches:
             start = step * mini_batch_size
             total = _train_batch(
-                rank, ranks, sync, layers, parameter, grad, scratch, block_rows, slab_sums, input, target, order, epoch,
-                start, min(start + mini_batch_size, n), mean, lr,
+                rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target, order,
+                epoch, start, min(start + mini_batch_size, n), mean, lr,
             )  # fmt: skip
             if rank == 0:
                 batch_sums[epoch, step] = total
@@ -146,34 +159,69 @@ def share(count, granule, rank, ranks):
 
 @inner_kernel
 def _train_batch(
-    rank, ranks, sync, layers, parameter, grad, scratch, block_rows, slab_sums, input, target, order, epoch, start, stop,
-    mean, lr,
+    rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target, order, epoch,
+    start, stop, mean, lr,
 ):  # fmt: skip
     """Run forward, loss, backward and update of the rows from ``start`` to ``stop``; return the loss's sum at rank 0."""
-    last = layers.shape[0] - 1
-    size = (stop - start) * layers[last, OUT]
+    size = (stop - start) * target.shape[1]
     factor = parameter.dtype.type(2.0 * (1.0 / size if mean else 1.0))
-    s, p, g, wait = pointer(scratch), pointer(parameter), pointer(grad), pointer(sync)
+    wait, p, g = pointer(sync), pointer(parameter), pointer(grad)
     own_first, own_stop = share(parameter.size, SLAB, rank, ranks)
     grad[own_first:own_stop] = 0
     total = 0.0
-    for block in range(start, stop, block_rows):
-        rows = min(block_rows, stop - block)
-        first_row, stop_row = share(rows, SLAB, rank, ranks)
-        _gather(s, layers[0, X], layers[0, X_ROW], input, order, epoch, block, first_row, stop_row)
-        _gather(s, layers[last, G], layers[last, Y_ROW], target, order, epoch, block, first_row, stop_row)
-        _forward_rows(layers, p, s, first_row, stop_row)
-        _loss_rows(layers, s, factor, first_row, stop_row, slab_sums)
-        _backward_rows(layers, p, s, first_row, stop_row)
-        barrier(ranks, wait)
-        _accumulate_gradients(layers, s, g, rows, rank, ranks)
+    by_stretches = partial.size > 0
+    for group in range(start, stop, block_rows * (ranks if by_stretches else 1)):
+        if by_stretches:
+            block = min(group + rank * block_rows, stop)
+            s = shift(pointer(scratch), rank * (scratch.size // ranks))
+            own = shift(pointer(partial), rank * parameter.size)
+            partial[rank * parameter.size : (rank + 1) * parameter.size] = 0
+            slabs = slab_sums[rank * block_rows // SLAB :]
+            rows = min(block_rows, stop - block)
+            _gradients(layers, p, own, s, slabs, input, target, order, epoch, block, rows, factor, 0, 1, wait)
+            end = min(group + block_rows * ranks, stop)
+            barrier(ranks, wait)
+            for other in range((end - group + block_rows - 1) // block_rows):
+                add_loop(
+                    own_stop - own_first, shift(pointer(partial), other * parameter.size + own_first),
+                    shift(g, own_first), shift(g, own_first),
+                )  # fmt: skip
+        else:
+            end = min(group + block_rows, stop)
+            _gradients(
+                layers, p, g, pointer(scratch), slab_sums, input, target, order, epoch, group, end - group, factor, rank,
+                ranks, wait,
+            )  # fmt: skip
         if rank == 0:
-            for slab in range((rows + SLAB - 1) // SLAB):
+            for slab in range((end - group + SLAB - 1) // SLAB):
                 total += slab_sums[slab]
         barrier(ranks, wait)
     sgd_loop(own_stop - own_first, lr, shift(p, own_first), shift(g, own_first), shift(p, own_first))
     barrier(ranks, wait)
     return total
+
+
+@inner_kernel
+def _gradients(
+    layers, parameter, grad, scratch, slab_sums, input, target, order, epoch, block, rows, factor, rank, ranks, wait
+):
+    """Add the gradients of the ``rows`` rows at ``block`` to ``grad`` and note the loss of each slab of them."""
+    last = layers.shape[0] - 1
+    first_row, stop_row = share(rows, SLAB, rank, ranks)
+    _gather(scratch, layers[0, X], layers[0, X_ROW], input, order, epoch, block, first_row, stop_row)
+    _gather(scratch, layers[last, G], layers[last, Y_ROW], target, order, epoch, block, first_row, stop_row)
+    _forward_rows(layers, parameter, scratch, first_row, stop_row)
+    _loss_rows(layers, scratch, factor, first_row, stop_row, slab_sums)
+    if ranks == 1:
+        for layer in range(last, -1, -1):
+            _accumulate_gradients(layers, layer, scratch, grad, rows, 0, 1)
+            _backward_rows(layers, layer, parameter, scratch, 0, rows)
+    else:
+        for layer in range(last, 0, -1):
+            _backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
+        barrier(ranks, wait)
+        for layer in range(last, -1, -1):
+            _accumulate_gradients(layers, layer, scratch, grad, rows, rank, ranks)
 
 
 @inner_kernel
@@ -210,11 +258,11 @@ def _evaluate_block(
 def _gather(scratch, place, place_row, source, order, epoch, block, first_row, stop_row):
     """Copy rows of ``source`` into scratch: those at ``block`` + first_row ... of the epoch's order."""
     features = source.shape[1]
+    rows = pointer(source)
     for row in range(first_row, stop_row):
         taken = order[epoch, block + row] if order.size else block + row
         to = place + row * place_row
-        for feature in range(features):
-            scratch[to + feature] = source[taken, feature]
+        copy_loop(features, shift(rows, taken * features), shift(scratch, to))
 
 
 @inner_kernel
@@ -265,49 +313,39 @@ def _loss_rows(layers, scratch, factor, first_row, stop_row, slab_sums):
 
 
 @inner_kernel
-def _backward_rows(layers, parameter, scratch, first_row, stop_row):
-    """Carry the gradient from the last layer's G to the first layer's, for some rows of the block."""
-    for layer in range(layers.shape[0] - 1, 0, -1):
-        i, o = layers[layer, IN], layers[layer, OUT]
-        g_row, x_row = layers[layer, Y_ROW], layers[layer, X_ROW]
-        activation = layers[layer - 1, ACTIVATION]
-        epilogue = STORE
-        if activation == RECTIFIED:
-            epilogue = RELU_DERIVATIVE
-        elif activation == TANH:
-            epilogue = TANH_DERIVATIVE
-        elif activation == SIGMOID:
-            epilogue = SIGMOID_DERIVATIVE
-        g = shift(scratch, layers[layer, G] + first_row * g_row)
-        x = shift(scratch, layers[layer, X] + first_row * x_row)
-        grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
-        weight = shift(parameter, layers[layer, WEIGHT])
-        product(
-            stop_row - first_row, i, o, g, g_row, 1, weight, i, ROWS, False, weight, grad_x, x_row, epilogue, x, x_row
-        )
+def _backward_rows(layers, layer, parameter, scratch, first_row, stop_row):
+    """Carry the gradient from one layer's G to that of the layer before it, for some rows of the block."""
+    if layer == 0:
+        return
+    i, o = layers[layer, IN], layers[layer, OUT]
+    g_row, x_row = layers[layer, Y_ROW], layers[layer, X_ROW]
+    activation = layers[layer - 1, ACTIVATION]
+    epilogue = STORE
+    if activation == RECTIFIED:
+        epilogue = RELU_DERIVATIVE
+    elif activation == TANH:
+        epilogue = TANH_DERIVATIVE
+    elif activation == SIGMOID:
+        epilogue = SIGMOID_DERIVATIVE
+    g = shift(scratch, layers[layer, G] + first_row * g_row)
+    x = shift(scratch, layers[layer, X] + first_row * x_row)
+    grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
+    weight = shift(parameter, layers[layer, WEIGHT])
+    product(stop_row - first_row, i, o, g, g_row, 1, weight, i, ROWS, False, weight, grad_x, x_row, epilogue, x, x_row)
 
 
 @inner_kernel
-def _accumulate_gradients(layers, scratch, grad, rows, rank, ranks):
-    """Add the gradients of this rank's share of every weight and bias over the rows of the block."""
-    one = stack_memory(scratch, 1)
-    one[0] = 1
-    for layer in range(layers.shape[0]):
-        i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
-        x_row, g_row = layers[layer, X_ROW], layers[layer, Y_ROW]
-        x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
-        weight = shift(grad, layers[layer, WEIGHT])
-        first, stop = share(o, 1, rank, ranks)
-        product(
-            stop - first, i, rows, shift(g, first), 1, g_row, x, x_row, PADDED_ROWS, False, x,
-            shift(weight, first * i), i, ADD, weight, i,
-        )  # fmt: skip
-        if bias >= 0:
-            first, stop = share(o, SLAB, rank, ranks)
-            product(
-                1, stop - first, rows, one, 0, 0, shift(g, first), g_row, PADDED_ROWS, False, g,
-                shift(grad, bias + first), o, ADD, grad, o,
-            )  # fmt: skip
+def _accumulate_gradients(layers, layer, scratch, grad, rows, rank, ranks):
+    """Add the gradients of this rank's share of one layer's weight and bias over the rows of the block."""
+    i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
+    x_row, g_row = layers[layer, X_ROW], layers[layer, Y_ROW]
+    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
+    first, stop = share(o, 1, rank, ranks)
+    weight = shift(grad, layers[layer, WEIGHT] + first * i)
+    product(stop - first, i, rows, shift(g, first), 1, g_row, x, x_row, PADDED_ROWS, False, x, weight, i, ADD, weight, i)
+    if bias >= 0:
+        first, stop = share(o, SLAB, rank, ranks)
+        add_column_sums(rows, stop - first, shift(g, first), g_row, shift(grad, bias + first))
 
 
 @inner_kernel

@@ -6,8 +6,9 @@ Arrays are C-contiguous and of one float dtype; none may overlap one that is wri
 from __future__ import annotations
 
 from fastbp_kernels.cache import kernel
-from fastbp_kernels.pointers import pointer, stack_memory
+from fastbp_kernels.pointers import pointer
 from fastbp_kernels.product import ROWS, TRANSPOSED, product
+from fastbp_kernels.sums import add_column_sums
 from fastbp_kernels.tile import ADD, STORE
 
 
@@ -63,7 +64,4 @@ def linear_backward_parameters(grad_output, input, grad_weight, grad_bias):
     weight = pointer(grad_weight)
     product(o, i, n, g, 1, o, pointer(input), i, ROWS, False, g, weight, i, ADD, weight, i)
     if grad_bias.size:
-        bias = pointer(grad_bias)
-        one = stack_memory(g, 1)
-        one[0] = 1
-        product(1, o, n, one, 0, 0, g, o, ROWS, False, g, bias, o, ADD, bias, o)
+        add_column_sums(n, o, g, o, pointer(grad_bias))

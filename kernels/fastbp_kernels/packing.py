@@ -40,12 +40,6 @@ def pack_panel(panel, width, columns, k, b, b_row, transposed):
             _copy_columns(lanes, shift(panel, column), width, valid, k, shift(b, column), b_row)
 
 
-@inner_kernel
-def fill_start(start, width, valid, bias):
-    """Write the first ``valid`` numbers of ``bias`` to ``start`` and zeros behind them, up to ``width``."""
-    pack_panel(start, width, valid, 1, bias, 0, False)
-
-
 def _lane_counts(element_bytes: int) -> list[int]:
     """Return the lanes of the vectors that tiles of every width are made of, most first."""
     widest, *narrower = widths(element_bytes)

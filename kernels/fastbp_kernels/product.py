@@ -7,7 +7,8 @@ panel and the error of a long sum, and is part of the numbers: another value giv
 from __future__ import annotations
 
 from fastbp_kernels.cache import inner_kernel
-from fastbp_kernels.packing import fill_start, pack_panel
+from fastbp_kernels.elementwise import copy_loop, zero_loop
+from fastbp_kernels.packing import pack_panel
 from fastbp_kernels.pointers import shift, stack_memory
 from fastbp_kernels.tile import ADD, STORE, TILE_ROWS, panel_width, tile
 from fastbp_kernels.vectors import LANE_BYTES
@@ -41,6 +42,7 @@ def product(
     """
     packed = stack_memory(a, _PANEL)
     start = stack_memory(a, _START)
+    zero_loop(_START, start)
     tiles = (m + TILE_ROWS - 1) // TILE_ROWS
     in_place = b_kind == PADDED_ROWS and tiles <= IN_PLACE_TILES
     for first in range(0, max(k, 1), K_BLOCK):
@@ -51,7 +53,10 @@ def product(
         while column < columns:
             width = panel_width(a, columns - column)
             valid = min(width, columns - column)
-            fill_start(start, width, valid if has_bias and first == 0 else 0, shift(bias, column))
+            if has_bias:
+                zero_loop(_START, start)
+                if first == 0:
+                    copy_loop(valid, shift(bias, column), start)
             panel, panel_row = packed, width
             if in_place:
                 panel, panel_row = shift(b, first * b_row + column), b_row

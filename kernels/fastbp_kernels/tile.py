@@ -107,15 +107,15 @@ def tile(
     return signature, codegen
 
 
-def _fixed_arguments(element: ir.Type) -> list[ir.Type]:
+def _arguments(element: ir.Type) -> list[ir.Type]:
     p = element.as_pointer()
-    return [INT64, INT64, p, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64]
+    return [INT64, INT64, INT64, INT64, p, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64]
 
 
 def _emit_tile(function: ir.Function, element: ir.Type) -> None:
-    """Emit the function that calls the tile of a given width and height, and all those tiles."""
+    """Emit the function that jumps to the tile of a given width and height, and all those tiles."""
     element_bytes = 4 if isinstance(element, ir.FloatType) else 8
-    width, rows, *arguments = function.args
+    width, rows = function.args[:2]
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     impossible = function.append_basic_block("impossible")
     ir.IRBuilder(impossible).unreachable()
@@ -125,20 +125,18 @@ def _emit_tile(function: ir.Function, element: ir.Type) -> None:
         by_width.add_case(INT64(tile_width), block)
         by_rows = ir.IRBuilder(block).switch(rows, impossible)
         for height in range(1, TILE_ROWS + 1):
+            # The same arguments, and visible from outside, so that LLVM makes the call a jump and moves none of them.
+            fixed = ir.Function(function.module, function.function_type, f"{function.name}_{height}x{tile_width}")
             lanes = min(LANE_BYTES // element_bytes, tile_width)
-            fixed_type = ir.FunctionType(ir.VoidType(), _fixed_arguments(element))
-            fixed = ir.Function(function.module, fixed_type, f"{function.name}_{height}x{tile_width}")
-            fixed.linkage = "internal"
-            fixed.attributes.add("noinline")
             _FixedTile(fixed, element, height, lanes, tile_width // lanes).emit()
             block = function.append_basic_block(f"tile_{height}x{tile_width}")
             by_rows.add_case(INT64(height), block)
             call = ir.IRBuilder(block)
-            call.call(fixed, arguments, tail=True)
+            call.call(fixed, function.args, tail=True)
             call.ret_void()
 
 
-_TILE = NativeFunction("tile", lambda element: [INT64, INT64, *_fixed_arguments(element)], _emit_tile)
+_TILE = NativeFunction("tile", _arguments, _emit_tile)
 
 
 class _FixedTile:
@@ -146,11 +144,12 @@ class _FixedTile:
 
     def __init__(self, function: ir.Function, element: ir.Type, height: int, lanes: int, vectors: int) -> None:
         self.function, self.height, self.vectors = function, height, vectors
+        function.attributes.add("noinline")
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
         self.v = Vectors(self.builder, element, lanes)
 
     def emit(self) -> None:
-        columns, k, a, a_row, a_k, b, b_row, start, c, c_row, epilogue, aux, aux_row = self.function.args
+        _, _, columns, k, a, a_row, a_k, b, b_row, start, c, c_row, epilogue, aux, aux_row = self.function.args
         values = self._accumulate(k, a, a_row, a_k, b, b_row, start)
 
         full = self.builder.icmp_signed(">=", columns, INT64(self.vectors * self.v.lanes))
@@ -167,7 +166,7 @@ class _FixedTile:
         """Emit the loop over k and return its accumulators, row by row."""
         builder, v = self.builder, self.v
         initial = [v.load(self._vector(start, n)) for n in range(self.vectors)] * self.height
-        # A row of A is one of three strides from a pointer of its own: an address x86 forms without arithmetic.
+        # Three rows of A share a pointer: base, base + stride and base + 2 stride are addresses that x86 forms by itself.
         a_rows = [builder.gep(a, [builder.mul(a_row, INT64(row))]) for row in range(0, self.height, 3)]
 
         before, loop, after = builder.block, self.function.append_basic_block("k"), self.function.append_basic_block("end")
@@ -185,9 +184,11 @@ class _FixedTile:
             a_value = v.splat(builder.load(place))
             for n, b_vector in enumerate(b_vectors):
                 sums.append(v.fma(a_value, b_vector, accumulators[row * self.vectors + n]))
-        next_step = builder.add(step, INT64(1))
-        going = [(step, INT64(0), next_step), (b_now, b, builder.gep(b_now, [b_row]))]
-        going += [(phi, first, builder.gep(phi, [a_k])) for phi, first in zip(pointers, a_rows)]
+        # Opaque steps keep LLVM from computing each address from the one before, a chain as long as the tile is high, and
+        # from unrolling the loop until the addresses no longer fit the registers.
+        next_step = v.opaque(builder.add(step, INT64(1)))
+        going = [(step, INT64(0), next_step), (b_now, b, v.opaque(builder.gep(b_now, [b_row])))]
+        going += [(phi, first, v.opaque(builder.gep(phi, [a_k]))) for phi, first in zip(pointers, a_rows)]
         going += zip(accumulators, initial, sums)
         for phi, first, following in going:
             phi.add_incoming(first, before)

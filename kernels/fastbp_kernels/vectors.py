@@ -93,6 +93,10 @@ class Vectors:
     def copysign(self, magnitude: ir.Value, sign: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("copysign", self.type, [self.type] * 2), [magnitude, sign])
 
+    def opaque(self, value: ir.Value) -> ir.Value:
+        """Return ``value``, of which LLVM no longer knows how it was computed."""
+        return self.builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
+
     def sum(self, x: ir.Value) -> ir.Value:
         """Return the sum of all lanes: halves are added until one lane is left."""
         lanes = self.lanes

@@ -1,0 +1,62 @@
+"""Sums over the rows of a matrix: the gradient of a bias."""
+
+from __future__ import annotations
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastbp_kernels.cache import inner_kernel
+from fastbp_kernels.pointers import shift
+from fastbp_kernels.product import K_BLOCK
+from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors
+
+CHAINS = 4  # rows are summed in so many interleaved chains: an addition need not wait for the one before it
+
+
+@inner_kernel
+def add_column_sums(n, columns, rows, row_size, out):
+    """Add the sum of each column to ``out``.
+
+    Parameters
+    ----------
+    n, columns : int
+    rows : pointer; row_size : int
+        Row r starts at ``rows[r * row_size]``.
+    out : pointer
+        ``columns`` numbers, read and written.
+    """
+    for first in range(0, n, K_BLOCK):
+        _add_block(min(K_BLOCK, n - first), columns, shift(rows, first * row_size), row_size, out)
+
+
+@intrinsic
+def _add_block(typing_context, n, columns, rows, row_size, out):
+    def codegen(context, builder, signature, arguments):
+        n, columns, rows, row_size, out = arguments
+        element = context.get_value_type(pointer_type.dtype)
+        v = Vectors(builder, element, LANE_BYTES // (pointer_type.dtype.bitwidth // 8))
+        chained = builder.and_(n, INT64(-CHAINS))
+        chains = [cgutils.alloca_once(builder, v.type) for _ in range(CHAINS)]
+        with cgutils.for_range_slice(builder, INT64(0), columns, INT64(v.lanes), inc=True) as (column, _):
+            mask = v.first_lanes(builder.sub(columns, column))
+
+            def add(chain, row) -> None:
+                place = builder.gep(rows, [builder.add(builder.mul(row, row_size), column)])
+                builder.store(builder.fadd(builder.load(chain), v.masked_load(place, mask)), chain)
+
+            for chain in chains:
+                builder.store(v.constant(0.0), chain)
+            with cgutils.for_range_slice(builder, INT64(0), chained, INT64(CHAINS), inc=True) as (row, _):
+                for number, chain in enumerate(chains):
+                    add(chain, builder.add(row, INT64(number)))
+            with cgutils.for_range_slice(builder, chained, n, INT64(1), inc=True) as (row, _):
+                add(chains[0], row)
+            first, second, third, fourth = (builder.load(chain) for chain in chains)
+            total = builder.fadd(builder.fadd(first, second), builder.fadd(third, fourth))
+            place = builder.gep(out, [column])
+            v.masked_store(builder.fadd(v.masked_load(place, mask), total), place, mask)
+        return context.get_dummy_value()
+
+    pointer_type = out
+    return types.void(types.intp, types.intp, rows, types.intp, out), codegen
