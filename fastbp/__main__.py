@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from time import perf_counter
 
-from fastbp_kernels.cache import cache_folder
-
 from fastbp.warmup import warmup
+from fastbp_kernels.cache import cache_folder
 
 
 def main() -> None:

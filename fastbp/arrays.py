@@ -28,12 +28,14 @@ def require_dtype(dtype: npt.DTypeLike, owner: str) -> np.dtype[Any]:
 
 def require_floats(array: Any, owner: str, dtype: np.dtype[Any] | None = None) -> Array:
     """Return ``array`` itself if it is a NumPy array of ``dtype`` (either float dtype if None), or raise TypeError."""
+    if isinstance(array, np.ndarray) and array.dtype == dtype:
+        return array
     if not isinstance(array, np.ndarray):
         raise TypeError(
             f"{owner} takes a NumPy array, got {type(array).__name__}; "
             f"convert it with numpy.asarray(..., dtype=numpy.{dtype or 'float32'})"
         )
-    if array.dtype != dtype and (dtype is not None or array.dtype not in FLOAT_DTYPES):
+    if dtype is not None or array.dtype not in FLOAT_DTYPES:
         raise TypeError(
             f"{owner} takes {dtype or 'float32 or float64'} arrays, got {array.dtype}; "
             f"convert with .astype(numpy.{dtype or 'float32'})"

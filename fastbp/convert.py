@@ -52,14 +52,14 @@ def to_torch(model: nn.Module) -> torch.nn.Module:
     """
     torch = _import_torch("to_torch")
     if type(model) is nn.Sequential:
-        return torch.nn.Sequential(*map(to_torch, model))  # type: ignore[no-any-return]
+        return torch.nn.Sequential(*map(to_torch, model))
     if type(model) is nn.Linear:
         dtype = getattr(torch, str(model.dtype))
         linear = torch.nn.Linear(model.in_features, model.out_features, model.bias is not None, dtype=dtype)
         linear.load_state_dict({name: torch.from_numpy(value) for name, value in model.state_dict().items()})
-        return linear  # type: ignore[no-any-return]
+        return linear
     if type(model) in (nn.ReLU, nn.Tanh, nn.Sigmoid):
-        return getattr(torch.nn, type(model).__name__)()  # type: ignore[no-any-return]
+        return getattr(torch.nn, type(model).__name__)()
     raise TypeError(f"to_torch converts Linear, ReLU, Tanh, Sigmoid and Sequential, got {type(model).__name__}")
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import isfinite
-from typing import Any
 
 import numpy as np
 
-from fastbp.arrays import Array
-from fastbp.nn.parameter import Parameter, Storage, contiguous_runs
+from fastbp.nn.parameter import FlatView, Parameter
 from fastbp_kernels import sgd_step
 
 
@@ -44,8 +42,7 @@ class SGD:
                 )
         self.parameters = tuple(dict.fromkeys(given))
         self.lr = lr
-        self._found_at = -1
-        self._runs: list[tuple[Array, Array, Any]] = []
+        self._flat = FlatView()
 
     @property
     def lr(self) -> float:
@@ -59,24 +56,20 @@ class SGD:
         if not (isfinite(lr) and lr >= 0):
             raise ValueError(f"SGD takes a finite lr of 0 or more, got {lr!r}")
         self._lr = float(lr)
-        self._found_at = -1
 
     def step(self) -> None:
         """Move every parameter against its gradient."""
-        for data, grad, lr in self._vectors():
-            sgd_step(data, grad, lr)
+        for data, grad in self._current().runs:
+            sgd_step(data, grad, data.dtype.type(self._lr))
 
     def zero_grad(self) -> None:
         """Set the gradients of this optimiser's parameters to zero."""
-        for _, grad, _ in self._vectors():
-            grad.fill(0)
+        self._current().zero_grad()
 
-    def _vectors(self) -> list[tuple[Array, Array, Any]]:
-        """Return the parameters as the fewest vectors (data, grad, lr in their dtype), found anew when they moved."""
-        if self._found_at != Storage.layouts:
-            self._runs = [(data, grad, data.dtype.type(self._lr)) for data, grad in contiguous_runs(self.parameters)]
-            self._found_at = Storage.layouts
-        return self._runs
+    def _current(self) -> FlatView:
+        if not self._flat.is_current:
+            self._flat = FlatView(self.parameters)
+        return self._flat
 
     def __repr__(self) -> str:
         return f"SGD({len(self.parameters)} parameters, lr={self._lr})"

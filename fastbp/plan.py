@@ -11,9 +11,11 @@ from fastbp.arrays import ALIGNMENT, Array, aligned_zeros
 from fastbp.nn.activations import ReLU, Sigmoid, Tanh
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.parameter import Storage, contiguous_runs
-from fastbp.threads import ranks_for, run_ranks
+from fastbp.nn.parameter import FlatView
+from fastbp.threads import FLOP_PER_START, get_num_threads, ranks_for, run_ranks
 from fastbp_kernels import engine
+from fastbp_kernels.losses import SLAB
+from fastbp_kernels.product import K_BLOCK
 
 _ACTIVATIONS: dict[type[Module], int] = {ReLU: engine.RECTIFIED, Tanh: engine.TANH, Sigmoid: engine.SIGMOID}
 
@@ -47,17 +49,16 @@ class Plan:
 
     def __init__(self, modules: Iterable[Module]) -> None:
         modules = list(modules)
-        self._layout = Storage.layouts
         linears = [module for module in modules if type(module) is Linear]
         parameters = [parameter for linear in linears for parameter in linear.parameters()]
         if not linears:
             raise NotPlannable("it has no Linear")
         if len(set(parameters)) != len(parameters):
             raise NotPlannable("two of its layers share a parameter")
-        runs = contiguous_runs(parameters)
-        if len(runs) != 1:
+        self._flat = FlatView(parameters)
+        if len(self._flat.runs) != 1:
             raise NotPlannable("some of its parameters belong to another model as well")
-        self.parameter, self.grad = runs[0]
+        self.parameter, self.grad = self._flat.runs[0]
         self.dtype: np.dtype[Any] = self.parameter.dtype
 
         self._rows: list[dict[int, int]] = []
@@ -83,16 +84,16 @@ class Plan:
     @property
     def is_current(self) -> bool:
         """Whether no parameter, of any model, has moved since this plan was made."""
-        return self._layout == Storage.layouts
+        return self._flat.is_current
 
     def layout(self, block_rows: int, *, in_place: bool) -> tuple[Array, int]:
-        """Return the engine's table of layers for blocks of ``block_rows`` rows, and the elements of scratch that they take.
+        """Return the engine's table of layers for blocks of ``block_rows`` rows, and the size of their scratch memory.
 
-        ``in_place`` lets the gradients of all layers but the last replace the outputs, where the kernels allow it: each row of
-        a product is then finished in one stretch of ``K_BLOCK`` steps. It is for one thread.
+        ``in_place`` lets the gradients of all layers but the last replace the outputs, where the tile allows it: where
+        ``K_BLOCK`` steps finish a product. It is for a thread that has the scratch memory to itself.
         """
         table = np.zeros((len(self._rows), engine.COLUMNS), np.int64)
-        in_place = in_place and all(row[engine.OUT] <= engine.K_BLOCK for row in self._rows)
+        in_place = in_place and all(row[engine.OUT] <= K_BLOCK for row in self._rows)
         x, x_row = 0, self._padded(self.in_features)
         place = block_rows * x_row
         for row, columns in zip(table, self._rows, strict=True):
@@ -109,9 +110,13 @@ class Plan:
         return table, place
 
     def _padded(self, features: int) -> int:
-        """Return the distance between rows of so many features: whole cache lines."""
-        lanes = ALIGNMENT // self.dtype.itemsize
-        return -(-features // lanes) * lanes
+        """Return the distance between rows of so many features: whole cache lines.
+
+        A multiple of 1,024 bytes gets one more: the rows of a tile would compete for the same few places of the cache.
+        """
+        lines = -(-features * self.dtype.itemsize // ALIGNMENT)
+        lines += lines % 16 == 0
+        return lines * ALIGNMENT // self.dtype.itemsize
 
 
 def _linear_row(linear: Linear, start: int) -> dict[int, int]:
@@ -141,12 +146,12 @@ class Predictor:
         """Return the outputs (n, out_features) for C-contiguous ``rows`` (n, in_features) in a new array."""
         plan = self.plan
         output = np.empty((len(rows), plan.out_features), plan.dtype)
-        ranks = ranks_for(plan.flop * len(rows), -(-len(rows) // engine.BLOCK_ROWS)) if len(rows) > 1 else 1
-        if ranks == 1:
+        if plan.flop * len(rows) < 2 * FLOP_PER_START or get_num_threads() == 1:
             scratch = self._free.pop() if self._free else aligned_zeros(self._scratch_size, plan.dtype)
             engine.predict(0, 1, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
             self._free.append(scratch)
         else:
+            ranks = ranks_for(plan.flop * len(rows), -(-len(rows) // SLAB), flop_per_thread=FLOP_PER_START)
             scratch = aligned_zeros(ranks * self._scratch_size, plan.dtype)
             run_ranks(ranks, engine.predict, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
         return output

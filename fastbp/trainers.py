@@ -21,12 +21,15 @@ from fastbp.plan import NotPlannable, Plan
 from fastbp.threads import ranks_for, run_ranks
 from fastbp_kernels import engine
 from fastbp_kernels.barrier import SYNC_SIZE
+from fastbp_kernels.losses import SLAB
+from fastbp_kernels.product import K_BLOCK
 
-_VALIDATION_ROWS = (
-    128  # rows a block at the least, so that validation in small blocks does not pack weights all the time
-)
-_PARTIAL_PARAMETERS = 1 << 16  # up to so many, a gradient of its own for each thread costs less than sharing activations
 STRETCH_SECONDS = 0.04  # a compiled call's length: Ctrl-C and the progress bar wait for its end
+
+# Rows of a block at the least, so that validation does not pack the weights for a few rows at a time.
+_VALIDATION_ROWS = 128
+# Up to so many parameters, a gradient for each thread costs less than sharing activations.
+_PARTIAL_PARAMETERS = 1 << 16
 
 
 class Criterion(Protocol):
@@ -54,7 +57,7 @@ class Rows:
 
 
 class Epoch(NamedTuple):
-    """What an epoch left: the sum of the batch losses, and the loss and accuracy on the validation data if there is any."""
+    """What an epoch left: the sum of the batch losses, and loss and accuracy on the validation data if there is any."""
 
     train_loss: float
     val_loss: float | None = None
@@ -153,23 +156,23 @@ class EngineTrainer:
     def _divide(self, plan: Plan) -> None:
         """Choose the number of threads, the division of labour among them and the rows of a block; see the engine."""
         flop = 3 * plan.flop
-        stretches = -(-self._size // engine.K_BLOCK)
-        ranks = ranks_for(flop * engine.K_BLOCK, stretches)
+        stretches = -(-self._size // K_BLOCK)
+        ranks = ranks_for(flop * K_BLOCK, stretches)
         by_stretches = ranks > 1 and plan.parameter.size <= _PARTIAL_PARAMETERS
         if by_stretches:
-            self._block_rows = engine.K_BLOCK
+            self._block_rows = K_BLOCK
         else:
-            # Blocks cut a mini-batch only where the gradients' sums are cut, and validation rows where the losses' sums are.
-            slabs = -(-max(self._size, _VALIDATION_ROWS) // engine.SLAB)
-            self._block_rows = min(engine.BLOCK_ROWS, slabs * engine.SLAB)
+            # Blocks cut a mini-batch only where gradients' sums are cut, and validation rows where losses' sums are.
+            slabs = -(-max(self._size, _VALIDATION_ROWS) // SLAB)
+            self._block_rows = min(engine.BLOCK_ROWS, slabs * SLAB)
             rows = min(self._size, self._block_rows)
-            ranks = ranks_for(flop * rows, -(-rows // engine.SLAB))
+            ranks = ranks_for(flop * rows, -(-rows // SLAB))
         self._ranks = ranks
         self._layers, size = plan.layout(self._block_rows, in_place=by_stretches or ranks == 1)
         copies = ranks if by_stretches else 1
         self._scratch = aligned_zeros(copies * size, plan.dtype)
         self._partial = aligned_zeros(ranks * plan.parameter.size if by_stretches else 0, plan.dtype)
-        self._slab_sums = np.zeros(copies * (self._block_rows // engine.SLAB))
+        self._slab_sums = np.zeros(copies * (self._block_rows // SLAB))
 
     def run(self, epochs: int, draw_order: DrawOrder) -> Iterator[Epoch]:
         orders: list[Array] = []  # of the epochs that the next call touches; likewise the results of an unfinished one
@@ -237,7 +240,7 @@ class EngineTrainer:
 
     def _epochs(self, batch_sums: Array, val_sums: Array, val_hits: Array) -> Iterator[Epoch]:
         """Yield what the engine's sums say of finished epochs."""
-        # The losses are added one by one, as the other trainer adds them: sum() would compensate, numpy.sum go in pairs.
+        # One by one, as the other trainer adds the losses: sum() would compensate and numpy.sum add in pairs.
         losses = np.cumsum(self._criterion.reduced(batch_sums, self._batch_elements), axis=1)[:, -1].tolist()
         if self._validation is None:
             return map(Epoch, losses)

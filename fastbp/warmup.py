@@ -10,7 +10,7 @@ from fastbp.trainers import EngineTrainer, ModuleTrainer, Rows
 
 
 def warmup() -> None:
-    """Have every kernel ready in memory, from the cache or compiled into it; some 20 seconds where nothing is cached."""
+    """Have every kernel ready, from the cache or compiled into it; some 20 seconds where nothing is cached."""
     for dtype in FLOAT_DTYPES:
         rows = Rows(np.zeros((2, 1), dtype), np.zeros((2, 1), dtype))
         for activation in (nn.ReLU, nn.Tanh, nn.Sigmoid):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -23,35 +22,35 @@ class Activation(Module):
     """An elementwise function whose derivative is a function of its output.
 
     Subclasses name the kernels ``forward_kernel(input, output)`` and
-    ``backward_kernel(grad_output, output, grad_input)`` over vectors.
+    ``backward_kernel(grad_output, output, grad_input)``.
     """
 
-    forward_kernel: ClassVar[Callable[[Array, Array], None]]
-    backward_kernel: ClassVar[Callable[[Array, Array, Array], None]]
+    forward_kernel: ClassVar[staticmethod[[Array, Array], None]]
+    backward_kernel: ClassVar[staticmethod[[Array, Array, Array], None]]
 
     def __init__(self) -> None:
         self._output, self._grad_input, self._last = Buffer(), Buffer(), LastForward()
 
     def forward(self, input: Array) -> Array:
-        """Return an array of the input's shape and dtype; this module owns it and its next ``forward`` overwrites it."""
+        """Return an array of the input's shape and dtype; the next ``forward`` overwrites it."""
         input = plain(require_floats(input, type(self).__name__))
         output = self._output.get(input.shape, input.dtype)
-        self.forward_kernel(input.reshape(-1), output.reshape(-1))
+        self.forward_kernel(input, output)
         self._last.keep(input, output)
         return output
 
     def predict(self, input: Array) -> Array:
         input = plain(require_floats(input, type(self).__name__))
         output = np.empty_like(input)
-        self.forward_kernel(input.reshape(-1), output.reshape(-1))
+        self.forward_kernel(input, output)
         return output
 
     def backward(self, grad_output: Array) -> Array:
-        """Return ``grad_output`` times the derivative at the last forward's input, in an array that this module owns."""
+        """Return ``grad_output`` times the derivative at the last input, in an array that this module owns."""
         grad_output = self._last.checked(grad_output, self)
         output = self._last.output
         grad_input = self._grad_input.get(output.shape, output.dtype)
-        self.backward_kernel(grad_output.reshape(-1), output.reshape(-1), grad_input.reshape(-1))
+        self.backward_kernel(grad_output, output, grad_input)
         return grad_input
 
 

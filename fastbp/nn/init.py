@@ -61,11 +61,11 @@ def kaiming_uniform(gain: float = sqrt(2)) -> Initializer:
     return lambda shape, rng, dtype: _uniform(gain * sqrt(3 / shape[1]), shape, rng, dtype)
 
 
-def _normal(std: float, shape: tuple[int, int], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+def _normal(std: float, shape: tuple[int, ...], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
     return rng.normal(0.0, std, shape).astype(dtype)
 
 
-def _uniform(bound: float, shape: tuple[int, int], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+def _uniform(bound: float, shape: tuple[int, ...], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
     return rng.uniform(-bound, bound, shape).astype(dtype)
 
 

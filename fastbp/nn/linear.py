@@ -9,7 +9,15 @@ from fastbp.arrays import Array, Buffer, RandomSource, as_rows, plain, require_d
 from fastbp.nn.init import Init, initial_values
 from fastbp.nn.module import LastForward, Module
 from fastbp.nn.parameter import Parameter, flatten
-from fastbp_kernels import linear_backward_input, linear_backward_parameters, linear_forward
+from fastbp.threads import run_shares
+from fastbp_kernels import (
+    linear_backward,
+    linear_backward_parameters,
+    linear_backward_parameters_share,
+    linear_backward_share,
+    linear_forward,
+    linear_forward_share,
+)
 
 
 class Linear(Module):
@@ -55,6 +63,8 @@ class Linear(Module):
         self.bias = Parameter(bias_values) if bias else None
         flatten(self.parameters())
 
+        self._name = f"Linear({in_features}, {out_features})"
+        self._flop_per_row = 2 * self.in_features * self.out_features
         self._absent_bias = np.empty(0, self.dtype)
         self._output, self._grad_input, self._last = Buffer(), Buffer(), LastForward()
 
@@ -95,32 +105,39 @@ class Linear(Module):
         grad_input : ndarray of the last input's shape
             Owned by this module: the next ``backward`` overwrites it.
         """
-        grad_output = self._last.checked(grad_output, self)
-        grad_input = self._grad_input.get(self._last.input.shape, self.dtype)
-        self._accumulate(grad_output)
-        linear_backward_input(as_rows(grad_output), self.weight.data, as_rows(grad_input))
+        rows = as_rows(self._last.checked(grad_output, self))
+        input = self._last.input
+        grad_input = self._grad_input.get(input.shape, self.dtype)
+        run_shares(
+            2 * self._flop_per_row * len(rows), linear_backward, linear_backward_share,
+            rows, as_rows(input), self.weight.data, self.weight.grad, self._grad_bias, as_rows(grad_input),
+        )  # fmt: skip
         return grad_input
 
     def backward_parameters(self, grad_output: Array) -> None:
-        self._accumulate(self._last.checked(grad_output, self))
+        rows = as_rows(self._last.checked(grad_output, self))
+        run_shares(
+            self._flop_per_row * len(rows), linear_backward_parameters, linear_backward_parameters_share,
+            rows, as_rows(self._last.input), self.weight.grad, self._grad_bias,
+        )  # fmt: skip
+
+    def _compute(self, input: Array, output: Array) -> None:
+        rows = as_rows(input)
+        bias = self._absent_bias if self.bias is None else self.bias.data
+        run_shares(
+            self._flop_per_row * len(rows), linear_forward, linear_forward_share,
+            rows, self.weight.data, bias, as_rows(output),
+        )  # fmt: skip
 
     def _checked(self, input: Array) -> Array:
         require_floats(input, self._name, self.dtype)
-        if input.ndim == 0 or input.shape[-1] != self.in_features:
+        if input.shape[-1:] != (self.in_features,):
             raise ValueError(f"{self._name} takes inputs of shape (..., {self.in_features}), got {input.shape}")
         return plain(input)
 
-    def _compute(self, input: Array, output: Array) -> None:
-        bias = self._absent_bias if self.bias is None else self.bias.data
-        linear_forward(as_rows(input), self.weight.data, bias, as_rows(output))
-
-    def _accumulate(self, grad_output: Array) -> None:
-        grad_bias = self._absent_bias if self.bias is None else self.bias.grad
-        linear_backward_parameters(as_rows(grad_output), as_rows(self._last.input), self.weight.grad, grad_bias)
-
     @property
-    def _name(self) -> str:
-        return f"Linear({self.in_features}, {self.out_features})"
+    def _grad_bias(self) -> Array:
+        return self._absent_bias if self.bias is None else self.bias.grad
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

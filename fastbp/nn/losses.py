@@ -45,12 +45,12 @@ class MSELoss:
             _rows(prediction), _rows(target), dtype.type(2 * self.reduced(1.0, grad.size)), _rows(grad)
         )
         self._last_shape, self._last_dtype = shape, dtype
-        return self.reduced(total, grad.size)
+        return float(self.reduced(total, grad.size))
 
     def evaluate(self, prediction: Array, target: Array) -> float:
         """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
         prediction, target = self._checked(prediction, target)
-        return self.reduced(mse_forward(_rows(prediction), _rows(target)), prediction.size)
+        return float(self.reduced(mse_forward(_rows(prediction), _rows(target)), prediction.size))
 
     def backward(self) -> Array:
         """Return the gradient of the last ``forward`` with respect to its prediction.
@@ -61,12 +61,14 @@ class MSELoss:
             raise RuntimeError("MSELoss.backward needs a forward before it: call criterion(prediction, target)")
         return self._grad.get(self._last_shape, self._last_dtype)
 
-    def reduced(self, total: T, elements: Any) -> T:
-        """Return the loss whose squared differences over ``elements`` elements add up to ``total``; NaN for a mean over none.
+    def reduced(self, total: Any, elements: Any) -> Any:
+        """Return the loss for squared differences of so many elements that add up to ``total``; NaN for a mean of none.
 
         Both may be arrays.
         """
-        return total if self.reduction == "sum" else total * (1.0 / elements if np.all(elements) else float("nan"))
+        if self.reduction == "sum":
+            return total
+        return total * (1.0 / elements if np.all(elements) else float("nan"))
 
     @staticmethod
     def _checked(prediction: Array, target: Array) -> tuple[Array, Array]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastbp.arrays import Array, plain, require_floats
-from fastbp.nn.parameter import Parameter, Storage
+from fastbp.nn.parameter import FlatView, Parameter, Storage
 
 
 class LastForward:
@@ -45,6 +45,9 @@ class Module:
     Subclasses define ``forward(input)`` and ``backward(grad_output)``. Attributes that are a ``Parameter`` or a
     ``Module`` are found by ``named_parameters`` in the order in which they were set.
     """
+
+    _flat: FlatView | None = None
+    _derived: ClassVar[tuple[str, ...]] = ("_flat",)  # attributes that are found again and have no place in a copy
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
@@ -114,8 +117,9 @@ class Module:
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""
-        for parameter in self.parameters():
-            parameter.zero_grad()
+        if self._flat is None or not self._flat.is_current:
+            self._flat = FlatView(self.parameters())
+        self._flat.zero_grad()
 
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of every parameter under PyTorch's name for it, such as ``"0.weight"``."""
@@ -151,6 +155,9 @@ class Module:
             raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(faults)}")
         for name, parameter in own.items():
             parameter.data[...] = values[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self._derived}
 
     def extra_repr(self) -> str:
         """Return what stands between the parentheses of ``repr`` for a module without children."""

@@ -6,7 +6,7 @@ a checkpoint or a sum over processes is one pass over one array:
     Storage.data   | 0.weight      | 0.bias | 2.weight            | 2.bias |
     Storage.grad   | 0.weight.grad | ...
 
-``flatten`` lays a model's parameters out like that; ``contiguous_runs`` finds the vectors again.
+``flatten`` lays a model's parameters out like that; a ``FlatView`` finds the vectors again.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def flatten(parameters: Iterable[Parameter]) -> None:
     Parameters that already lie so are left where they are. All must have one dtype.
     """
     unique = list(dict.fromkeys(parameters))
-    if not unique or len(contiguous_runs(unique)) == 1:
+    if not unique or len(FlatView(unique).runs) == 1:
         return
     storage = Storage(sum(parameter.size for parameter in unique), require_dtype(unique[0].dtype, "A model"))
     offset = 0
@@ -139,12 +139,40 @@ def flatten(parameters: Iterable[Parameter]) -> None:
     Storage.layouts += 1
 
 
-def contiguous_runs(parameters: Iterable[Parameter]) -> list[tuple[Array, Array]]:
-    """Return ``parameters`` as the fewest pairs of vectors (data, grad), in order, each a view of one storage."""
-    spans: list[tuple[Storage, int, int]] = []
-    for parameter in dict.fromkeys(parameters):
-        start, stop = parameter.offset, parameter.offset + parameter.size
-        if spans and spans[-1][0] is parameter.storage and spans[-1][2] == start:
-            start = spans.pop()[1]
-        spans.append((parameter.storage, start, stop))
-    return [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in spans]
+class FlatView:
+    """Some parameters as the fewest pairs of vectors, while ``is_current``. Copies and pickles of it are empty.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+
+    Attributes
+    ----------
+    runs : list of (data, grad)
+        In the parameters' order, each a view of one storage.
+    """
+
+    __slots__ = ("_layout", "runs")
+
+    def __init__(self, parameters: Iterable[Parameter] | None = None) -> None:
+        self._layout = -1 if parameters is None else Storage.layouts
+        spans: list[tuple[Storage, int, int]] = []
+        for parameter in dict.fromkeys(parameters or ()):
+            start, stop = parameter.offset, parameter.offset + parameter.size
+            if spans and spans[-1][0] is parameter.storage and spans[-1][2] == start:
+                start = spans.pop()[1]
+            spans.append((parameter.storage, start, stop))
+        self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in spans]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no parameter, of any model, has moved since."""
+        return self._layout == Storage.layouts
+
+    def zero_grad(self) -> None:
+        """Set the gradients to zero."""
+        for _, grad in self.runs:
+            grad.fill(0)
+
+    def __reduce__(self) -> tuple[type[FlatView], tuple[()]]:
+        return FlatView, ()

@@ -24,6 +24,9 @@ class Sequential(Module):
         Each instance once: a module remembers one forward. Their parameters share one dtype.
     """
 
+    _predictor: Predictor | None = None
+    _derived = (*Module._derived, "_predictor")
+
     def __init__(self, *modules: Module) -> None:
         for position, module in enumerate(modules):
             if not isinstance(module, Module):
@@ -44,7 +47,6 @@ class Sequential(Module):
                 f"Sequential takes modules of one dtype, got {' and '.join(dtypes)}; give each the same dtype="
             )
         flatten(self.parameters())
-        self._predictor: Predictor | None = None
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         for position, module in enumerate(self._modules):

@@ -13,15 +13,29 @@ from fastbp_kernels.activations import (
     tanh_backward,
     tanh_forward,
 )
-from fastbp_kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
+from fastbp_kernels.linear import (
+    linear_backward,
+    linear_backward_input,
+    linear_backward_input_share,
+    linear_backward_parameters,
+    linear_backward_parameters_share,
+    linear_backward_share,
+    linear_forward,
+    linear_forward_share,
+)
 from fastbp_kernels.losses import mse_forward, mse_forward_backward
 from fastbp_kernels.optimizers import sgd_step
 
 __all__ = [
     "exp_forward",
+    "linear_backward",
     "linear_backward_input",
+    "linear_backward_input_share",
     "linear_backward_parameters",
+    "linear_backward_parameters_share",
+    "linear_backward_share",
     "linear_forward",
+    "linear_forward_share",
     "mse_forward",
     "mse_forward_backward",
     "relu_backward",

@@ -1,6 +1,6 @@
-"""Activations over vectors, and their derivatives as functions of the output.
+"""Activations, elementwise, and their derivatives as functions of the output.
 
-Every kernel takes vectors of one size and dtype; ``output`` may be ``input``, and ``grad_input`` may be
+Every kernel takes C-contiguous arrays of one shape and dtype; ``output`` may be ``input``, and ``grad_input`` may be
 ``grad_output``. The derivatives repeat the arithmetic of the tile's epilogues operation for operation.
 """
 

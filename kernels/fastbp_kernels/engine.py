@@ -30,6 +30,7 @@ from fastbp_kernels.activations import (
 from fastbp_kernels.barrier import barrier
 from fastbp_kernels.cache import inner_kernel, kernel
 from fastbp_kernels.elementwise import add_loop, copy_loop
+from fastbp_kernels.linear import share
 from fastbp_kernels.losses import SLAB, mse_slab, mse_slab_with_gradient
 from fastbp_kernels.optimizers import sgd_loop
 from fastbp_kernels.pointers import pointer, shift
@@ -148,13 +149,6 @@ def train(
                 rank, ranks, sync, layers, parameter, scratch, slab_sums, val_input, val_target, start,
                 min(start + block_rows, val_n), val_sums, val_hits, epoch,
             )  # fmt: skip
-
-
-@inner_kernel
-def share(count, granule, rank, ranks):
-    """Return the first and the last + 1 of ``count`` things that ``rank`` works on, cut at multiples of ``granule``."""
-    granules = (count + granule - 1) // granule
-    return min(count, granules * rank // ranks * granule), min(count, granules * (rank + 1) // ranks * granule)
 
 
 @inner_kernel

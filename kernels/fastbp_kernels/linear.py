@@ -1,15 +1,25 @@
 """Matrix product with bias, and its two gradients.
 
+Each kernel comes twice: whole, for one thread, and as a share, for several threads that call it side by side, each with
+its own ``rank`` below ``ranks``. Together the shares write the same bits as the whole.
+
 Arrays are C-contiguous and of one float dtype; none may overlap one that is written.
 """
 
 from __future__ import annotations
 
-from fastbp_kernels.cache import kernel
-from fastbp_kernels.pointers import pointer
+from fastbp_kernels.cache import inner_kernel, kernel
+from fastbp_kernels.pointers import pointer, shift
 from fastbp_kernels.product import ROWS, TRANSPOSED, product
 from fastbp_kernels.sums import add_column_sums
 from fastbp_kernels.tile import ADD, STORE
+
+
+@inner_kernel
+def share(count, granule, rank, ranks):
+    """Return the first and the last + 1 of ``count`` things that ``rank`` works on, cut at multiples of ``granule``."""
+    granules = (count + granule - 1) // granule
+    return min(count, granules * rank // ranks * granule), min(count, granules * (rank + 1) // ranks * granule)
 
 
 @kernel
@@ -23,10 +33,18 @@ def linear_forward(input, weight, bias, output):
     bias : array of shape (o,), read, or (0,) for none
     output : array of shape (n, o), written
     """
+    linear_forward_share(0, 1, input, weight, bias, output)
+
+
+@kernel
+def linear_forward_share(rank, ranks, input, weight, bias, output):
+    """Write this rank's rows of ``output``; see ``linear_forward``."""
     o, i = weight.shape
+    first, stop = share(output.shape[0], 1, rank, ranks)
+    y = shift(pointer(output), first * o)
     product(
-        output.shape[0], o, i, pointer(input), i, 1, pointer(weight), i, TRANSPOSED, bias.size > 0, pointer(bias),
-        pointer(output), o, STORE, pointer(output), o,
+        stop - first, o, i, shift(pointer(input), first * i), i, 1, pointer(weight), i, TRANSPOSED, bias.size > 0,
+        pointer(bias), y, o, STORE, y, o,
     )  # fmt: skip
 
 
@@ -40,11 +58,17 @@ def linear_backward_input(grad_output, weight, grad_input):
     weight : array of shape (o, i), read
     grad_input : array of shape (n, i), written
     """
+    linear_backward_input_share(0, 1, grad_output, weight, grad_input)
+
+
+@kernel
+def linear_backward_input_share(rank, ranks, grad_output, weight, grad_input):
+    """Write this rank's rows of ``grad_input``; see ``linear_backward_input``."""
     o, i = weight.shape
-    product(
-        grad_output.shape[0], i, o, pointer(grad_output), o, 1, pointer(weight), i, ROWS, False, pointer(weight),
-        pointer(grad_input), i, STORE, pointer(grad_input), i,
-    )  # fmt: skip
+    first, stop = share(grad_output.shape[0], 1, rank, ranks)
+    w, grad_x = pointer(weight), shift(pointer(grad_input), first * i)
+    g = shift(pointer(grad_output), first * o)
+    product(stop - first, i, o, g, o, 1, w, i, ROWS, False, w, grad_x, i, STORE, grad_x, i)
 
 
 @kernel
@@ -58,10 +82,30 @@ def linear_backward_parameters(grad_output, input, grad_weight, grad_bias):
     grad_weight : array of shape (o, i), read and written
     grad_bias : array of shape (o,), read and written, or (0,) for none
     """
+    linear_backward_parameters_share(0, 1, grad_output, input, grad_weight, grad_bias)
+
+
+@kernel
+def linear_backward_parameters_share(rank, ranks, grad_output, input, grad_weight, grad_bias):
+    """Add to this rank's outputs of ``grad_weight`` and ``grad_bias``; see ``linear_backward_parameters``."""
     o, i = grad_weight.shape
     n = grad_output.shape[0]
-    g = pointer(grad_output)
-    weight = pointer(grad_weight)
-    product(o, i, n, g, 1, o, pointer(input), i, ROWS, False, g, weight, i, ADD, weight, i)
+    first, stop = share(o, 1, rank, ranks)
+    g = shift(pointer(grad_output), first)
+    weight = shift(pointer(grad_weight), first * i)
+    product(stop - first, i, n, g, 1, o, pointer(input), i, ROWS, False, g, weight, i, ADD, weight, i)
     if grad_bias.size:
-        add_column_sums(n, o, g, o, pointer(grad_bias))
+        add_column_sums(n, stop - first, g, o, shift(pointer(grad_bias), first))
+
+
+@kernel
+def linear_backward(grad_output, input, weight, grad_weight, grad_bias, grad_input):
+    """Do ``linear_backward_parameters`` and ``linear_backward_input`` in one call."""
+    linear_backward_share(0, 1, grad_output, input, weight, grad_weight, grad_bias, grad_input)
+
+
+@kernel
+def linear_backward_share(rank, ranks, grad_output, input, weight, grad_weight, grad_bias, grad_input):
+    """Do this rank's share of both; see ``linear_backward``."""
+    linear_backward_parameters_share(rank, ranks, grad_output, input, grad_weight, grad_bias)
+    linear_backward_input_share(rank, ranks, grad_output, weight, grad_input)

@@ -16,6 +16,7 @@ from fastbp_kernels.vectors import LANE_BYTES
 ROWS, PADDED_ROWS, TRANSPOSED = range(3)
 
 K_BLOCK = 256
+M_BLOCK = 256  # rows of A that go through all panels before the next: with K_BLOCK, what the second cache holds
 IN_PLACE_TILES = 8  # so few tiles of rows do not repay copying a B that is aligned and padded already
 _FLOATS = LANE_BYTES // 4
 _START = 2 * _FLOATS  # elements of the widest tile, of float32
@@ -43,34 +44,36 @@ def product(
     packed = stack_memory(a, _PANEL)
     start = stack_memory(a, _START)
     zero_loop(_START, start)
-    tiles = (m + TILE_ROWS - 1) // TILE_ROWS
-    in_place = b_kind == PADDED_ROWS and tiles <= IN_PLACE_TILES
-    for first in range(0, max(k, 1), K_BLOCK):
-        depth = min(K_BLOCK, k - first)
-        ends = first + depth == k
-        task = (epilogue if ends else epilogue & ADD) | (ADD if first else STORE)
-        column = 0
-        while column < columns:
-            width = panel_width(a, columns - column)
-            valid = min(width, columns - column)
-            if has_bias:
-                zero_loop(_START, start)
-                if first == 0:
-                    copy_loop(valid, shift(bias, column), start)
-            panel, panel_row = packed, width
-            if in_place:
-                panel, panel_row = shift(b, first * b_row + column), b_row
-            elif b_kind == TRANSPOSED:
-                pack_panel(packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
-            else:
-                pack_panel(packed, width, valid, depth, shift(b, first * b_row + column), b_row, False)
-            row = 0
-            for n in range(tiles):
-                rows = (m - row + tiles - n - 1) // (tiles - n)  # the rest in equal parts
-                tile(
-                    width, rows, valid, depth,
-                    shift(a, row * a_row + first * a_k), a_row, a_k, panel, panel_row, start,
-                    shift(c, row * c_row + column), c_row, task, shift(aux, row * aux_row + column), aux_row,
-                )  # fmt: skip
-                row += rows
-            column += width
+    for top in range(0, m, M_BLOCK):
+        height = min(M_BLOCK, m - top)
+        tiles = (height + TILE_ROWS - 1) // TILE_ROWS
+        in_place = b_kind == PADDED_ROWS and tiles <= IN_PLACE_TILES
+        for first in range(0, max(k, 1), K_BLOCK):
+            depth = min(K_BLOCK, k - first)
+            ends = first + depth == k
+            task = (epilogue if ends else epilogue & ADD) | (ADD if first else STORE)
+            column = 0
+            while column < columns:
+                width = panel_width(a, columns - column)
+                valid = min(width, columns - column)
+                if has_bias:
+                    zero_loop(_START, start)
+                    if first == 0:
+                        copy_loop(valid, shift(bias, column), start)
+                panel, panel_row = packed, width
+                if in_place:
+                    panel, panel_row = shift(b, first * b_row + column), b_row
+                elif b_kind == TRANSPOSED:
+                    pack_panel(packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
+                else:
+                    pack_panel(packed, width, valid, depth, shift(b, first * b_row + column), b_row, False)
+                row = top
+                for n in range(tiles):
+                    rows = (top + height - row + tiles - n - 1) // (tiles - n)  # the rest in equal parts
+                    tile(
+                        width, rows, valid, depth,
+                        shift(a, row * a_row + first * a_k), a_row, a_k, panel, panel_row, start,
+                        shift(c, row * c_row + column), c_row, task, shift(aux, row * aux_row + column), aux_row,
+                    )  # fmt: skip
+                    row += rows
+                column += width

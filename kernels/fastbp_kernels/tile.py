@@ -44,6 +44,8 @@ from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors
 
 TILE_ROWS = {64: 10, 32: 6, 16: 6}[LANE_BYTES]
 
+PREFETCH_FROM = 128  # steps of k, while which C comes to the cache; fewer do not repay asking for it
+
 # Epilogues; ADD may be combined with one of the others.
 STORE, RELU, RELU_DERIVATIVE, TANH_DERIVATIVE, SIGMOID_DERIVATIVE = range(5)
 ADD = 8
@@ -150,6 +152,9 @@ class _FixedTile:
 
     def emit(self) -> None:
         _, _, columns, k, a, a_row, a_k, b, b_row, start, c, c_row, epilogue, aux, aux_row = self.function.args
+        with self.builder.if_then(self.builder.icmp_signed(">=", k, INT64(PREFETCH_FROM))):
+            for _, place in self._places(c, c_row):
+                self.v.prefetch(place)
         values = self._accumulate(k, a, a_row, a_k, b, b_row, start)
 
         full = self.builder.icmp_signed(">=", columns, INT64(self.vectors * self.v.lanes))

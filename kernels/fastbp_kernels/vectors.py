@@ -93,6 +93,16 @@ class Vectors:
     def copysign(self, magnitude: ir.Value, sign: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("copysign", self.type, [self.type] * 2), [magnitude, sign])
 
+    def prefetch(self, place: ir.Value) -> None:
+        """Ask for the cache line at ``place``, to be written soon."""
+        byte = ir.IntType(8).as_pointer()
+        name, module = "llvm.prefetch.p0", self.builder.module
+        function = module.globals.get(name) or ir.Function(
+            module, ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32]), name
+        )
+        write, keep, data = INT32(1), INT32(3), INT32(1)
+        self.builder.call(function, [self.builder.bitcast(place, byte), write, keep, data])
+
     def opaque(self, value: ir.Value) -> ir.Value:
         """Return ``value``, of which LLVM no longer knows how it was computed."""
         return self.builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
