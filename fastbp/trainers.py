@@ -148,8 +148,9 @@ class EngineTrainer:
         self._scores = validation is not None and is_one_hot(validation.target)
         self._size = min(mini_batch_size, len(train))
         self._batches = -(-len(train) // self._size)
-        self._batch_elements = np.full(self._batches, self._size * plan.out_features)
-        self._batch_elements[-1] = (len(train) - (self._batches - 1) * self._size) * plan.out_features
+        self._batch_scales = np.full(self._batches, criterion.scale(self._size * plan.out_features))
+        rest = len(train) - (self._batches - 1) * self._size
+        self._batch_scales[-1] = criterion.scale(rest * plan.out_features)
         self._divide(plan)
         self._units = self._batches + -(-len(self._val_rows) // self._block_rows)
 
@@ -241,11 +242,11 @@ class EngineTrainer:
     def _epochs(self, batch_sums: Array, val_sums: Array, val_hits: Array) -> Iterator[Epoch]:
         """Yield what the engine's sums say of finished epochs."""
         # One by one, as the other trainer adds the losses: sum() would compensate and numpy.sum add in pairs.
-        losses = np.cumsum(self._criterion.reduced(batch_sums, self._batch_elements), axis=1)[:, -1].tolist()
+        losses = np.cumsum(batch_sums * self._batch_scales, axis=1)[:, -1].tolist()
         if self._validation is None:
             return map(Epoch, losses)
         rows = len(self._validation)
-        val_losses = self._criterion.reduced(val_sums, rows * self._plan.out_features).tolist()
+        val_losses = (val_sums * self._criterion.scale(rows * self._plan.out_features)).tolist()
         if not self._scores:
             return map(Epoch, losses, val_losses)
         return map(Epoch, losses, val_losses, (val_hits / rows if rows else np.full(len(losses), np.nan)).tolist())

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from fastbp.arrays import Array, Buffer, plain, require_floats
 from fastbp_kernels import mse_forward, mse_forward_backward
 
@@ -24,8 +20,7 @@ class MSELoss:
             raise ValueError(f"MSELoss takes reduction 'mean' or 'sum', got {reduction!r}")
         self.reduction = reduction
         self._grad = Buffer()
-        self._last_shape: tuple[int, ...] | None = None
-        self._last_dtype: np.dtype[Any] = np.dtype(np.float32)
+        self._last: Array | None = None
 
     def __call__(self, prediction: Array, target: Array) -> float:
         return self.forward(prediction, target)
@@ -39,36 +34,31 @@ class MSELoss:
             Both are read here only and may change afterwards.
         """
         prediction, target = self._checked(prediction, target)
-        shape, dtype = prediction.shape, prediction.dtype
-        grad = self._grad.get(shape, dtype)
-        total = mse_forward_backward(
-            _rows(prediction), _rows(target), dtype.type(2 * self.reduced(1.0, grad.size)), _rows(grad)
-        )
-        self._last_shape, self._last_dtype = shape, dtype
-        return float(self.reduced(total, grad.size))
+        grad = self._grad.get(prediction.shape, prediction.dtype)
+        scale = self.scale(grad.size)
+        factor = prediction.dtype.type(2.0 * scale)
+        total: float = mse_forward_backward(_rows(prediction), _rows(target), factor, _rows(grad))
+        self._last = grad
+        return total * scale
 
     def evaluate(self, prediction: Array, target: Array) -> float:
         """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
         prediction, target = self._checked(prediction, target)
-        return float(self.reduced(mse_forward(_rows(prediction), _rows(target)), prediction.size))
+        total: float = mse_forward(_rows(prediction), _rows(target))
+        return total * self.scale(prediction.size)
 
     def backward(self) -> Array:
         """Return the gradient of the last ``forward`` with respect to its prediction.
 
         The array is owned by this loss: the next ``forward`` overwrites it.
         """
-        if self._last_shape is None:
+        if self._last is None:
             raise RuntimeError("MSELoss.backward needs a forward before it: call criterion(prediction, target)")
-        return self._grad.get(self._last_shape, self._last_dtype)
+        return self._last
 
-    def reduced(self, total: Any, elements: Any) -> Any:
-        """Return the loss for squared differences of so many elements that add up to ``total``; NaN for a mean of none.
-
-        Both may be arrays.
-        """
-        if self.reduction == "sum":
-            return total
-        return total * (1.0 / elements if np.all(elements) else float("nan"))
+    def scale(self, elements: int) -> float:
+        """Return the factor of each squared difference in a loss of so many elements; NaN for a mean of none."""
+        return 1.0 if self.reduction == "sum" else 1.0 / (elements or nan)
 
     @staticmethod
     def _checked(prediction: Array, target: Array) -> tuple[Array, Array]:
