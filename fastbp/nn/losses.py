@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 from fastbp.arrays import Array, Buffer, plain, require_floats
 from fastbp_kernels import mse_forward, mse_forward_backward
 
