@@ -87,7 +87,10 @@ class ModuleTrainer:
     def run(self, epochs: int, draw_order: DrawOrder) -> Iterator[Epoch]:
         for _ in range(epochs):
             train_loss = self._train_epoch(draw_order() if draw_order else None)
-            yield Epoch(train_loss, *(self._evaluate(self._validation) if self._validation else ()))
+            if self._validation is None:
+                yield Epoch(train_loss)
+            else:
+                yield Epoch(train_loss, *self._evaluate(self._validation))
 
     def _train_epoch(self, order: Array | None) -> float:
         total = 0.0
@@ -144,7 +147,7 @@ class EngineTrainer:
         self._criterion, self._opt, self._plan = criterion, opt, plan
         self._train = train
         self._validation = validation
-        self._val_rows = validation or Rows(train.input[:0], train.target[:0])
+        self._val_rows = Rows(train.input[:0], train.target[:0]) if validation is None else validation
         self._scores = validation is not None and is_one_hot(validation.target)
         self._size = min(mini_batch_size, len(train))
         self._batches = -(-len(train) // self._size)

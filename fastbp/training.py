@@ -72,6 +72,16 @@ def train_model(
     ------
     TypeError, ValueError
         For arguments that do not fit each other, before anything changes.
+
+    Notes
+    -----
+    A ``Sequential`` of ``Linear`` layers and activations, trained by ``MSELoss`` and ``SGD``, runs in one compiled
+    engine. Anything else is trained module by module, with the same results where both can; ``History.way`` tells which
+    and why.
+
+    Beside the model and the data, the engine takes memory for one block of at most 512 rows: for each row at most twice
+    the layers' outputs, plus the inputs, each rounded up to whole cache lines. Several threads that share many rows have
+    256 rows and a gradient each. Arrays that are not C-contiguous, aligned and writeable are copied once.
     """
     _check_counts(epochs, mini_batch_size)
     train = _paired_rows("train", train_input, train_target)
