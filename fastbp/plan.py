@@ -13,11 +13,11 @@ from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
 from fastbp.threads import FLOP_PER_START, get_num_threads, ranks_for, run_ranks
-from fastbp_kernels import engine
+from fastbp_kernels import engine, table
 from fastbp_kernels.losses import SLAB
 from fastbp_kernels.product import K_BLOCK
 
-_ACTIVATIONS: dict[type[Module], int] = {ReLU: engine.RECTIFIED, Tanh: engine.TANH, Sigmoid: engine.SIGMOID}
+_ACTIVATIONS: dict[type[Module], int] = {ReLU: table.RECTIFIED, Tanh: table.TANH, Sigmoid: table.SIGMOID}
 
 
 class NotPlannable(Exception):
@@ -67,19 +67,19 @@ class Plan:
                 self._rows.append(_linear_row(module, parameters[0].offset))
             elif type(module) not in _ACTIVATIONS:
                 raise NotPlannable(f"it contains a {type(module).__name__}, which the engine does not know")
-            elif not self._rows or self._rows[-1][engine.ACTIVATION] != engine.IDENTITY:
+            elif not self._rows or self._rows[-1][table.ACTIVATION] != table.IDENTITY:
                 raise NotPlannable(f"it has a {type(module).__name__} that does not follow a Linear")
             else:
-                self._rows[-1][engine.ACTIVATION] = _ACTIVATIONS[type(module)]
+                self._rows[-1][table.ACTIVATION] = _ACTIVATIONS[type(module)]
         for before, behind in zip(self._rows, self._rows[1:], strict=False):
-            if before[engine.OUT] != behind[engine.IN]:
+            if before[table.OUT] != behind[table.IN]:
                 raise NotPlannable(
-                    f"a Linear with {before[engine.OUT]} outputs precedes one with {behind[engine.IN]} inputs"
+                    f"a Linear with {before[table.OUT]} outputs precedes one with {behind[table.IN]} inputs"
                 )
-        self.in_features = self._rows[0][engine.IN]
-        self.first_layer = f"Linear({self.in_features}, {self._rows[0][engine.OUT]})"
-        self.out_features = self._rows[-1][engine.OUT]
-        self.flop = sum(2 * row[engine.IN] * row[engine.OUT] for row in self._rows)
+        self.in_features = self._rows[0][table.IN]
+        self.first_layer = f"Linear({self.in_features}, {self._rows[0][table.OUT]})"
+        self.out_features = self._rows[-1][table.OUT]
+        self.flop = sum(2 * row[table.IN] * row[table.OUT] for row in self._rows)
 
     @property
     def is_current(self) -> bool:
@@ -92,22 +92,22 @@ class Plan:
         ``in_place`` lets the gradients of all layers but the last replace the outputs, where the tile allows it: where
         ``K_BLOCK`` steps finish a product. It is for a thread that has the scratch memory to itself.
         """
-        table = np.zeros((len(self._rows), engine.COLUMNS), np.int64)
-        in_place = in_place and all(row[engine.OUT] <= K_BLOCK for row in self._rows)
+        layers = np.zeros((len(self._rows), table.COLUMNS), np.int64)
+        in_place = in_place and all(row[table.OUT] <= K_BLOCK for row in self._rows)
         x, x_row = 0, self._padded(self.in_features)
         place = block_rows * x_row
-        for row, columns in zip(table, self._rows, strict=True):
+        for row, columns in zip(layers, self._rows, strict=True):
             for column, value in columns.items():
                 row[column] = value
-            y, y_row = place, self._padded(columns[engine.OUT])
+            y, y_row = place, self._padded(columns[table.OUT])
             place += block_rows * y_row
             g = y
             if not in_place or columns is self._rows[-1]:
                 g = place
                 place += block_rows * y_row
-            row[[engine.X, engine.X_ROW, engine.Y, engine.G, engine.Y_ROW]] = x, x_row, y, g, y_row
+            row[[table.X, table.X_ROW, table.Y, table.G, table.Y_ROW]] = x, x_row, y, g, y_row
             x, x_row = y, y_row
-        return table, place
+        return layers, place
 
     def _padded(self, features: int) -> int:
         """Return the distance between rows of so many features: whole cache lines.
@@ -121,11 +121,11 @@ class Plan:
 
 def _linear_row(linear: Linear, start: int) -> dict[int, int]:
     return {
-        engine.IN: linear.in_features,
-        engine.OUT: linear.out_features,
-        engine.WEIGHT: linear.weight.offset - start,
-        engine.BIAS: -1 if linear.bias is None else linear.bias.offset - start,
-        engine.ACTIVATION: engine.IDENTITY,
+        table.IN: linear.in_features,
+        table.OUT: linear.out_features,
+        table.WEIGHT: linear.weight.offset - start,
+        table.BIAS: -1 if linear.bias is None else linear.bias.offset - start,
+        table.ACTIVATION: table.IDENTITY,
     }
 
 

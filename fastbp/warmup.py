@@ -7,17 +7,23 @@ import numpy as np
 from fastbp import nn, optim
 from fastbp.arrays import FLOAT_DTYPES
 from fastbp.trainers import EngineTrainer, ModuleTrainer, Rows
+from fastbp_kernels import linear_backward_parameters_share, linear_backward_share, linear_forward_share
 
 
 def warmup() -> None:
-    """Have every kernel ready, from the cache or compiled into it; some 20 seconds where nothing is cached."""
+    """Have every kernel ready, from the cache or compiled into it; some 30 seconds where nothing is cached."""
     for dtype in FLOAT_DTYPES:
-        rows = Rows(np.zeros((2, 1), dtype), np.zeros((2, 1), dtype))
+        x = np.zeros((2, 1), dtype)
+        rows = Rows(x, x.copy())
         for activation in (nn.ReLU, nn.Tanh, nn.Sigmoid):
             model = nn.Sequential(nn.Linear(1, 1, dtype=dtype), activation(), nn.Linear(1, 1, dtype=dtype))
             for trainer in (EngineTrainer, ModuleTrainer):
                 opt = optim.SGD(model.parameters(), lr=0.1)
                 list(trainer(model, nn.MSELoss(), opt, rows, rows, 1).run(1, None))
-            model.backward(model.forward(rows.input))
-            for module in model:
-                module.predict(rows.input)
+            for input in (x, x[0]):
+                model.backward(model.forward(input))
+        # What large layers use, with one thread for all: the number of threads makes no other code.
+        weight, bias, output = np.zeros((1, 1), dtype), np.zeros(1, dtype), np.zeros((2, 1), dtype)
+        linear_forward_share(0, 1, x, weight, bias, output)
+        linear_backward_parameters_share(0, 1, output, x, weight, bias)
+        linear_backward_share(0, 1, output, x, weight, weight.copy(), bias, x.copy())

@@ -1,7 +1,7 @@
 """Activations, elementwise, and their derivatives as functions of the output.
 
 Every kernel takes C-contiguous arrays of one shape and dtype; ``output`` may be ``input``, and ``grad_input`` may be
-``grad_output``. The derivatives repeat the arithmetic of the tile's epilogues operation for operation.
+``grad_output``. ReLU and the derivatives are those that the tile applies in its epilogues.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from fastbp_kernels import elementary, epilogues
 from fastbp_kernels.cache import kernel
 from fastbp_kernels.elementwise import elementwise1, elementwise2
-from fastbp_kernels.pointers import pointer
+from fastbp_kernels.pointers import Array, pointer
 
 relu_loop = elementwise1(epilogues.relu)
 tanh_loop = elementwise1(elementary.tanh)
@@ -21,42 +21,42 @@ sigmoid_derivative_loop = elementwise2(epilogues.times_sigmoid_derivative)
 
 
 @kernel
-def relu_forward(input, output):
+def relu_forward(input: Array, output: Array) -> None:
     """Write max(input, 0) to ``output``; NaN stays NaN."""
     relu_loop(output.size, pointer(input), pointer(output))
 
 
 @kernel
-def relu_backward(grad_output, output, grad_input):
+def relu_backward(grad_output: Array, output: Array, grad_input: Array) -> None:
     """Write ``grad_output`` to ``grad_input`` where ``output`` is not <= 0, and 0 elsewhere."""
     relu_derivative_loop(output.size, pointer(grad_output), pointer(output), pointer(grad_input))
 
 
 @kernel
-def tanh_forward(input, output):
+def tanh_forward(input: Array, output: Array) -> None:
     """Write tanh(input) to ``output``, at most 2 ULP off."""
     tanh_loop(output.size, pointer(input), pointer(output))
 
 
 @kernel
-def tanh_backward(grad_output, output, grad_input):
+def tanh_backward(grad_output: Array, output: Array, grad_input: Array) -> None:
     """Write ``grad_output * (1 - output**2)`` to ``grad_input``."""
     tanh_derivative_loop(output.size, pointer(grad_output), pointer(output), pointer(grad_input))
 
 
 @kernel
-def sigmoid_forward(input, output):
+def sigmoid_forward(input: Array, output: Array) -> None:
     """Write 1 / (1 + exp(-input)) to ``output``, at most 2 ULP off."""
     sigmoid_loop(output.size, pointer(input), pointer(output))
 
 
 @kernel
-def sigmoid_backward(grad_output, output, grad_input):
+def sigmoid_backward(grad_output: Array, output: Array, grad_input: Array) -> None:
     """Write ``grad_output * (1 - output) * output`` to ``grad_input``."""
     sigmoid_derivative_loop(output.size, pointer(grad_output), pointer(output), pointer(grad_input))
 
 
 @kernel
-def exp_forward(input, output):
+def exp_forward(input: Array, output: Array) -> None:
     """Write exp(input) to ``output``, at most 2 ULP off."""
     exp_loop(output.size, pointer(input), pointer(output))

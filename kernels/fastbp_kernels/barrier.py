@@ -1,28 +1,29 @@
 """A barrier for threads that run the same kernel side by side.
 
-Each thread calls the kernel with its ``rank`` and one shared array ``sync`` of ``SYNC_SIZE`` int64 zeros. No threading layer
-of numba is involved: what the threads share is this array and what the kernel writes.
+All threads call the kernel with one array ``sync`` of ``SYNC_SIZE`` int64, zeros at first. No threading layer of numba
+is involved: what the threads share is this array and what the kernel writes.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
+from fastbp_kernels.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.vectors import INT64
 
-SYNC_SIZE = 16  # arrivals at 0, generation at 8: a cache line each
+SYNC_SIZE = 16  # arrivals at 0, generation at 8: on cache lines of their own
 _ARRIVALS, _GENERATION = 0, 8
-_SPINS = 4000  # looks at the generation before the core is offered to another thread; about 20 microseconds
+_SPINS = 4000  # looks at the generation before the core is offered to another thread; about 1 microsecond of loads
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 
 
 @intrinsic
-def barrier(typing_context, ranks, sync):
+def barrier(typing_context: Context, ranks: types.Integer, sync: types.CPointer) -> Definition:
     """Wait until all ``ranks`` threads have come here; what each wrote before is then visible to all.
 
     Parameters
@@ -31,7 +32,7 @@ def barrier(typing_context, ranks, sync):
     sync : pointer to int64
     """
 
-    def codegen(context, builder, signature, arguments):
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
         ranks, sync = arguments
         with builder.if_then(builder.icmp_signed(">", ranks, INT64(1)), likely=False):
             arrivals = builder.gep(sync, [INT64(_ARRIVALS)])

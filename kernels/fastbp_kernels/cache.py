@@ -1,13 +1,14 @@
 """How kernels are compiled, where the compiled code is kept and what makes it stale.
 
-numba's own cache looks at a function's own file only: a change in a file that it calls into would go unnoticed, and so would
-another compiler option. Here the code is kept in a folder named after everything that it depends on: all files of this
-package, Python, numba, llvmlite and numba's settings. Each entry is one file with a checksum, written aside and moved into
-place, so that a damaged file or another process at work is no more than a miss.
+numba's own cache looks at a function's own file only: a change in a file that it calls into would go unnoticed, and so
+would another compiler option. Here the code is kept in a folder named after what it depends on: all files of this
+package, Python, numba, llvmlite and numba's settings. An entry is named after the kernel, its argument types and the
+CPU. It is one file with a checksum, written aside and moved into place, so that a damaged file or another process at
+work is no more than a miss.
 
-The folder is the user's own (FASTBP_CACHE_DIR, or the platform's place for caches). Code that others could have written is
-not run: a folder that belongs to somebody else, or that others may write to, is not used. Where nothing can be kept, kernels
-are compiled in memory, and a line on standard error says so once.
+The folder is the user's own (FASTBP_CACHE_DIR, or the platform's place for caches). Code that others could have written
+is not run: a folder that belongs to somebody else, or that others may write to, is not used. Where nothing can be kept,
+kernels are compiled in memory, and a line on standard error says so once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import llvmlite
 import numba
@@ -29,27 +30,32 @@ from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, NullCache
 from numba.core.serialize import dumps
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 # Settings of numba that do not change the code.
 _IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "DEBUG_CACHE")
 
 
-def inner_kernel(function: Callable[..., Any]) -> Any:
+def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` for use by other kernels; its code is kept as a part of theirs."""
-    return njit(**OPTIONS)(function)
+    compiled: Callable[P, R] = njit(**OPTIONS)(function)
+    return compiled
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile ``function`` at its first call with arguments of new types, or take the code that an earlier process kept."""
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile ``function`` at its first call with arguments of new types, or take the code that was kept."""
     dispatcher = njit(**OPTIONS)(function)
     dispatcher._cache = _KernelCache(function)
-    return dispatcher
+    compiled: Callable[P, R] = dispatcher
+    return compiled
 
 
 def cache_folder() -> Path:
     """Return the folder for code compiled from these sources with these versions and settings."""
-    return _root() / f"kernels-{_stamp()}"
+    return _root() / f"kernels-{_STAMP}"
 
 
 def _root() -> Path:
@@ -66,7 +72,7 @@ def _root() -> Path:
 
 
 def _stamp() -> str:
-    """Return a digest of everything that the compiled code depends on, but for the CPU: that is in each entry's name."""
+    """Return a digest of what all compiled code depends on; the CPU is in each entry's name."""
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.name.encode())
@@ -79,6 +85,9 @@ def _stamp() -> str:
     versions = (sys.version, numba.__version__, llvmlite.__version__)
     digest.update(repr((versions, sorted(OPTIONS.items()), settings)).encode())
     return digest.hexdigest()[:16]
+
+
+_STAMP = _stamp()  # at the import: whatever is edited later is not what this process has loaded
 
 
 class _KernelCache(NullCache):  # type: ignore[misc]
@@ -137,11 +146,12 @@ class _Store:
             self._looked = True
             try:
                 folder = cache_folder()
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)
                 _require_private(folder)
                 self._folder = folder
             except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
-                self._say(f"fastbp: compiled kernels cannot be kept ({error}); set FASTBP_CACHE_DIR to a folder of your own")
+                self._say_unkept(error, "a folder of your own")
         return self._folder
 
     def read(self, name: str) -> bytes | None:
@@ -166,19 +176,22 @@ class _Store:
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(hashlib.sha256(payload).digest() + payload)
-                os.replace(aside, folder / name)
+                Path(aside).replace(folder / name)
             except BaseException:
-                os.unlink(aside)
+                Path(aside).unlink()
                 raise
         except OSError as error:
             self._folder = None
-            self._say(f"fastbp: compiled kernels cannot be kept ({error}); set FASTBP_CACHE_DIR to a folder with room")
+            self._say_unkept(error, "a folder with room")
 
     def announce(self) -> None:
         """Tell once that the compiler is at work."""
         if not self._announced:
             self._announced = True
             self._say("fastbp: compiling kernels for this machine, which takes some seconds once ...")
+
+    def _say_unkept(self, error: Exception, remedy: str) -> None:
+        self._say(f"fastbp: compiled kernels cannot be kept ({error}); set FASTBP_CACHE_DIR to {remedy}")
 
     @staticmethod
     def _say(line: str) -> None:

@@ -1,9 +1,9 @@
 """exp, tanh and the logistic sigmoid of vectors, float32 and float64, at most 2 ULP off.
 
-All three rest on ``exp(x) = 2**n * exp(r)`` with n the integer nearest to x / ln 2, so that r lies within ln 2 / 2 of 0,
-where the Taylor series of ``exp(r) - 1`` is short (Cody and Waite, "Software manual for the elementary functions", 1980).
-There are no branches: infinities are moved to where the result has long reached its limit, and NaN comes through every
-step as NaN.
+All three rest on ``exp(x) = 2**n * exp(r)`` with n the integer nearest to x / ln 2, so that r lies within ln 2 / 2 of
+0, where the Taylor series of ``exp(r) - 1`` is short (Cody and Waite, "Software manual for the elementary functions",
+1980). There are no branches: infinities are moved to where the result has long reached its limit, and NaN comes through
+every step as NaN.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def exp(v: Vectors, x: ir.Value) -> ir.Value:
 def tanh(v: Vectors, x: ir.Value) -> ir.Value:
     """Return tanh(x) as t / (t + 2) with t = exp(2 |x|) - 1, and the sign of x.
 
-    Near 0 the same quotient as |x| + (t - 2 |x| - |x| t) / (t + 2): the sum's second part is small, and so are its errors.
+    Near 0 the same quotient is |x| + (t - 2 |x| - |x| t) / (t + 2): the second part is small, and so are its errors.
     """
     builder, form = v.builder, _FORMATS[v.bytes]
     magnitude = at_most(v, v.absolute(x), form.tanh_limit)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors
+from fastbp_kernels.intrinsics import Context, Definition, Values, full_vectors, intrinsic
+from fastbp_kernels.pointers import Pointer
+from fastbp_kernels.vectors import INT64, Vectors
 
 VectorFunction = Callable[..., ir.Value]
 
 
-def elementwise1(function: VectorFunction):
+def elementwise1(function: VectorFunction) -> Callable[[int, Pointer, Pointer], None]:
     """Return an intrinsic ``(count, x, out)`` that stores ``function(v, x)`` of ``count`` elements; out may be x."""
 
     @intrinsic
-    def loop(typing_context, count, x, out):
-        def codegen(context, builder, signature, arguments):
+    def loop(typing_context: Context, count: types.Integer, x: types.CPointer, out: types.CPointer) -> Definition:
+        def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
             return _emit_loop(context, builder, out, function, arguments)
 
         return types.void(types.intp, x, out), codegen
@@ -27,12 +29,14 @@ def elementwise1(function: VectorFunction):
     return loop
 
 
-def elementwise2(function: VectorFunction):
+def elementwise2(function: VectorFunction) -> Callable[[int, Pointer, Pointer, Pointer], None]:
     """Return an intrinsic ``(count, x, y, out)`` that stores ``function(v, x, y)``; out may be x or y."""
 
     @intrinsic
-    def loop(typing_context, count, x, y, out):
-        def codegen(context, builder, signature, arguments):
+    def loop(
+        typing_context: Context, count: types.Integer, x: types.CPointer, y: types.CPointer, out: types.CPointer
+    ) -> Definition:
+        def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
             return _emit_loop(context, builder, out, function, arguments)
 
         return types.void(types.intp, x, y, out), codegen
@@ -40,16 +44,21 @@ def elementwise2(function: VectorFunction):
     return loop
 
 
-def elementwise2_scaled(function: VectorFunction):
+def elementwise2_scaled(function: VectorFunction) -> Callable[[int, float, Pointer, Pointer, Pointer], None]:
     """Return an intrinsic ``(count, scalar, x, y, out)`` that stores ``function(v, scalar in every lane, x, y)``."""
 
     @intrinsic
-    def loop(typing_context, count, scalar, x, y, out):
-        def codegen(context, builder, signature, arguments):
+    def loop(
+        typing_context: Context, count: types.Integer, scalar: types.Float, x: types.CPointer, y: types.CPointer,
+        out: types.CPointer,
+    ) -> Definition:  # fmt: skip
+        def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
             count, scalar, *arrays = arguments
-            return _emit_loop(
-                context, builder, out, lambda v, *values: function(v, v.splat(scalar), *values), [count, *arrays]
-            )
+
+            def scaled(v: Vectors, *values: ir.Value) -> ir.Value:
+                return function(v, v.splat(scalar), *values)
+
+            return _emit_loop(context, builder, out, scaled, [count, *arrays])
 
         return types.void(types.intp, out.dtype, x, y, out), codegen
 
@@ -61,25 +70,26 @@ add_loop = elementwise2(lambda v, x, y: v.builder.fadd(x, y))
 
 
 @intrinsic
-def zero_loop(typing_context, count, out):
+def zero_loop(typing_context: Context, count: types.Integer, out: types.CPointer) -> Definition:
     """Store 0 to ``count`` elements, a multiple of a vector's lanes."""
+    place_type = out
 
-    def codegen(context, builder, signature, arguments):
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
         count, out = arguments
-        v = Vectors(builder, context.get_value_type(pointer_type.dtype), LANE_BYTES // (pointer_type.dtype.bitwidth // 8))
+        v = full_vectors(context, builder, place_type)
         with cgutils.for_range_slice(builder, INT64(0), count, INT64(v.lanes), inc=True) as (index, _):
             v.store(v.constant(0.0), builder.gep(out, [index]))
         return context.get_dummy_value()
 
-    pointer_type = out
     return types.void(types.intp, out), codegen
 
 
-def _emit_loop(context, builder, out_type, function: VectorFunction, arguments: list[ir.Value]) -> ir.Value:
+def _emit_loop(
+    context: Context, builder: ir.IRBuilder, out_type: types.CPointer, function: VectorFunction, arguments: Values
+) -> ir.Value:
     """Emit the loop over full vectors and one masked vector for the rest."""
     count, *inputs, out = arguments
-    element = context.get_value_type(out_type.dtype)
-    v = Vectors(builder, element, LANE_BYTES // (out_type.dtype.bitwidth // 8))
+    v = full_vectors(context, builder, out_type)
     rest = builder.srem(count, INT64(v.lanes))
     full = builder.sub(count, rest)
     with cgutils.for_range_slice(builder, INT64(0), full, INT64(v.lanes), inc=True) as (index, _):

@@ -1,63 +1,44 @@
 """Forward, backward and training of a whole network in one compiled call.
 
-The engine reads the network from a table, ``layers``, with a row a layer (a ``Linear`` and the activation behind it) and the
-columns below, so that one compiled version serves every network. Rows of data go through it in blocks that stay in cache:
+The engine reads the network from a table, ``layers`` (see ``table``), so that one compiled version serves every
+network. Rows of data go through it in blocks that stay in cache:
 
     scratch:   | X: inputs | Y, G of layer 0 | Y, G of layer 1 | ...        (block_rows rows each)
 
-Y holds a layer's outputs, G the gradient with respect to what its activation took. One thread alone may be given a table
-in which G is Y in all layers but the last: it needs a layer's inputs no more once the gradients have replaced them. Every row starts at a
-cache line and is padded up to the next, so that all of them serve as operands of the tile without a copy.
+Y holds a layer's outputs, which are the next layer's X, and G the gradient with respect to what its activation took.
+A thread that has its scratch to itself may be given a table in which G is Y in all layers but the last: it needs a
+layer's inputs no more once the gradients have replaced them. Every row starts at a cache line and is padded to whole
+lines, so that all of them serve as operands of the tile without a copy.
 
-Several threads may run the same call side by side, each with its own ``rank``. Each number is computed in the same way by
-whoever computes it, in one of two divisions of labour:
+Several threads may run the same call side by side, each with its own ``rank``. Each number is computed in the same way
+by whoever computes it, in one of two divisions of labour:
 
-    by rows and outputs    all ranks work on one block: each takes some of its rows in forward and backward, then some of the
-                           outputs in the gradients. For large layers.
-    by stretches           each rank takes ``K_BLOCK`` rows to itself, in scratch of its own, up to their gradients in ``partial``;
-                           these are then added in the order of the rows. For few parameters and many rows.
+    by rows and outputs    All ranks work on one block: each takes some of its rows in forward and backward, then some
+                           of the outputs in the gradients. For large layers.
+    by stretches           Each rank takes ``K_BLOCK`` rows to itself, in scratch of its own, up to their gradients in
+                           ``partial``; these are then added in the order of the rows. For few parameters and many rows.
 """
 
 from __future__ import annotations
 
-from fastbp_kernels.activations import (
-    relu_derivative_loop,
-    sigmoid_derivative_loop,
-    sigmoid_loop,
-    tanh_derivative_loop,
-    tanh_loop,
-)
 from fastbp_kernels.barrier import barrier
 from fastbp_kernels.cache import inner_kernel, kernel
-from fastbp_kernels.elementwise import add_loop, copy_loop
+from fastbp_kernels.elementwise import add_loop
 from fastbp_kernels.linear import share
-from fastbp_kernels.losses import SLAB, mse_slab, mse_slab_with_gradient
+from fastbp_kernels.losses import SLAB, mse_slab
 from fastbp_kernels.optimizers import sgd_loop
-from fastbp_kernels.pointers import pointer, shift
-from fastbp_kernels.product import K_BLOCK, PADDED_ROWS, ROWS, TRANSPOSED, product
-from fastbp_kernels.sums import add_column_sums
-from fastbp_kernels.tile import (
-    ADD,
-    RELU,
-    RELU_DERIVATIVE,
-    SIGMOID_DERIVATIVE,
-    STORE,
-    TANH_DERIVATIVE,
-)
+from fastbp_kernels.passes import accumulate_gradients, backward_rows, forward_layer, forward_rows, gather, loss_rows
+from fastbp_kernels.pointers import Array, Pointer, pointer, shift
+from fastbp_kernels.product import K_BLOCK
+from fastbp_kernels.table import X_ROW, Y_ROW, G, X, Y
 
-# Columns of ``layers``: features in and out; offsets of weight and bias in the parameters (bias -1: none); activation;
-# offsets of inputs, outputs and gradient in scratch, and the distance between rows of the inputs and of the other two.
-IN, OUT, WEIGHT, BIAS, ACTIVATION, X, X_ROW, Y, G, Y_ROW = range(10)
-COLUMNS = 10
-
-# Activations.
-IDENTITY, RECTIFIED, TANH, SIGMOID = range(4)
-
-BLOCK_ROWS = 2 * K_BLOCK  # a multiple of K_BLOCK, so that gradients are summed in the same stretches as over whole batches
+BLOCK_ROWS = 2 * K_BLOCK  # whole stretches, so that gradients are summed in the same ones as over whole batches
 
 
 @kernel
-def predict(rank, ranks, layers, parameter, scratch, block_rows, input, output):
+def predict(
+    rank: int, ranks: int, layers: Array, parameter: Array, scratch: Array, block_rows: int, input: Array, output: Array
+) -> None:
     """Write the network's output for every row of ``input``.
 
     Parameters
@@ -81,16 +62,18 @@ def predict(rank, ranks, layers, parameter, scratch, block_rows, input, output):
         x, x_row = shift(pointer(input), row * i), i
         for layer in range(last):
             y, y_row = shift(s, layers[layer, Y]), layers[layer, Y_ROW]
-            _layer_forward(layers, layer, p, rows, x, x_row, y, y_row)
+            forward_layer(layers, layer, p, rows, x, x_row, y, y_row)
             x, x_row = y, y_row
-        _layer_forward(layers, last, p, rows, x, x_row, shift(pointer(output), row * o), o)
+        forward_layer(layers, last, p, rows, x, x_row, shift(pointer(output), row * o), o)
 
 
 @kernel
 def train(
-    rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target, order,
-    mini_batch_size, mean, lr, val_input, val_target, first, stop, batch_sums, val_sums, val_hits,
-):  # fmt: skip
+    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, partial: Array, scratch: Array,
+    block_rows: int, slab_sums: Array, input: Array, target: Array, order: Array, mini_batch_size: int, mean: bool,
+    lr: float, val_input: Array, val_target: Array, first: int, stop: int, batch_sums: Array, val_sums: Array,
+    val_hits: Array,
+) -> None:  # fmt: skip
     """Train and validate from the ``first`` unit of work up to ``stop``.
 
     An epoch is one unit for each mini-batch, in order, then one for each block of validation rows. A call may start and
@@ -110,8 +93,8 @@ def train(
     scratch : vector, written; zeros at first
         For division by stretches ``ranks`` times what ``layers`` was laid out for.
     block_rows : int
-        Rows for which ``layers`` was laid out in scratch: a multiple of ``K_BLOCK``, or ``mini_batch_size`` or more.
-        For division by stretches ``K_BLOCK``.
+        Rows for which ``layers`` was laid out in scratch: a multiple of ``SLAB``, and of ``K_BLOCK`` where mini-batches
+        are larger. For division by stretches ``K_BLOCK``.
     slab_sums : vector of float64, written
         One for each ``SLAB`` rows of as many blocks as scratch holds.
     input, target : arrays of shape (n, IN of the first layer) and (n, OUT of the last layer), read
@@ -127,8 +110,8 @@ def train(
     batch_sums : array of float64, shape (epochs, mini-batches), written
         The sum of the squared differences of each mini-batch before its update.
     val_sums : vector of float64, (epochs,); val_hits : vector of int64, (epochs,)
-        The sum of the squared differences of the validation rows, and the number of rows whose largest output stands where
-        the target is 1. Added to, for the blocks that the call works on.
+        The sum of the squared differences of the validation rows, and the number of rows whose largest output stands
+        where the target is 1. Added to, for the blocks that the call works on.
     """
     n, val_n = input.shape[0], val_input.shape[0]
     batches = (n + mini_batch_size - 1) // mini_batch_size
@@ -138,8 +121,8 @@ def train(
         if step < batches:
             start = step * mini_batch_size
             total = _train_batch(
-                rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target, order,
-                epoch, start, min(start + mini_batch_size, n), mean, lr,
+                rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target,
+                order, epoch, start, min(start + mini_batch_size, n), mean, lr,
             )  # fmt: skip
             if rank == 0:
                 batch_sums[epoch, step] = total
@@ -153,10 +136,11 @@ def train(
 
 @inner_kernel
 def _train_batch(
-    rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target, order, epoch,
-    start, stop, mean, lr,
-):  # fmt: skip
-    """Run forward, loss, backward and update of the rows from ``start`` to ``stop``; return the loss's sum at rank 0."""
+    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, partial: Array, scratch: Array,
+    block_rows: int, slab_sums: Array, input: Array, target: Array, order: Array, epoch: int, start: int, stop: int,
+    mean: bool, lr: float,
+) -> float:  # fmt: skip
+    """Run forward, loss, backward and update of the rows from ``start`` to ``stop``; rank 0 returns the loss's sum."""
     size = (stop - start) * target.shape[1]
     factor = parameter.dtype.type(2.0 * (1.0 / size if mean else 1.0))
     wait, p, g = pointer(sync), pointer(parameter), pointer(grad)
@@ -183,8 +167,8 @@ def _train_batch(
         else:
             end = min(group + block_rows, stop)
             _gradients(
-                layers, p, g, pointer(scratch), slab_sums, input, target, order, epoch, group, end - group, factor, rank,
-                ranks, wait,
+                layers, p, g, pointer(scratch), slab_sums, input, target, order, epoch, group, end - group, factor,
+                rank, ranks, wait,
             )  # fmt: skip
         if rank == 0:
             for slab in range((end - group + SLAB - 1) // SLAB):
@@ -197,31 +181,33 @@ def _train_batch(
 
 @inner_kernel
 def _gradients(
-    layers, parameter, grad, scratch, slab_sums, input, target, order, epoch, block, rows, factor, rank, ranks, wait
-):
+    layers: Array, parameter: Pointer, grad: Pointer, scratch: Pointer, slab_sums: Array, input: Array, target: Array,
+    order: Array, epoch: int, block: int, rows: int, factor: float, rank: int, ranks: int, wait: Pointer,
+) -> None:  # fmt: skip
     """Add the gradients of the ``rows`` rows at ``block`` to ``grad`` and note the loss of each slab of them."""
     last = layers.shape[0] - 1
     first_row, stop_row = share(rows, SLAB, rank, ranks)
-    _gather(scratch, layers[0, X], layers[0, X_ROW], input, order, epoch, block, first_row, stop_row)
-    _gather(scratch, layers[last, G], layers[last, Y_ROW], target, order, epoch, block, first_row, stop_row)
-    _forward_rows(layers, parameter, scratch, first_row, stop_row)
-    _loss_rows(layers, scratch, factor, first_row, stop_row, slab_sums)
+    gather(scratch, layers[0, X], layers[0, X_ROW], input, order, epoch, block, first_row, stop_row)
+    gather(scratch, layers[last, G], layers[last, Y_ROW], target, order, epoch, block, first_row, stop_row)
+    forward_rows(layers, parameter, scratch, first_row, stop_row)
+    loss_rows(layers, scratch, factor, first_row, stop_row, slab_sums)
     if ranks == 1:
         for layer in range(last, -1, -1):
-            _accumulate_gradients(layers, layer, scratch, grad, rows, 0, 1)
-            _backward_rows(layers, layer, parameter, scratch, 0, rows)
+            accumulate_gradients(layers, layer, scratch, grad, rows, 0, 1)
+            backward_rows(layers, layer, parameter, scratch, 0, rows)
     else:
         for layer in range(last, 0, -1):
-            _backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
+            backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
         barrier(ranks, wait)
         for layer in range(last, -1, -1):
-            _accumulate_gradients(layers, layer, scratch, grad, rows, rank, ranks)
+            accumulate_gradients(layers, layer, scratch, grad, rows, rank, ranks)
 
 
 @inner_kernel
 def _evaluate_block(
-    rank, ranks, sync, layers, parameter, scratch, slab_sums, input, target, start, stop, sums, hits, epoch
-):
+    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, scratch: Array, slab_sums: Array, input: Array,
+    target: Array, start: int, stop: int, sums: Array, hits: Array, epoch: int,
+) -> None:  # fmt: skip
     """Add the loss's sum and the hits of the rows from ``start`` to ``stop`` to ``sums[epoch]`` and ``hits[epoch]``."""
     last = layers.shape[0] - 1
     i, o = input.shape[1], target.shape[1]
@@ -231,7 +217,7 @@ def _evaluate_block(
     x, x_row = shift(pointer(input), (start + first_row) * i), i
     for layer in range(last + 1):
         y, next_row = shift(s, layers[layer, Y] + first_row * layers[layer, Y_ROW]), layers[layer, Y_ROW]
-        _layer_forward(layers, layer, p, stop_row - first_row, x, x_row, y, next_row)
+        forward_layer(layers, layer, p, stop_row - first_row, x, x_row, y, next_row)
         x, x_row = y, next_row
     prediction = shift(s, layers[last, Y])
     expected = shift(pointer(target), start * o)
@@ -249,101 +235,7 @@ def _evaluate_block(
 
 
 @inner_kernel
-def _gather(scratch, place, place_row, source, order, epoch, block, first_row, stop_row):
-    """Copy rows of ``source`` into scratch: those at ``block`` + first_row ... of the epoch's order."""
-    features = source.shape[1]
-    rows = pointer(source)
-    for row in range(first_row, stop_row):
-        taken = order[epoch, block + row] if order.size else block + row
-        to = place + row * place_row
-        copy_loop(features, shift(rows, taken * features), shift(scratch, to))
-
-
-@inner_kernel
-def _layer_forward(layers, layer, parameter, rows, x, x_row, y, y_row):
-    """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``."""
-    i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
-    activation = layers[layer, ACTIVATION]
-    weight = shift(parameter, layers[layer, WEIGHT])
-    epilogue = RELU if activation == RECTIFIED else STORE
-    product(
-        rows, o, i, x, x_row, 1, weight, i, TRANSPOSED, bias >= 0, shift(parameter, max(bias, 0)), y, y_row, epilogue,
-        y, y_row,
-    )  # fmt: skip
-    if activation == TANH:
-        tanh_loop(rows * y_row, y, y)
-    elif activation == SIGMOID:
-        sigmoid_loop(rows * y_row, y, y)
-
-
-@inner_kernel
-def _forward_rows(layers, parameter, scratch, first_row, stop_row):
-    """Run all layers over some rows of the block in scratch."""
-    for layer in range(layers.shape[0]):
-        x_row, y_row = layers[layer, X_ROW], layers[layer, Y_ROW]
-        x = shift(scratch, layers[layer, X] + first_row * x_row)
-        y = shift(scratch, layers[layer, Y] + first_row * y_row)
-        _layer_forward(layers, layer, parameter, stop_row - first_row, x, x_row, y, y_row)
-
-
-@inner_kernel
-def _loss_rows(layers, scratch, factor, first_row, stop_row, slab_sums):
-    """Turn the targets in the last layer's G into the gradient and note the loss of each slab of rows."""
-    last = layers.shape[0] - 1
-    o, row_size, activation = layers[last, OUT], layers[last, Y_ROW], layers[last, ACTIVATION]
-    y, g = shift(scratch, layers[last, Y]), shift(scratch, layers[last, G])
-    for row in range(first_row, stop_row, SLAB):
-        prediction, grad = shift(y, row * row_size), shift(g, row * row_size)
-        rows = min(SLAB, stop_row - row)
-        slab_sums[row // SLAB] = mse_slab_with_gradient(
-            rows, o, prediction, row_size, grad, row_size, factor, grad, row_size
-        )
-        if activation == RECTIFIED:
-            relu_derivative_loop(rows * row_size, grad, prediction, grad)
-        elif activation == TANH:
-            tanh_derivative_loop(rows * row_size, grad, prediction, grad)
-        elif activation == SIGMOID:
-            sigmoid_derivative_loop(rows * row_size, grad, prediction, grad)
-
-
-@inner_kernel
-def _backward_rows(layers, layer, parameter, scratch, first_row, stop_row):
-    """Carry the gradient from one layer's G to that of the layer before it, for some rows of the block."""
-    if layer == 0:
-        return
-    i, o = layers[layer, IN], layers[layer, OUT]
-    g_row, x_row = layers[layer, Y_ROW], layers[layer, X_ROW]
-    activation = layers[layer - 1, ACTIVATION]
-    epilogue = STORE
-    if activation == RECTIFIED:
-        epilogue = RELU_DERIVATIVE
-    elif activation == TANH:
-        epilogue = TANH_DERIVATIVE
-    elif activation == SIGMOID:
-        epilogue = SIGMOID_DERIVATIVE
-    g = shift(scratch, layers[layer, G] + first_row * g_row)
-    x = shift(scratch, layers[layer, X] + first_row * x_row)
-    grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
-    weight = shift(parameter, layers[layer, WEIGHT])
-    product(stop_row - first_row, i, o, g, g_row, 1, weight, i, ROWS, False, weight, grad_x, x_row, epilogue, x, x_row)
-
-
-@inner_kernel
-def _accumulate_gradients(layers, layer, scratch, grad, rows, rank, ranks):
-    """Add the gradients of this rank's share of one layer's weight and bias over the rows of the block."""
-    i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
-    x_row, g_row = layers[layer, X_ROW], layers[layer, Y_ROW]
-    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
-    first, stop = share(o, 1, rank, ranks)
-    weight = shift(grad, layers[layer, WEIGHT] + first * i)
-    product(stop - first, i, rows, shift(g, first), 1, g_row, x, x_row, PADDED_ROWS, False, x, weight, i, ADD, weight, i)
-    if bias >= 0:
-        first, stop = share(o, SLAB, rank, ranks)
-        add_column_sums(rows, stop - first, shift(g, first), g_row, shift(grad, bias + first))
-
-
-@inner_kernel
-def _argmax(values, count):
+def _argmax(values: Pointer, count: int) -> int:
     """Return the position of the largest of ``count`` values or of the first NaN, as ``numpy.argmax``."""
     best = 0
     for k in range(1, count):

@@ -9,21 +9,21 @@ Arrays are C-contiguous and of one float dtype; none may overlap one that is wri
 from __future__ import annotations
 
 from fastbp_kernels.cache import inner_kernel, kernel
-from fastbp_kernels.pointers import pointer, shift
+from fastbp_kernels.pointers import Array, pointer, shift
 from fastbp_kernels.product import ROWS, TRANSPOSED, product
 from fastbp_kernels.sums import add_column_sums
 from fastbp_kernels.tile import ADD, STORE
 
 
 @inner_kernel
-def share(count, granule, rank, ranks):
+def share(count: int, granule: int, rank: int, ranks: int) -> tuple[int, int]:
     """Return the first and the last + 1 of ``count`` things that ``rank`` works on, cut at multiples of ``granule``."""
     granules = (count + granule - 1) // granule
     return min(count, granules * rank // ranks * granule), min(count, granules * (rank + 1) // ranks * granule)
 
 
 @kernel
-def linear_forward(input, weight, bias, output):
+def linear_forward(input: Array, weight: Array, bias: Array, output: Array) -> None:
     """Write ``input @ weight.T + bias`` to ``output``.
 
     Parameters
@@ -37,7 +37,7 @@ def linear_forward(input, weight, bias, output):
 
 
 @kernel
-def linear_forward_share(rank, ranks, input, weight, bias, output):
+def linear_forward_share(rank: int, ranks: int, input: Array, weight: Array, bias: Array, output: Array) -> None:
     """Write this rank's rows of ``output``; see ``linear_forward``."""
     o, i = weight.shape
     first, stop = share(output.shape[0], 1, rank, ranks)
@@ -49,7 +49,7 @@ def linear_forward_share(rank, ranks, input, weight, bias, output):
 
 
 @kernel
-def linear_backward_input(grad_output, weight, grad_input):
+def linear_backward_input(grad_output: Array, weight: Array, grad_input: Array) -> None:
     """Write ``grad_output @ weight`` to ``grad_input``.
 
     Parameters
@@ -62,7 +62,7 @@ def linear_backward_input(grad_output, weight, grad_input):
 
 
 @kernel
-def linear_backward_input_share(rank, ranks, grad_output, weight, grad_input):
+def linear_backward_input_share(rank: int, ranks: int, grad_output: Array, weight: Array, grad_input: Array) -> None:
     """Write this rank's rows of ``grad_input``; see ``linear_backward_input``."""
     o, i = weight.shape
     first, stop = share(grad_output.shape[0], 1, rank, ranks)
@@ -72,7 +72,7 @@ def linear_backward_input_share(rank, ranks, grad_output, weight, grad_input):
 
 
 @kernel
-def linear_backward_parameters(grad_output, input, grad_weight, grad_bias):
+def linear_backward_parameters(grad_output: Array, input: Array, grad_weight: Array, grad_bias: Array) -> None:
     """Add ``grad_output.T @ input`` to ``grad_weight`` and the column sums of ``grad_output`` to ``grad_bias``.
 
     Parameters
@@ -86,7 +86,9 @@ def linear_backward_parameters(grad_output, input, grad_weight, grad_bias):
 
 
 @kernel
-def linear_backward_parameters_share(rank, ranks, grad_output, input, grad_weight, grad_bias):
+def linear_backward_parameters_share(
+    rank: int, ranks: int, grad_output: Array, input: Array, grad_weight: Array, grad_bias: Array
+) -> None:
     """Add to this rank's outputs of ``grad_weight`` and ``grad_bias``; see ``linear_backward_parameters``."""
     o, i = grad_weight.shape
     n = grad_output.shape[0]
@@ -99,13 +101,18 @@ def linear_backward_parameters_share(rank, ranks, grad_output, input, grad_weigh
 
 
 @kernel
-def linear_backward(grad_output, input, weight, grad_weight, grad_bias, grad_input):
+def linear_backward(
+    grad_output: Array, input: Array, weight: Array, grad_weight: Array, grad_bias: Array, grad_input: Array
+) -> None:
     """Do ``linear_backward_parameters`` and ``linear_backward_input`` in one call."""
     linear_backward_share(0, 1, grad_output, input, weight, grad_weight, grad_bias, grad_input)
 
 
 @kernel
-def linear_backward_share(rank, ranks, grad_output, input, weight, grad_weight, grad_bias, grad_input):
+def linear_backward_share(
+    rank: int, ranks: int, grad_output: Array, input: Array, weight: Array, grad_weight: Array, grad_bias: Array,
+    grad_input: Array,
+) -> None:  # fmt: skip
     """Do this rank's share of both; see ``linear_backward``."""
     linear_backward_parameters_share(rank, ranks, grad_output, input, grad_weight, grad_bias)
     linear_backward_input_share(rank, ranks, grad_output, weight, grad_input)

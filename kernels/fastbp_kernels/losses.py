@@ -1,25 +1,28 @@
 """Losses: the value summed in float64, and the gradient in the same pass.
 
-Sums run over slabs of ``SLAB`` rows: within one, the columns of each vector lane are added row by row; the slabs' sums are
-added in order. Whoever splits rows at multiples of ``SLAB`` gets the same bits.
+Sums run over slabs of ``SLAB`` rows: within one, each vector lane adds up its columns row by row, then the lanes are
+added; the slabs' sums are added in order. Whoever splits rows at multiples of ``SLAB`` gets the same bits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from fastbp_kernels.cache import kernel
-from fastbp_kernels.pointers import pointer, shift
-from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors
+from fastbp_kernels.intrinsics import Context, Definition, Values, full_vectors, intrinsic
+from fastbp_kernels.pointers import Array, pointer, shift
+from fastbp_kernels.vectors import INT64, Vectors
 
 SLAB = 16
 
 
 @kernel
-def mse_forward(prediction, target):
+def mse_forward(prediction: Array, target: Array) -> float:
     """Return the sum of the squared differences.
 
     Parameters
@@ -36,7 +39,7 @@ def mse_forward(prediction, target):
 
 
 @kernel
-def mse_forward_backward(prediction, target, factor, grad):
+def mse_forward_backward(prediction: Array, target: Array, factor: float, grad: Array) -> float:
     """Return the sum of the squared differences and write ``factor`` times the differences to ``grad``.
 
     Parameters
@@ -56,10 +59,16 @@ def mse_forward_backward(prediction, target, factor, grad):
 
 
 @intrinsic
-def mse_slab(typing_context, rows, columns, prediction, prediction_row, target, target_row):
-    """Return the sum of the squared differences of ``rows`` rows; row r starts at ``prediction[r * prediction_row]``."""
+def mse_slab(
+    typing_context: Context, rows: types.Integer, columns: types.Integer, prediction: types.CPointer,
+    prediction_row: types.Integer, target: types.CPointer, target_row: types.Integer,
+) -> Definition:  # fmt: skip
+    """Return the sum of the squared differences of ``rows`` rows.
 
-    def codegen(context, builder, signature, arguments):
+    Row r starts at ``prediction[r * prediction_row]`` and at ``target[r * target_row]``.
+    """
+
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
         return _emit_slab(context, builder, prediction, arguments, None)
 
     integer = types.intp
@@ -68,11 +77,13 @@ def mse_slab(typing_context, rows, columns, prediction, prediction_row, target, 
 
 @intrinsic
 def mse_slab_with_gradient(
-    typing_context, rows, columns, prediction, prediction_row, target, target_row, factor, grad, grad_row
-):
-    """The same, and write ``factor * (prediction - target)`` to ``grad``."""
+    typing_context: Context, rows: types.Integer, columns: types.Integer, prediction: types.CPointer,
+    prediction_row: types.Integer, target: types.CPointer, target_row: types.Integer, factor: types.Float,
+    grad: types.CPointer, grad_row: types.Integer,
+) -> Definition:  # fmt: skip
+    """Do ``mse_slab`` and write ``factor * (prediction - target)`` to ``grad``, which may be ``target``."""
 
-    def codegen(context, builder, signature, arguments):
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
         return _emit_slab(context, builder, prediction, arguments[:6], arguments[6:])
 
     integer = types.intp
@@ -80,21 +91,24 @@ def mse_slab_with_gradient(
     return types.float64(integer, integer, prediction, integer, target, integer, scalar, grad, integer), codegen
 
 
-def _emit_slab(context, builder, pointer_type, arguments, gradient):
+def _emit_slab(
+    context: Context, builder: ir.IRBuilder, prediction_type: types.CPointer, arguments: Values, gradient: Values | None
+) -> ir.Value:
+    """Emit the sum over a slab, and with ``gradient`` (factor, grad, grad_row) the stores; return the sum."""
     rows, columns, prediction, prediction_row, target, target_row = arguments
-    element = context.get_value_type(pointer_type.dtype)
-    v = Vectors(builder, element, LANE_BYTES // (pointer_type.dtype.bitwidth // 8))
+    v = full_vectors(context, builder, prediction_type)
     sums = Vectors(builder, ir.DoubleType(), v.lanes)
     total = cgutils.alloca_once_value(builder, sums.constant(0.0))
 
-    with cgutils.for_range(builder, rows) as row, cgutils.for_range_slice(
-        builder, INT64(0), columns, INT64(v.lanes), inc=True
-    ) as (column, _):
+    with (
+        cgutils.for_range(builder, rows) as row,
+        cgutils.for_range_slice(builder, INT64(0), columns, INT64(v.lanes), inc=True) as (column, _),
+    ):
 
-        def place(start, stride):
+        def place(start: ir.Value, stride: ir.Value) -> ir.Value:
             return builder.gep(start, [builder.add(builder.mul(row.index, stride), column)])
 
-        def emit(load, store) -> None:
+        def emit(load: Callable[..., ir.Value], store: Callable[..., None]) -> None:
             difference = builder.fsub(load(place(prediction, prediction_row)), load(place(target, target_row)))
             wide = difference if v.bytes == 8 else builder.fpext(difference, sums.type)
             builder.store(sums.fma(wide, wide, builder.load(total)), total)

@@ -1,10 +1,10 @@
 """Functions written in LLVM that all kernels share.
 
-numba compiles each kernel together with everything that it calls. What is large, such as the tile, would be compiled anew in
-every kernel; so it is compiled by itself, once for each float type, and kernels call it by its name::
+numba compiles each kernel together with everything that it calls. What is large, such as the tile, would be compiled
+anew in every kernel; so it is compiled by itself, once for each float type, and kernels call it by its name::
 
     kernel --call--> fastbp_tile_float  =  the function itself, once it is there
-                                        =  before that: a stub that has it compiled (or read from the cache) and jumps to it
+                                        =  before that: a stub that has it compiled or read from the cache, and calls it
 
 LLVM looks names up when it links a kernel. The stubs are there from the import on, so that a kernel also links where a
 user's own cache brings it back before anything else has run.
@@ -17,10 +17,12 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding, ir
+from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from fastbp_kernels import cache
+from fastbp_kernels.intrinsics import Codegen, Context, Values
 
 ELEMENTS = (ir.FloatType(), ir.DoubleType())
 
@@ -36,7 +38,7 @@ class NativeFunction:
     ----------
     name : str
     arguments : callable
-        ``arguments(element)`` returns the LLVM types of the arguments; it returns nothing.
+        ``arguments(element)`` returns the LLVM types of the function's arguments; its result is void.
     emit : callable
         ``emit(function, element)`` writes the body into an ``ir.Function``.
     """
@@ -46,12 +48,19 @@ class NativeFunction:
     ) -> None:
         self._name, self._arguments, self._emit = name, arguments, emit
         _defined.append(self)
-        _install_stubs(self)
+        with global_compiler_lock:
+            _install_stubs(self)
 
-    def call(self, builder: ir.IRBuilder, element: ir.Type, arguments: list[ir.Value]) -> None:
-        """Emit a call in a kernel."""
-        load(element)
-        builder.call(self.declare(builder.module, element), arguments)
+    def call(self, pointer: types.CPointer) -> Codegen:
+        """Return the code of an intrinsic that calls the function for the element type of ``pointer``."""
+
+        def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
+            element = context.get_value_type(pointer.dtype)
+            load(element)
+            builder.call(self.declare(builder.module, element), arguments)
+            return context.get_dummy_value()
+
+        return codegen
 
     def declare(self, module: ir.Module, element: ir.Type) -> ir.Function:
         name = self.symbol(element)
@@ -66,19 +75,19 @@ class NativeFunction:
         return f"fastbp_{self._name}_{element}"
 
 
-@global_compiler_lock
 def load(element: ir.Type) -> None:
     """Have the functions for ``element`` in memory and under their names, from the cache or compiled."""
-    if str(element) in _libraries:
-        return
-    codegen = cpu_target.target_context.codegen()
-    entry = cache.entry_name(f"native-{element}", codegen)
-    library = cache.rebuilt(entry, codegen.unserialize_library) or _compile(element, codegen, entry)
-    for function in _defined:
-        symbol = function.symbol(element)
-        _cells[symbol].value = library.get_pointer_to_function(symbol)
-        binding.add_symbol(symbol, _cells[symbol].value)
-    _libraries[str(element)] = library
+    with global_compiler_lock:
+        if str(element) in _libraries:
+            return
+        codegen = cpu_target.target_context.codegen()
+        entry = cache.entry_name(f"native-{element}", codegen)
+        library = cache.rebuilt(entry, codegen.unserialize_library) or _compile(element, codegen, entry)
+        for function in _defined:
+            symbol = function.symbol(element)
+            _cells[symbol].value = library.get_pointer_to_function(symbol)
+            binding.add_symbol(symbol, _cells[symbol].value)
+        _libraries[str(element)] = library
 
 
 def _compile(element: ir.Type, codegen: Any, entry: str) -> Any:
@@ -96,22 +105,25 @@ def _compile(element: ir.Type, codegen: Any, entry: str) -> Any:
 _cells: dict[str, ctypes.c_void_p] = {}  # by symbol: the function's address, which the stubs read
 
 
-@global_compiler_lock
 def _install_stubs(function: NativeFunction) -> None:
     """Give both symbols of ``function`` an address that works already."""
     codegen = cpu_target.target_context.codegen()
     library = codegen.create_library(f"fastbp_stubs_{function.symbol(ELEMENTS[0])}")
     module = library.create_ir_module(library.name)
     for element in ELEMENTS:
-        cell = _cells[function.symbol(element)] = ctypes.c_void_p()
+        symbol = function.symbol(element)
+        cell = _cells[symbol] = ctypes.c_void_p()
         resolve = ctypes.CFUNCTYPE(None)(lambda element=element: load(element))
-        stub = ir.Function(module, function.declare(module, element).function_type, f"{function.symbol(element)}_stub")
-        _emit_stub(stub, ctypes.addressof(cell), ctypes.cast(resolve, ctypes.c_void_p).value)
+        address = ctypes.cast(resolve, ctypes.c_void_p).value
+        assert address is not None
+        stub = ir.Function(module, function.declare(module, element).function_type, f"{symbol}_stub")
+        _emit_stub(stub, ctypes.addressof(cell), address)
         _stubs.append((cell, resolve))
     library.add_ir_module(module)
     library.finalize()
     for element in ELEMENTS:
-        binding.add_symbol(function.symbol(element), library.get_pointer_to_function(f"{function.symbol(element)}_stub"))
+        symbol = function.symbol(element)
+        binding.add_symbol(symbol, library.get_pointer_to_function(f"{symbol}_stub"))
     _stubs.append(library)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from llvmlite import ir
+
 from fastbp_kernels.cache import kernel
 from fastbp_kernels.elementwise import elementwise2_scaled
-from fastbp_kernels.pointers import pointer
+from fastbp_kernels.pointers import Array, pointer
+from fastbp_kernels.vectors import Vectors
 
 
-def _descend(v, step, parameter, grad):
+def _descend(v: Vectors, step: ir.Value, parameter: ir.Value, grad: ir.Value) -> ir.Value:
     """Return parameter - step * grad, as PyTorch rounds it."""
     return v.fma(grad, v.builder.fneg(step), parameter)
 
@@ -16,7 +19,7 @@ sgd_loop = elementwise2_scaled(_descend)
 
 
 @kernel
-def sgd_step(parameter, grad, lr):
+def sgd_step(parameter: Array, grad: Array, lr: float) -> None:
     """Subtract ``lr * grad`` from ``parameter``, with one rounding where the CPU has fused multiply-add.
 
     Parameters

@@ -7,21 +7,22 @@ tile needs no mask for B. The forward product takes B = weight.T: its panels are
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from fastbp_kernels.cache import inner_kernel
+from fastbp_kernels.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.native import NativeFunction
-from fastbp_kernels.pointers import shift
+from fastbp_kernels.pointers import Pointer, shift
 from fastbp_kernels.tile import widths
-from fastbp_kernels.vectors import INT64, Vectors
+from fastbp_kernels.vectors import INT64, Vectors, bytes_of
 
 
 @inner_kernel
-def pack_panel(panel, width, columns, k, b, b_row, transposed):
+def pack_panel(panel: Pointer, width: int, columns: int, k: int, b: Pointer, b_row: int, transposed: bool) -> None:
     """Copy ``k`` rows of B, ``columns`` <= ``width`` of them wide, into ``panel``.
 
     Parameters
@@ -41,20 +42,33 @@ def pack_panel(panel, width, columns, k, b, b_row, transposed):
 
 
 def _lane_counts(element_bytes: int) -> list[int]:
-    """Return the lanes of the vectors that tiles of every width are made of, most first."""
-    widest, *narrower = widths(element_bytes)
-    return narrower or [widest // 2]
+    """Return the lanes of the vectors that tiles are made of, most first: only the widest tile has two to a row."""
+    return widths(element_bytes)[1:]
 
 
 @intrinsic
-def _vector_lanes(typing_context, like, width):
+def _vector_lanes(typing_context: Context, like: types.CPointer, width: types.Integer) -> Definition:
     """Return the lanes of the vectors that a tile of ``width`` is made of."""
 
-    def codegen(context, builder, signature, arguments):
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
         most = INT64(_lane_counts(like.dtype.bitwidth // 8)[0])
         return builder.select(builder.icmp_signed("<", arguments[1], most), arguments[1], most)
 
     return types.intp(like, types.intp), codegen
+
+
+def _columns_loop(function: NativeFunction) -> Callable[[int, Pointer, int, int, int, Pointer, int], None]:
+    """Return an intrinsic ``(lanes, panel, panel_row, valid, k, b, b_row)`` that calls ``function``."""
+
+    @intrinsic
+    def loop(
+        typing_context: Context, lanes: types.Integer, panel: types.CPointer, panel_row: types.Integer,
+        valid: types.Integer, k: types.Integer, b: types.CPointer, b_row: types.Integer,
+    ) -> Definition:  # fmt: skip
+        integer = types.intp
+        return types.void(integer, panel, integer, integer, integer, b, integer), function.call(panel)
+
+    return loop
 
 
 def _arguments(element: ir.Type) -> list[ir.Type]:
@@ -62,37 +76,13 @@ def _arguments(element: ir.Type) -> list[ir.Type]:
     return [INT64, p, INT64, INT64, INT64, p, INT64]
 
 
-@intrinsic
-def _copy_columns(typing_context, lanes, panel, panel_row, valid, k, b, b_row):
-    """Copy ``k`` vectors of B of which the first ``valid`` lanes exist."""
-
-    def codegen(context, builder, signature, arguments):
-        _COPY.call(builder, context.get_value_type(panel_type.dtype), arguments)
-        return context.get_dummy_value()
-
-    panel_type = panel
-    return types.void(types.intp, panel, types.intp, types.intp, types.intp, b, types.intp), codegen
-
-
-@intrinsic
-def _transpose_columns(typing_context, lanes, panel, panel_row, valid, k, b, b_row):
-    """Transpose ``k`` elements of ``valid`` rows at ``b`` into columns of the panel, and zeros into the others."""
-
-    def codegen(context, builder, signature, arguments):
-        _TRANSPOSE.call(builder, context.get_value_type(panel_type.dtype), arguments)
-        return context.get_dummy_value()
-
-    panel_type = panel
-    return types.void(types.intp, panel, types.intp, types.intp, types.intp, b, types.intp), codegen
-
-
 def _emit_for_each_lane_count(emit: Callable[..., None]) -> Callable[[ir.Function, ir.Type], None]:
-    """Return a body that runs ``emit(vectors, *arguments)`` with vectors of as many lanes as the first argument tells."""
+    """Return a body that runs ``emit(vectors, *arguments)``; the body's first argument tells their lanes."""
 
     def emit_body(function: ir.Function, element: ir.Type) -> None:
         lanes, *arguments = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        for count in _lane_counts(4 if isinstance(element, ir.FloatType) else 8):
+        for count in _lane_counts(bytes_of(element)):
             with builder.if_then(builder.icmp_signed("==", lanes, INT64(count))):
                 emit(Vectors(builder, element, count), *arguments)
         builder.ret_void()
@@ -100,7 +90,10 @@ def _emit_for_each_lane_count(emit: Callable[..., None]) -> Callable[[ir.Functio
     return emit_body
 
 
-def _emit_copy(v: Vectors, panel, panel_row, valid, k, b, b_row) -> None:
+def _emit_copy(
+    v: Vectors, panel: ir.Value, panel_row: ir.Value, valid: ir.Value, k: ir.Value, b: ir.Value, b_row: ir.Value
+) -> None:
+    """Emit the copy of ``k`` vectors of B of which the first ``valid`` lanes exist, with zeros in the others."""
     builder = v.builder
 
     def copy(load: Callable[[ir.Value], ir.Value]) -> None:
@@ -116,7 +109,10 @@ def _emit_copy(v: Vectors, panel, panel_row, valid, k, b, b_row) -> None:
             copy(lambda source: v.masked_load(source, mask))
 
 
-def _emit_transpose(v: Vectors, panel, panel_row, valid, k, b, b_row) -> None:
+def _emit_transpose(
+    v: Vectors, panel: ir.Value, panel_row: ir.Value, valid: ir.Value, k: ir.Value, b: ir.Value, b_row: ir.Value
+) -> None:
+    """Emit the copy of ``k`` elements of ``valid`` rows at ``b`` into the panel's columns, with zeros in the others."""
     builder = v.builder
     with cgutils.for_range_slice(builder, INT64(0), k, INT64(v.lanes), inc=True) as (first, _):
         left = builder.sub(k, first)
@@ -145,7 +141,7 @@ def _emit_transpose(v: Vectors, panel, panel_row, valid, k, b, b_row) -> None:
             v.store(column, place, align=v.size)
 
 
-_COPY = NativeFunction("copy_columns", _arguments, _emit_for_each_lane_count(_emit_copy))
+_copy_columns = _columns_loop(NativeFunction("copy_columns", _arguments, _emit_for_each_lane_count(_emit_copy)))
 
 
 def _transposed(v: Vectors, rows: list[ir.Value]) -> list[ir.Value]:
@@ -165,7 +161,8 @@ def _transposed(v: Vectors, rows: list[ir.Value]) -> list[ir.Value]:
 def _interleaved(v: Vectors, rows: list[ir.Value], quarter: int) -> list[ir.Value]:
     """Transpose each 128-bit quarter of ``quarter`` rows (four of float32 or two of float64)."""
     for run in (1 << bit for bit in range(quarter.bit_length() - 1)):  # lanes that travel together
-        low, high = [], []
+        low: list[int] = []
+        high: list[int] = []
         for lane in range(0, v.lanes, quarter):
             for half, order in ((0, low), (quarter // 2, high)):
                 for start in range(lane + half, lane + half + quarter // 2, run):
@@ -182,10 +179,12 @@ def _quarters_transposed(v: Vectors, vectors: list[ir.Value], quarter: int) -> l
     quarters = [list(range(start, start + quarter)) for start in range(0, 2 * v.lanes, quarter)]
     halves = []
     for parity in (0, 1):
-        order = sum(quarters[parity::2], [])
+        order = [lane for lanes in quarters[parity::2] for lane in lanes]
         joined = [v.shuffle(first, second, order) for first, second in zip(vectors[::2], vectors[1::2])]
         halves.append(_quarters_transposed(v, joined, quarter))
     return [vector for pair in zip(*halves) for vector in pair]
 
 
-_TRANSPOSE = NativeFunction("transpose_columns", _arguments, _emit_for_each_lane_count(_emit_transpose))
+_transpose_columns = _columns_loop(
+    NativeFunction("transpose_columns", _arguments, _emit_for_each_lane_count(_emit_transpose))
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fastbp_kernels.cache import inner_kernel
 from fastbp_kernels.elementwise import copy_loop, zero_loop
 from fastbp_kernels.packing import pack_panel
-from fastbp_kernels.pointers import shift, stack_memory
+from fastbp_kernels.pointers import Pointer, shift, stack_memory
 from fastbp_kernels.tile import ADD, STORE, TILE_ROWS, panel_width, tile
 from fastbp_kernels.vectors import LANE_BYTES
 
@@ -25,8 +25,9 @@ _PANEL = K_BLOCK * _START
 
 @inner_kernel
 def product(
-    m, columns, k, a, a_row, a_k, b, b_row, b_kind, has_bias, bias, c, c_row, epilogue, aux, aux_row
-):  # fmt: skip
+    m: int, columns: int, k: int, a: Pointer, a_row: int, a_k: int, b: Pointer, b_row: int, b_kind: int,
+    has_bias: bool, bias: Pointer, c: Pointer, c_row: int, epilogue: int, aux: Pointer, aux_row: int,
+) -> None:  # fmt: skip
     """Compute ``C = bias + A @ B`` and its epilogue.
 
     Parameters

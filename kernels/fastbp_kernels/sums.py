@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from fastbp_kernels.cache import inner_kernel
-from fastbp_kernels.pointers import shift
+from fastbp_kernels.intrinsics import Context, Definition, Values, full_vectors, intrinsic
+from fastbp_kernels.pointers import Pointer, shift
 from fastbp_kernels.product import K_BLOCK
-from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors
+from fastbp_kernels.vectors import INT64
 
 CHAINS = 4  # rows are summed in so many interleaved chains: an addition need not wait for the one before it
 
 
 @inner_kernel
-def add_column_sums(n, columns, rows, row_size, out):
+def add_column_sums(n: int, columns: int, rows: Pointer, row_size: int, out: Pointer) -> None:
     """Add the sum of each column to ``out``.
 
     Parameters
@@ -31,17 +34,22 @@ def add_column_sums(n, columns, rows, row_size, out):
 
 
 @intrinsic
-def _add_block(typing_context, n, columns, rows, row_size, out):
-    def codegen(context, builder, signature, arguments):
+def _add_block(
+    typing_context: Context, n: types.Integer, columns: types.Integer, rows: types.CPointer, row_size: types.Integer,
+    out: types.CPointer,
+) -> Definition:  # fmt: skip
+    """Add the sum of each column of up to ``K_BLOCK`` rows to ``out``."""
+    out_type = out
+
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
         n, columns, rows, row_size, out = arguments
-        element = context.get_value_type(pointer_type.dtype)
-        v = Vectors(builder, element, LANE_BYTES // (pointer_type.dtype.bitwidth // 8))
+        v = full_vectors(context, builder, out_type)
         chained = builder.and_(n, INT64(-CHAINS))
         chains = [cgutils.alloca_once(builder, v.type) for _ in range(CHAINS)]
         with cgutils.for_range_slice(builder, INT64(0), columns, INT64(v.lanes), inc=True) as (column, _):
             mask = v.first_lanes(builder.sub(columns, column))
 
-            def add(chain, row) -> None:
+            def add(chain: ir.Value, row: ir.Value) -> None:
                 place = builder.gep(rows, [builder.add(builder.mul(row, row_size), column)])
                 builder.store(builder.fadd(builder.load(chain), v.masked_load(place, mask)), chain)
 
@@ -58,5 +66,4 @@ def _add_block(typing_context, n, columns, rows, row_size, out):
             v.masked_store(builder.fadd(v.masked_load(place, mask), total), place, mask)
         return context.get_dummy_value()
 
-    pointer_type = out
     return types.void(types.intp, types.intp, rows, types.intp, out), codegen

@@ -11,17 +11,18 @@ A tile is a block of ``C = start + A @ B`` that stays in vector registers while 
                      +--------+--------+
         rows of A      up to 2 L columns
 
-Twenty accumulators, two vectors of B and one broadcast fit the 32 registers of AVX-512 and NEON, twelve accumulators
-the 16 of AVX2 and SSE. The steps of k are in order, in every tile and every lane: what comes out does not depend on where
-the tile was cut, and so neither on the number of threads nor on the padding.
+Ten rows make twenty accumulators: beside two vectors of B and one broadcast of A, they fit the 32 registers of AVX-512.
+Six rows fit the 16 of AVX and SSE, and serve NEON too. The steps of k are in order, in every tile and every lane: what
+comes out does not depend on where the tile was cut, and so neither on the number of threads nor on the padding.
 
-Rows: a tile of each height from 1 to ``TILE_ROWS`` is compiled. Callers cut ``m`` rows into tiles of nearly equal height
-(50 as 5 x 10, 25 as 9 + 8 + 8), because a low tile waits for its few accumulators. Columns: tiles of two, one, half and a
-quarter vector, so that two outputs do not cost what sixteen do; ``panel_width`` chooses. What stands beyond the last
-column of a matrix is neither read nor written: there, loads and stores are masked.
+Rows: a tile of each height from 1 to ``TILE_ROWS`` is compiled. Callers cut ``m`` rows into tiles of nearly equal
+height (50 as 5 x 10, 25 as 9 + 8 + 8), because a low tile waits for its few accumulators. Columns: tiles of two, one,
+half and a quarter vector, none below 128 bits, so that two outputs do not cost what sixteen do; ``panel_width``
+chooses. Beyond the last column of C nothing is read or written: there, loads and stores are masked.
 
 When the loop ends, the tile still holds its values, and the epilogue makes of them what is to be stored:
 
+    STORE                 acc
     ADD                   C + acc       a later stretch of k, or a gradient that accumulates
     RELU                  max(acc, 0)   the layer's activation
     RELU_DERIVATIVE etc.  acc * f'      times the derivative of an activation, as a function of its output ``aux``
@@ -29,9 +30,11 @@ When the loop ends, the tile still holds its values, and the epilogue makes of t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from fastbp_kernels.epilogues import (
     relu,
@@ -39,12 +42,13 @@ from fastbp_kernels.epilogues import (
     times_sigmoid_derivative,
     times_tanh_derivative,
 )
+from fastbp_kernels.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.native import NativeFunction
-from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors
+from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors, bytes_of
 
 TILE_ROWS = {64: 10, 32: 6, 16: 6}[LANE_BYTES]
 
-PREFETCH_FROM = 128  # steps of k, while which C comes to the cache; fewer do not repay asking for it
+PREFETCH_FROM = 128  # steps of k, during which C comes to the cache; fewer do not repay asking for it
 
 # Epilogues; ADD may be combined with one of the others.
 STORE, RELU, RELU_DERIVATIVE, TANH_DERIVATIVE, SIGMOID_DERIVATIVE = range(5)
@@ -52,16 +56,16 @@ ADD = 8
 
 
 def widths(element_bytes: int) -> list[int]:
-    """Return the widths of a tile in elements, widest first: two, one, half and a quarter of a vector."""
-    smallest = 16 // element_bytes  # 128 bits, below which no CPU computes faster
-    return [width for width in (LANE_BYTES // element_bytes * 2 >> halvings for halvings in range(4)) if width >= smallest]
+    """Return the widths of a tile in elements, widest first: two, one, half and a quarter vector if there are."""
+    sizes = (2 * LANE_BYTES >> halvings for halvings in range(4))
+    return [size // element_bytes for size in sizes if size >= 16]  # below 128 bits, no CPU computes faster
 
 
 @intrinsic
-def panel_width(typing_context, like, columns):
+def panel_width(typing_context: Context, like: types.CPointer, columns: types.Integer) -> Definition:
     """Return the width of the tile for the next of ``columns`` columns that are left, of ``like``'s element type."""
 
-    def codegen(context, builder, signature, arguments):
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
         chosen, *narrower = (INT64(width) for width in widths(like.dtype.bitwidth // 8))
         for width in narrower:
             chosen = builder.select(builder.icmp_signed("<=", arguments[1], width), width, chosen)
@@ -72,8 +76,11 @@ def panel_width(typing_context, like, columns):
 
 @intrinsic
 def tile(
-    typing_context, width, rows, columns, k, a, a_row, a_k, b, b_row, start, c, c_row, epilogue, aux, aux_row
-):
+    typing_context: Context, width: types.Integer, rows: types.Integer, columns: types.Integer, k: types.Integer,
+    a: types.CPointer, a_row: types.Integer, a_k: types.Integer, b: types.CPointer, b_row: types.Integer,
+    start: types.CPointer, c: types.CPointer, c_row: types.Integer, epilogue: types.Integer, aux: types.CPointer,
+    aux_row: types.Integer,
+) -> Definition:  # fmt: skip
     """Compute one tile of ``C = start + A @ B``.
 
     Parameters
@@ -87,7 +94,7 @@ def tile(
     a : pointer; a_row, a_k : int
         A[r, j] is ``a[r * a_row + j * a_k]``.
     b : pointer; b_row : int
-        B[j, c] is ``b[j * b_row + c]`` for c up to ``width``: all of them are read. Aligned to its vectors.
+        B[j, c] is ``b[j * b_row + c]`` for c below ``width``: all of them are read.
     start : pointer
         ``width`` numbers that every row of the accumulators starts from.
     c : pointer; c_row : int
@@ -96,17 +103,11 @@ def tile(
     aux : pointer; aux_row : int
         Output of the activation whose derivative ``epilogue`` asks for, laid out like C; else not read.
     """
-    pointer_type = a
-
-    def codegen(context, builder, signature, arguments):
-        _TILE.call(builder, context.get_value_type(pointer_type.dtype), arguments)
-        return context.get_dummy_value()
-
     integer = types.intp
     signature = types.void(
         integer, integer, integer, integer, a, integer, integer, a, integer, a, a, integer, integer, a, integer
     )
-    return signature, codegen
+    return signature, _TILE.call(a)
 
 
 def _arguments(element: ir.Type) -> list[ir.Type]:
@@ -116,7 +117,7 @@ def _arguments(element: ir.Type) -> list[ir.Type]:
 
 def _emit_tile(function: ir.Function, element: ir.Type) -> None:
     """Emit the function that jumps to the tile of a given width and height, and all those tiles."""
-    element_bytes = 4 if isinstance(element, ir.FloatType) else 8
+    element_bytes = bytes_of(element)
     width, rows = function.args[:2]
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     impossible = function.append_basic_block("impossible")
@@ -167,14 +168,17 @@ class _FixedTile:
                 self._finish(values, epilogue, c, c_row, aux, aux_row, masks)
         self.builder.ret_void()
 
-    def _accumulate(self, k, a, a_row, a_k, b, b_row, start):
+    def _accumulate(
+        self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, start: ir.Value
+    ) -> Values:
         """Emit the loop over k and return its accumulators, row by row."""
         builder, v = self.builder, self.v
         initial = [v.load(self._vector(start, n)) for n in range(self.vectors)] * self.height
-        # Three rows of A share a pointer: base, base + stride and base + 2 stride are addresses that x86 forms by itself.
+        # Three rows of A share a pointer: x86 forms the addresses base, base + stride and base + 2 stride by itself.
         a_rows = [builder.gep(a, [builder.mul(a_row, INT64(row))]) for row in range(0, self.height, 3)]
 
-        before, loop, after = builder.block, self.function.append_basic_block("k"), self.function.append_basic_block("end")
+        before = builder.block
+        loop, after = (self.function.append_basic_block(name) for name in ("k", "end"))
         builder.cbranch(builder.icmp_signed(">", k, INT64(0)), loop, after)
         builder.position_at_end(loop)
         step = builder.phi(INT64)
@@ -189,8 +193,8 @@ class _FixedTile:
             a_value = v.splat(builder.load(place))
             for n, b_vector in enumerate(b_vectors):
                 sums.append(v.fma(a_value, b_vector, accumulators[row * self.vectors + n]))
-        # Opaque steps keep LLVM from computing each address from the one before, a chain as long as the tile is high, and
-        # from unrolling the loop until the addresses no longer fit the registers.
+        # Opaque steps keep LLVM from computing each address from the one before, a chain as long as the tile is high,
+        # and from unrolling the loop until the addresses no longer fit the registers.
         next_step = v.opaque(builder.add(step, INT64(1)))
         going = [(step, INT64(0), next_step), (b_now, b, v.opaque(builder.gep(b_now, [b_row])))]
         going += [(phi, first, v.opaque(builder.gep(phi, [a_k]))) for phi, first in zip(pointers, a_rows)]
@@ -207,8 +211,11 @@ class _FixedTile:
             result.add_incoming(last, loop)
         return results
 
-    def _finish(self, values, epilogue, c, c_row, aux, aux_row, masks):
-        """Emit the epilogue and the stores; ``masks`` tell the valid lanes of the last column, None that all are."""
+    def _finish(
+        self, values: Values, epilogue: ir.Value, c: ir.Value, c_row: ir.Value, aux: ir.Value, aux_row: ir.Value,
+        masks: Values | None,
+    ) -> None:  # fmt: skip
+        """Emit the epilogue and the stores; ``masks`` tell the valid lanes of a row's vectors, None that all are."""
         builder = self.builder
         adds = builder.icmp_signed("!=", builder.and_(epilogue, INT64(ADD)), INT64(0))
         before = builder.block
@@ -240,7 +247,7 @@ class _FixedTile:
         builder.position_at_end(done)
         self._write(self._merge(outcomes), c, c_row, masks)
 
-    def _merge(self, outcomes):
+    def _merge(self, outcomes: list[tuple[ir.Block, Values]]) -> Values:
         """Return, behind several blocks, the values that each block brings."""
         merged = [self.builder.phi(self.v.type) for _ in outcomes[0][1]]
         for block, values in outcomes:
@@ -248,20 +255,21 @@ class _FixedTile:
                 phi.add_incoming(value, block)
         return merged
 
-    def _vector(self, place, n):
+    def _vector(self, place: ir.Value, n: int) -> ir.Value:
         return self.builder.gep(place, [INT64(n * self.v.lanes)])
 
-    def _places(self, start, stride):
+    def _places(self, start: ir.Value, stride: ir.Value) -> Iterator[tuple[int, ir.Value]]:
+        """Yield the number in its row and the place of each of the tile's vectors."""
         for row in range(self.height):
             line = self.builder.gep(start, [self.builder.mul(stride, INT64(row))])
             for n in range(self.vectors):
                 yield n, self._vector(line, n)
 
-    def _read(self, start, stride, masks):
+    def _read(self, start: ir.Value, stride: ir.Value, masks: Values | None) -> Values:
         places = self._places(start, stride)
         return [self.v.load(place) if masks is None else self.v.masked_load(place, masks[n]) for n, place in places]
 
-    def _write(self, values, start, stride, masks):
+    def _write(self, values: Values, start: ir.Value, stride: ir.Value, masks: Values | None) -> None:
         for value, (n, place) in zip(values, self._places(start, stride)):
             if masks is None:
                 self.v.store(value, place)

@@ -30,12 +30,17 @@ INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 
 
+def bytes_of(element: ir.Type) -> int:
+    """Return the size of ``element``, an LLVM float or double."""
+    return 4 if isinstance(element, ir.FloatType) else 8
+
+
 class Vectors:
     """Operations on vectors of ``lanes`` numbers of ``element``, an LLVM float or double."""
 
     def __init__(self, builder: ir.IRBuilder, element: ir.Type, lanes: int) -> None:
         self.builder, self.element, self.lanes = builder, element, lanes
-        self.bytes = 4 if isinstance(element, ir.FloatType) else 8
+        self.bytes = bytes_of(element)
         self.type = ir.VectorType(element, lanes)
         self.int_element = ir.IntType(8 * self.bytes)
         self.int_type = ir.VectorType(self.int_element, lanes)

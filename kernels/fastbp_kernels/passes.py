@@ -1,0 +1,141 @@
+"""The engine's passes over rows of a block in scratch, layer by layer: forward, loss, backward, gradients.
+
+All of them read the network from the table ``layers``; ``scratch`` is laid out as the engine draws it.
+"""
+
+from __future__ import annotations
+
+from fastbp_kernels.activations import (
+    relu_derivative_loop,
+    sigmoid_derivative_loop,
+    sigmoid_loop,
+    tanh_derivative_loop,
+    tanh_loop,
+)
+from fastbp_kernels.cache import inner_kernel
+from fastbp_kernels.elementwise import copy_loop
+from fastbp_kernels.linear import share
+from fastbp_kernels.losses import SLAB, mse_slab_with_gradient
+from fastbp_kernels.pointers import Array, Pointer, pointer, shift
+from fastbp_kernels.product import PADDED_ROWS, ROWS, TRANSPOSED, product
+from fastbp_kernels.sums import add_column_sums
+from fastbp_kernels.table import (
+    ACTIVATION,
+    BIAS,
+    IN,
+    OUT,
+    RECTIFIED,
+    SIGMOID,
+    TANH,
+    WEIGHT,
+    X_ROW,
+    Y_ROW,
+    G,
+    X,
+    Y,
+)
+from fastbp_kernels.tile import ADD, RELU, RELU_DERIVATIVE, SIGMOID_DERIVATIVE, STORE, TANH_DERIVATIVE
+
+
+@inner_kernel
+def gather(
+    scratch: Pointer, place: int, place_row: int, source: Array, order: Array, epoch: int, block: int, first_row: int,
+    stop_row: int,
+) -> None:  # fmt: skip
+    """Copy rows of ``source`` into scratch: those at ``block + first_row`` and behind it in the epoch's order."""
+    features = source.shape[1]
+    rows = pointer(source)
+    for row in range(first_row, stop_row):
+        taken = order[epoch, block + row] if order.size else block + row
+        to = place + row * place_row
+        copy_loop(features, shift(rows, taken * features), shift(scratch, to))
+
+
+@inner_kernel
+def forward_layer(
+    layers: Array, layer: int, parameter: Pointer, rows: int, x: Pointer, x_row: int, y: Pointer, y_row: int
+) -> None:
+    """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``."""
+    i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
+    activation = layers[layer, ACTIVATION]
+    weight = shift(parameter, layers[layer, WEIGHT])
+    epilogue = RELU if activation == RECTIFIED else STORE
+    product(
+        rows, o, i, x, x_row, 1, weight, i, TRANSPOSED, bias >= 0, shift(parameter, max(bias, 0)), y, y_row, epilogue,
+        y, y_row,
+    )  # fmt: skip
+    if activation == TANH:
+        tanh_loop(rows * y_row, y, y)
+    elif activation == SIGMOID:
+        sigmoid_loop(rows * y_row, y, y)
+
+
+@inner_kernel
+def forward_rows(layers: Array, parameter: Pointer, scratch: Pointer, first_row: int, stop_row: int) -> None:
+    """Run all layers over some rows of the block in scratch."""
+    for layer in range(layers.shape[0]):
+        x_row, y_row = layers[layer, X_ROW], layers[layer, Y_ROW]
+        x = shift(scratch, layers[layer, X] + first_row * x_row)
+        y = shift(scratch, layers[layer, Y] + first_row * y_row)
+        forward_layer(layers, layer, parameter, stop_row - first_row, x, x_row, y, y_row)
+
+
+@inner_kernel
+def loss_rows(layers: Array, scratch: Pointer, factor: float, first_row: int, stop_row: int, slab_sums: Array) -> None:
+    """Turn the targets in the last layer's G into the gradient and note the loss of each slab of rows."""
+    last = layers.shape[0] - 1
+    o, row_size, activation = layers[last, OUT], layers[last, Y_ROW], layers[last, ACTIVATION]
+    y, g = shift(scratch, layers[last, Y]), shift(scratch, layers[last, G])
+    for row in range(first_row, stop_row, SLAB):
+        prediction, grad = shift(y, row * row_size), shift(g, row * row_size)
+        rows = min(SLAB, stop_row - row)
+        slab_sums[row // SLAB] = mse_slab_with_gradient(
+            rows, o, prediction, row_size, grad, row_size, factor, grad, row_size
+        )
+        if activation == RECTIFIED:
+            relu_derivative_loop(rows * row_size, grad, prediction, grad)
+        elif activation == TANH:
+            tanh_derivative_loop(rows * row_size, grad, prediction, grad)
+        elif activation == SIGMOID:
+            sigmoid_derivative_loop(rows * row_size, grad, prediction, grad)
+
+
+@inner_kernel
+def backward_rows(
+    layers: Array, layer: int, parameter: Pointer, scratch: Pointer, first_row: int, stop_row: int
+) -> None:
+    """Carry the gradient from one layer's G to that of the layer before it, for some rows of the block."""
+    if layer == 0:
+        return
+    i, o = layers[layer, IN], layers[layer, OUT]
+    g_row, x_row = layers[layer, Y_ROW], layers[layer, X_ROW]
+    activation = layers[layer - 1, ACTIVATION]
+    epilogue = STORE
+    if activation == RECTIFIED:
+        epilogue = RELU_DERIVATIVE
+    elif activation == TANH:
+        epilogue = TANH_DERIVATIVE
+    elif activation == SIGMOID:
+        epilogue = SIGMOID_DERIVATIVE
+    g = shift(scratch, layers[layer, G] + first_row * g_row)
+    x = shift(scratch, layers[layer, X] + first_row * x_row)
+    grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
+    weight = shift(parameter, layers[layer, WEIGHT])
+    product(stop_row - first_row, i, o, g, g_row, 1, weight, i, ROWS, False, weight, grad_x, x_row, epilogue, x, x_row)
+
+
+@inner_kernel
+def accumulate_gradients(
+    layers: Array, layer: int, scratch: Pointer, grad: Pointer, rows: int, rank: int, ranks: int
+) -> None:
+    """Add the gradients of this rank's share of one layer's weight and bias over the rows of the block."""
+    i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
+    x_row, g_row = layers[layer, X_ROW], layers[layer, Y_ROW]
+    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
+    first, stop = share(o, 1, rank, ranks)
+    weight = shift(grad, layers[layer, WEIGHT] + first * i)
+    g_own = shift(g, first)
+    product(stop - first, i, rows, g_own, 1, g_row, x, x_row, PADDED_ROWS, False, x, weight, i, ADD, weight, i)
+    if bias >= 0:
+        first, stop = share(o, SLAB, rank, ranks)
+        add_column_sums(rows, stop - first, shift(g, first), g_row, shift(grad, bias + first))
