@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo gap test lint clean
+.PHONY: help demo gap speed test lint clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -18,6 +18,9 @@ demo: $(VENV)/installed-demo  ## run the original experiment, fastbp beside PyTo
 
 gap: $(VENV)/installed-demo  ## answer the open question with all runs
 	@$(RUN) -m bench.gap
+
+speed: $(VENV)/installed-bench  ## measure fastbp beside PyTorch, JAX and scikit-learn, and against the hardware's limit
+	@$(RUN) -m bench.speed
 
 test: lint $(VENV)/installed-test  ## lint, then run the tests
 	@$(RUN) -m pytest

@@ -1,10 +1,14 @@
 """What several test files share: the same network in both libraries, layouts, snapshots, differences."""
 
+import os
 from itertools import pairwise
+from pathlib import Path
 
 import numpy
 import torch
 
+import fastbp
+import fastbp_kernels
 from fastbp import nn
 
 DTYPES = (numpy.float32, numpy.float64)
@@ -69,6 +73,12 @@ def unaligned(array):
     shifted[...] = array
     assert not shifted.flags.aligned
     return shifted
+
+
+def child_environment(*folders, **variables):
+    """The environment for a Python that imports from ``folders`` and then from where this one found the packages."""
+    packages = (Path(package.__file__).parents[1] for package in (fastbp, fastbp_kernels))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*folders, *packages))), **variables}
 
 
 def draw(shape, dtype, seed=0):

@@ -4,6 +4,7 @@ import ctypes
 import math
 import mmap
 import os
+import signal
 
 import numpy
 
@@ -47,12 +48,13 @@ class Fence:
 
 
 def assert_survives(function, *arguments):
-    """Call ``function`` in a child process, where a segmentation fault ends nothing but the child.
+    """Call ``function`` in a child process, where a segmentation fault or a deadlock ends nothing but the child.
 
-    The child inherits the code that is compiled so far, computes on one thread and exits.
+    The child inherits the code that is compiled so far and has a minute's time.
     """
     child = os.fork()
     if child == 0:
+        signal.alarm(60)
         status = 1
         try:
             function(*arguments)

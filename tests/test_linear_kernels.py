@@ -13,7 +13,7 @@ from memory import Fence, Guarded, assert_survives
 from fastbp import nn
 from fastbp_kernels import linear_backward_input, linear_backward_parameters, linear_forward
 
-SMALL = [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 25, 31, 32, 33, 65]
+SMALL = [1, 2, 3, 4, 5, 7, 8, 9, 11, 15, 16, 17, 25, 31, 32, 33, 65]
 LARGE = [(1, 1000, 1), (50, 784, 10), (257, 3, 300), (3, 513, 31), (129, 255, 130), (70, 256, 70), (1025, 257, 2)]
 SIZES = [*product(SMALL, repeat=3), *LARGE, (0, 5, 3), (0, 300, 40)]
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers import child_environment
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -13,5 +15,5 @@ def test_every_python_example_of_the_readme_runs(tmp_path):
     assert examples, "the README shows an example"
     for example in examples:
         command = [sys.executable, "-W", "error", "-c", example]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=tmp_path, env=child_environment(), capture_output=True, text=True)
         assert done.returncode == 0, f"{example}\n{done.stderr}"

@@ -1,0 +1,116 @@
+"""fastbp: trainings through ``train_model``, kernels as a user's own compiled code calls them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+import fastbp
+from bench.peers import Contender
+from bench.workloads import Layers, Linear, Predict, Tanh, Tile, Training
+from fastbp import nn, optim
+from fastbp.arrays import aligned_zeros
+from fastbp_kernels import linear_forward, tanh_forward
+from fastbp_kernels.pointers import pointer
+from fastbp_kernels.tile import STORE, TILE_ROWS, tile, widths
+
+set_threads = fastbp.set_num_threads
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+def network(layers: Layers, activation: str) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for weight, bias in layers:
+        o, i = weight.shape
+        linear = nn.Linear(i, o, init="zeros", dtype=weight.dtype)
+        linear.weight.data[...], linear.bias.data[...] = weight, bias
+        modules += [linear, ACTIVATIONS[activation]()]
+    return nn.Sequential(*modules[:-1])
+
+
+def training(workload: Training) -> Contender:
+    model = network(workload.layers(), workload.activation)
+    data = workload.data()
+    criterion, opt = nn.MSELoss(reduction=workload.reduction), optim.SGD(model.parameters(), lr=workload.lr)
+
+    def run(epochs: int) -> None:
+        history = fastbp.train_model(
+            model,
+            data.train_input,
+            data.train_target,
+            data.val_input,
+            data.val_target,
+            criterion,
+            opt,
+            epochs,
+            workload.mini_batch,
+            progress=False,
+        )
+        assert history.way == "engine", history.way
+
+    return Contender(run, lambda: [parameter.data for parameter in model.parameters()])
+
+
+def predict(workload: Predict) -> Contender:
+    model, sample = network(workload.layers(), workload.activation), workload.sample()
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            model.predict(sample)
+
+    return Contender(run)
+
+
+def linear(workload: Linear) -> Contender:
+    input, weight, bias = (_aligned(array) for array in workload.arrays())
+    output = _aligned(np.zeros((workload.n, workload.o), workload.dtype))
+    return Contender(lambda times: _repeat_linear(times, input, weight, bias, output))
+
+
+@njit
+def _repeat_linear(times, input, weight, bias, output):
+    for _ in range(times):
+        linear_forward(input, weight, bias, output)
+
+
+def tanh(workload: Tanh) -> Contender:
+    block = _aligned(workload.block())
+    output = _aligned(np.zeros_like(block))
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            tanh_forward(block, output)
+
+    return Contender(run)
+
+
+def tile_limit(workload: Tile) -> Contender:
+    width = tile_width(workload)
+    a, b = workload.normal(1, TILE_ROWS * workload.k), workload.normal(2, workload.k * width)
+    start, c = np.zeros(width, workload.dtype), np.zeros(TILE_ROWS * width, workload.dtype)
+    arrays = [_aligned(array) for array in (a, b, start, c)]
+    return Contender(lambda times: _repeat_tile(times, width, workload.k, *arrays))
+
+
+@njit
+def _repeat_tile(times, width, k, a, b, start, c):
+    for _ in range(times):
+        tile(
+            width, TILE_ROWS, width, k,
+            pointer(a), k, 1, pointer(b), width, pointer(start), pointer(c), width, STORE, pointer(c), width,
+        )  # fmt: skip
+
+
+def tile_width(workload: Tile) -> int:
+    return widths(np.dtype(workload.dtype).itemsize)[0]
+
+
+def tile_flop(workload: Tile) -> int:
+    return 2 * TILE_ROWS * tile_width(workload) * workload.k
+
+
+def _aligned(array):
+    copy = aligned_zeros(array.size, array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy

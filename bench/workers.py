@@ -1,0 +1,167 @@
+"""A process for each library and number of threads, and the timing of them in turn.
+
+Apart from each other, so that one library's threads and allocator are not another's. A worker of one thread is bound to
+one core, of two to two: no library can take more than the table says.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import traceback
+from collections.abc import Iterable
+from multiprocessing.connection import Connection
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import peers
+from bench.peers import Contender
+from bench.workloads import Workload
+
+CALIBRATION_SECONDS = 0.03
+
+
+class Worker:
+    """The library ``name`` in a process of its own, allowed ``threads`` threads."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self.name, self.threads = name, threads
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, name, threads), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def prepare(self, workload: Workload) -> npt.NDArray[np.float64] | None:
+        """Set up ``workload``, compile and warm up; return a sample of the weights after the first epoch of a training.
+
+        False if this library does not run such workloads.
+        """
+        return self._ask("prepare", workload)
+
+    def measure(self, workload: Workload, seconds: float) -> float:
+        """Return the seconds of a step, from a run of at least so many seconds (or one epoch, if that is longer)."""
+        return self._ask("measure", workload, seconds)
+
+    def first_step(self, workload: Workload) -> float:
+        """Return the seconds from a description of a network to its first step done, in a process that is warm."""
+        return self._ask("first_step", workload)
+
+    def stop(self) -> None:
+        self._pipe.close()
+        self._process.join()
+
+    def _ask(self, *request: Any) -> Any:
+        self._pipe.send(request)
+        try:
+            answer = self._pipe.recv()
+        except EOFError as error:
+            raise RuntimeError(f"the worker of {self.name} died over {request}") from error
+        if isinstance(answer, _Failure):
+            raise RuntimeError(f"{self.name} with {self.threads} threads failed at {request}:\n{answer.text}")
+        return answer
+
+
+class Workers:
+    """Workers by name and threads; their imports run side by side."""
+
+    def __init__(self, names: Iterable[str], threads: Iterable[int]) -> None:
+        self._running = {(name, count): Worker(name, count) for name in names for count in threads}
+
+    def __getitem__(self, key: tuple[str, int]) -> Worker:
+        return self._running[key]
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self._running.values():
+            worker.stop()
+
+
+def in_turn(contests: list[tuple[Worker, Workload]], rounds: int, seconds: float) -> list[list[float]]:
+    """Measure every contest once in each round; return for each its seconds of a step, a value a round.
+
+    Every other round goes backwards, so that nobody always follows the same one.
+    """
+    times: list[list[float]] = [[] for _ in contests]
+    for turn in range(rounds):
+        order = range(len(contests))
+        for place in order if turn % 2 == 0 else reversed(order):
+            worker, workload = contests[place]
+            times[place].append(worker.measure(workload, seconds))
+    return times
+
+
+class _Failure:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class _Runs:
+    """The workloads that a worker has set up."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._peer = peers.load(name)
+        self._limits = self._peer.set_threads(threads)  # scikit-learn's holds as long as this object
+        self._ready: dict[Workload, tuple[Contender, float]] = {}
+
+    def prepare(self, workload: Workload) -> Any:
+        contender = self._contender(workload)
+        if contender is None:
+            return False
+        contender.run(1)
+        sample = peers.sampled(contender.weights()) if contender.weights else None
+        times, took = 1, 0.0
+        while took < CALIBRATION_SECONDS:
+            start = perf_counter()
+            contender.run(times)
+            took, times = perf_counter() - start, 2 * times
+        self._ready[workload] = contender, took / (times / 2)
+        return sample
+
+    def measure(self, workload: Workload, seconds: float) -> float:
+        contender, once = self._ready[workload]
+        times = max(1, math.ceil(seconds / once))
+        start = perf_counter()
+        contender.run(times)
+        took = perf_counter() - start
+        self._ready[workload] = contender, took / times
+        return took / times / workload.steps
+
+    def first_step(self, workload: Workload) -> float:
+        start = perf_counter()
+        contender = self._contender(workload)
+        assert contender
+        contender.run(1)
+        return perf_counter() - start
+
+    def _contender(self, workload: Workload) -> Contender | None:
+        prepare = getattr(self._peer, workload.kind, None)
+        return prepare(workload) if prepare else None
+
+
+def _serve(pipe: Connection, name: str, threads: int) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[-threads:])
+    runs: _Runs | None = None
+    failure: Any = None
+    try:
+        runs = _Runs(name, threads)
+    except Exception:
+        failure = _Failure(traceback.format_exc())
+    while True:
+        try:
+            what, *arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = failure or getattr(runs, what)(*arguments)
+        except Exception:
+            answer = _Failure(traceback.format_exc())
+        pipe.send(answer)

@@ -1,0 +1,206 @@
+"""What is measured: pure descriptions, the same for every library, and the data that they mean.
+
+A workload that is added to ``TRAININGS`` is measured by all peers. ``kind`` names the function of a peer that runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+import fastbp
+
+SEED = 2019
+
+Array = npt.NDArray[Any]
+Layers = list[tuple[Array, Array]]
+
+
+@dataclass(frozen=True)
+class Workload:
+    name: str
+    dtype: str = "float32"
+    kind: ClassVar[str]
+
+    @property
+    def steps(self) -> int:
+        """What a peer does at once, in the units that times are given for."""
+        return 1
+
+    @property
+    def flop(self) -> int:
+        """Additions and multiplications of a step's matrix products; 0 where the arithmetic is no measure."""
+        return 0
+
+    def rng(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng((SEED, stream))
+
+    def normal(self, stream: int, *shape: int) -> Array:
+        return self.rng(stream).standard_normal(shape).astype(self.dtype)
+
+
+AnyWorkload = TypeVar("AnyWorkload", bound=Workload)
+
+
+def at(workload: AnyWorkload, dtype: str) -> AnyWorkload:
+    """Return ``workload`` in ``dtype``."""
+    return replace(workload, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs and targets, a row a sample; the last two are None without validation."""
+
+    train_input: Array
+    train_target: Array
+    val_input: Array | None
+    val_target: Array | None
+
+
+def layers(widths: tuple[int, ...], dtype: str, rng: np.random.Generator) -> Layers:
+    """Return a weight (o, i) and a bias (o,) for each layer, in the range of PyTorch's defaults."""
+    drawn = []
+    for i, o in pairwise(widths):
+        bound = 1 / np.sqrt(i)
+        drawn.append(tuple(rng.uniform(-bound, bound, shape).astype(dtype) for shape in ((o, i), (o,))))
+    return drawn  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Training(Workload):
+    """Mini-batch SGD on the squared error, rows in their order. A peer trains whole epochs; a step is a mini-batch."""
+
+    kind = "training"
+    widths: tuple[int, ...] = ()
+    activation: str = "relu"
+    samples: int = 0
+    mini_batch: int = 0
+    lr: float = 1e-3
+    reduction: str = "mean"
+    validation: bool = False
+    disk: bool = False  # the original's data instead of random numbers
+
+    @property
+    def steps(self) -> int:
+        return -(-self.samples // self.mini_batch)
+
+    @property
+    def flop(self) -> int:
+        """Forward, gradients of weights and, but in the first layer, of inputs; a step's part of the validation."""
+        sizes = [i * o for i, o in pairwise(self.widths)]
+        validated = self.samples // self.steps if self.validation else 0
+        return 2 * self.mini_batch * (3 * sum(sizes) - sizes[0]) + 2 * validated * sum(sizes)
+
+    def data(self) -> Data:
+        if self.disk:
+            rng = self.rng(0)
+            splits = [fastbp.datasets.disk(self.samples, rng) for _ in range(1 + self.validation)]
+            arrays = [array.astype(self.dtype) for split in splits for array in split]
+        else:
+            arrays = [self.normal(1, self.samples, self.widths[0]), self.normal(2, self.samples, self.widths[-1])]
+        return Data(*arrays, *[None] * (4 - len(arrays)))
+
+    def layers(self) -> Layers:
+        return layers(self.widths, self.dtype, self.rng(3))
+
+
+@dataclass(frozen=True)
+class Predict(Workload):
+    """The prediction for one sample, input and output as the library's own arrays."""
+
+    kind = "predict"
+    widths: tuple[int, ...] = ()
+    activation: str = "tanh"
+
+    def layers(self) -> Layers:
+        return layers(self.widths, self.dtype, self.rng(3))
+
+    def sample(self) -> Array:
+        return self.normal(1, 1, self.widths[0])
+
+
+@dataclass(frozen=True)
+class Linear(Workload):
+    """``output = input @ weight.T + bias`` into an array that is there already."""
+
+    kind = "linear"
+    n: int = 0
+    i: int = 0
+    o: int = 0
+
+    @property
+    def flop(self) -> int:
+        return 2 * self.n * self.i * self.o
+
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """Return input (n, i), weight (o, i) and bias (o,)."""
+        return self.normal(1, self.n, self.i), self.normal(2, self.o, self.i), self.normal(3, self.o)
+
+
+@dataclass(frozen=True)
+class Tanh(Workload):
+    """tanh of a block that stays in cache, into an array that is there already."""
+
+    kind = "tanh"
+    size: int = 0
+
+    def block(self) -> Array:
+        return 3 * self.normal(1, self.size)
+
+
+@dataclass(frozen=True)
+class Tile(Workload):
+    """The register tile over operands in L1: the arithmetic limit of a core."""
+
+    kind = "tile_limit"
+    k: int = 0
+
+    @property
+    def flop(self) -> int:
+        from bench.peers.fastbp_engine import tile_flop
+
+        return tile_flop(self)
+
+
+_disk = Training(
+    "2-25-25-25-2 ReLU, batch 50",
+    widths=(2, 25, 25, 25, 2),
+    samples=1000,
+    mini_batch=50,
+    reduction="sum",
+    disk=True,
+)
+ORIGINAL = replace(_disk, name="2-25-25-25-2 ReLU, batch 50, validation", validation=True)
+TRAININGS = (
+    ORIGINAL,
+    _disk,
+    Training("64-64-64-8 ReLU, batch 64", widths=(64, 64, 64, 8), samples=1280, mini_batch=64),
+    Training("784-128-10 ReLU, batch 128", widths=(784, 128, 10), samples=1280, mini_batch=128),
+    Training("784-512-512-10 ReLU, batch 128", widths=(784, 512, 512, 10), samples=1280, mini_batch=128),
+    Training("784-1024-1024-10 ReLU, batch 1024", widths=(784, 1024, 1024, 10), samples=2048, mini_batch=1024),
+    Training(
+        "4-32-16-4 tanh, full batch 10,000", widths=(4, 32, 16, 4), activation="tanh", samples=10_000, mini_batch=10_000
+    ),
+)
+SWEEP_WIDTHS = (8, 16, 31, 32, 33, 45, 46, 64, 100, 128, 256, 512)
+SWEEP = tuple(
+    Training(f"10-{w}-{w}-10 ReLU, batch 128", widths=(10, w, w, 10), samples=1280, mini_batch=128)
+    for w in SWEEP_WIDTHS
+)
+LINEARS = tuple(
+    Linear(f"linear_forward ({n}, {i}, {o})", n=n, i=i, o=o)
+    for n, i, o in ((50, 25, 25), (64, 64, 64), (128, 784, 128), (256, 512, 512), (1024, 1024, 1024))
+)
+TANH = Tanh("tanh of 16,384", size=16_384)
+PREDICT = Predict("predict, one sample, 6-64-8-4 tanh", widths=(6, 64, 8, 4))
+TILE = Tile("tile", k=128)  # operands of 21 KiB, which every L1 holds
+
+
+def new_architecture(number: int) -> Training:
+    """Return a network that no earlier number has given, with one mini-batch to train on."""
+    widths = (11 + number, 37 + 3 * number, 21 + 2 * number, 3)
+    return Training(f"first step of {'-'.join(map(str, widths))}", widths=widths, samples=32, mini_batch=32)

@@ -1,0 +1,68 @@
+"""Trainings that are to end with the same bits, and how two of them are compared."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy
+from helpers import draw
+
+import fastbp
+from fastbp import nn, optim
+
+
+class Network(NamedTuple):
+    """Widths of the layers, and behind each ``Linear`` the name of an activation or None."""
+
+    widths: tuple
+    activations: tuple
+    bias: bool = True
+
+    def build(self, dtype):
+        rng, modules = numpy.random.default_rng(0), []
+        for (inputs, outputs), activation in zip(pairwise(self.widths), self.activations, strict=True):
+            modules.append(nn.Linear(inputs, outputs, self.bias, rng=rng, dtype=dtype))
+            modules += [getattr(nn, activation)()] if activation else []
+        return nn.Sequential(*modules)
+
+    def data(self, dtype, n, val=None):
+        """Inputs and one-hot targets (random ones for one output) to train with, and ``val`` rows of the same if any."""
+
+        def rows(count, seed):
+            outputs = self.widths[-1]
+            one_hot = numpy.eye(outputs, dtype=dtype)[draw(count, numpy.float64, seed).view(numpy.int64) % outputs]
+            target = one_hot if outputs > 1 else draw((count, 1), dtype, seed + 10)
+            return draw((count, self.widths[0]), dtype, seed), target
+
+        return *rows(n, 1), *((None, None) if val is None else rows(val, 2))
+
+
+class OwnSGD(optim.SGD):
+    """Does what SGD does, and the engine does not know it."""
+
+
+class Outcome(NamedTuple):
+    history: fastbp.History
+    parameters: list
+    gradients: list
+
+
+def train(model, data, epochs, mini_batch_size, *, by_modules=False, reduction="mean", lr=0.05, calls=1, **options):
+    """Train in ``calls`` calls of ``epochs`` epochs; the history is the last call's."""
+    criterion = nn.MSELoss(reduction=reduction)
+    opt = (OwnSGD if by_modules else optim.SGD)(model.parameters(), lr=lr if reduction == "mean" else lr / 50)
+    for _ in range(calls):
+        history = fastbp.train_model(model, *data, criterion, opt, epochs, mini_batch_size, **options)
+    assert history.way == ("module by module: the engine does not know OwnSGD" if by_modules else "engine")
+    parameters = list(model.parameters())
+    return Outcome(history, [p.data.copy() for p in parameters], [p.grad.copy() for p in parameters])
+
+
+def assert_same_bits(one, two):
+    """Parameters and gradients with the signs of zeros, histories number by number; NaN equals NaN."""
+    assert list(one.history) == list(two.history)
+    for name in one.history:
+        numpy.testing.assert_array_equal(one.history[name], two.history[name], err_msg=name)
+    for kind in ("parameters", "gradients"):
+        for mine, theirs in zip(getattr(one, kind), getattr(two, kind), strict=True):
+            numpy.testing.assert_array_equal(mine, theirs, err_msg=kind)
+            numpy.testing.assert_array_equal(numpy.signbit(mine) & (mine == 0), numpy.signbit(theirs) & (theirs == 0))

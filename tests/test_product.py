@@ -1,0 +1,158 @@
+"""The product under all layers: every height and width of the tile, every kind of B, every epilogue, nothing beside."""
+
+from itertools import product as every
+
+import numpy
+import pytest
+from helpers import draw
+from memory import GUARD
+from numba import njit
+
+from fastbp_kernels import tile
+from fastbp_kernels.pointers import pointer
+from fastbp_kernels.product import IN_PLACE_TILES, K_BLOCK, M_BLOCK, PADDED_ROWS, ROWS, TRANSPOSED, product
+
+LINE = 64  # bytes
+
+
+@njit
+def call(m, columns, k, a, a_row, a_k, b, b_row, b_kind, has_bias, bias, c, c_row, epilogue, aux, aux_row):
+    product(
+        m, columns, k, pointer(a), a_row, a_k, pointer(b), b_row, b_kind, has_bias, pointer(bias),
+        pointer(c), c_row, epilogue, pointer(aux), aux_row,
+    )  # fmt: skip
+
+
+class Strided:
+    """A matrix with ``row`` elements from row to row between guards of NaN; what stands in the gaps is NaN as well."""
+
+    def __init__(self, values, row):
+        start = GUARD + 1
+        self.memory = numpy.full(len(values) * row + 2 * GUARD + 1, numpy.nan, values.dtype)
+        self.place = self.memory[start:]
+        self.inside = numpy.lib.stride_tricks.as_strided(
+            self.place, values.shape, (row * values.itemsize, values.itemsize)
+        )
+        self.inside[...] = values
+        self.row = row
+
+    def assert_untouched(self):
+        """Whether all but the matrix is NaN still."""
+        kept = self.inside.copy()
+        self.inside[...] = numpy.nan
+        assert numpy.isnan(self.memory).all()
+        self.inside[...] = kept
+
+
+def padded(values):
+    """A matrix whose rows start at cache lines and are filled up with zeros."""
+    itemsize = values.itemsize
+    row = -(-values.shape[1] * itemsize // LINE) * LINE // itemsize
+    memory = numpy.zeros(len(values) * row + LINE // itemsize, values.dtype)
+    place = memory[-memory.ctypes.data % LINE // itemsize :]
+    numpy.lib.stride_tricks.as_strided(place, values.shape, (row * itemsize, itemsize))[...] = values
+    return place, row
+
+
+def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False):
+    """Run the kernel on watched copies and return what it made of ``c``."""
+    (m, k), columns, dtype = a.shape, b.shape[1], a.dtype
+    left = Strided(a.T if a_transposed else a, (m if a_transposed else k) + 3)
+    a_row, a_k = (1, left.row) if a_transposed else (left.row, 1)
+    if b_kind == PADDED_ROWS:
+        right, b_row = padded(b)
+    else:
+        watched = Strided(b.T if b_kind == TRANSPOSED else b, (k if b_kind == TRANSPOSED else columns) + 5)
+        right, b_row = watched.place, watched.row
+    start = Strided((numpy.zeros((1, columns), dtype) if bias is None else bias[None]), columns)
+    out, other = Strided(c, columns + 2), Strided(aux, columns + 7)
+    call(
+        m, columns, k, left.place, a_row, a_k, right, b_row, b_kind, bias is not None, start.place, out.place, out.row,
+        epilogue, other.place, other.row,
+    )  # fmt: skip
+    out.assert_untouched()
+    return out.inside
+
+
+def assert_near(actual, expected, size, k):
+    bound = numpy.finfo(actual.dtype).eps * (4 + k**0.5) * size
+    assert (numpy.abs(actual - expected) <= bound).all(), (actual.shape, k)
+
+
+WIDTHS = [1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 24, 31, 32, 33, 49, 64, 67]
+HEIGHTS = [*range(1, 12), 21, 79, 80, 81]
+
+
+@pytest.mark.parametrize("b_kind", [ROWS, PADDED_ROWS, TRANSPOSED], ids=["rows", "padded rows", "transposed"])
+def test_every_tile_and_kind_of_b(b_kind, dtype):
+    """Heights up to where padded rows are packed as well; A as it is stored and transposed; with and without bias."""
+    assert {-(-m // tile.TILE_ROWS) > IN_PLACE_TILES for m in HEIGHTS} == {False, True}
+    for m, columns, k in every(HEIGHTS, WIDTHS, (0, 1, 2, 17)):
+        a, b = draw((m, k), dtype, seed=m), draw((k, columns), dtype, seed=columns)
+        bias = draw(columns, dtype, seed=3) if columns % 2 else None
+        c = numpy.full((m, columns), 7, dtype)
+        actual = multiply(a, b, b_kind, bias, c, tile.STORE, c, a_transposed=bool(m % 2))
+        start = numpy.zeros(columns) if bias is None else bias.astype(numpy.float64)
+        wide_a, wide_b = a.astype(numpy.float64), b.astype(numpy.float64)
+        assert_near(actual, start + wide_a @ wide_b, abs(start) + abs(wide_a) @ abs(wide_b), k)
+
+
+def in_stretches(a, b, start):
+    """The product summed over stretches of k, each in float64."""
+    total = start.astype(numpy.float64)
+    for first in range(0, a.shape[1], K_BLOCK):
+        part = slice(first, first + K_BLOCK)
+        total = total + a[:, part].astype(numpy.float64) @ b[part].astype(numpy.float64)
+    return total
+
+
+DERIVATIVES = {
+    tile.STORE: lambda x, y: x,
+    tile.RELU: lambda x, y: numpy.maximum(x, 0),
+    tile.RELU_DERIVATIVE: lambda x, y: numpy.where(y <= 0, 0, x),
+    tile.TANH_DERIVATIVE: lambda x, y: x * (1 - y**2),
+    tile.SIGMOID_DERIVATIVE: lambda x, y: x * y * (1 - y),
+}
+
+
+@pytest.mark.parametrize("b_kind", [ROWS, PADDED_ROWS, TRANSPOSED], ids=["rows", "padded rows", "transposed"])
+@pytest.mark.parametrize("adds", [False, True], ids=["", "adding"])
+@pytest.mark.parametrize("epilogue", DERIVATIVES)
+def test_an_epilogue_applies_once_behind_the_last_stretch_of_k(epilogue, adds, b_kind, dtype):
+    for k, (m, columns) in every((1, K_BLOCK - 1, K_BLOCK, K_BLOCK + 1, 2 * K_BLOCK, 2 * K_BLOCK + 1, 700), [(13, 37)]):
+        a, b, bias = draw((m, k), dtype), draw((k, columns), dtype, seed=1), draw(columns, dtype, seed=2)
+        c, outputs = draw((m, columns), dtype, seed=4), numpy.tanh(draw((m, columns), dtype, seed=5))
+        outputs[::2, ::3] = 0
+        actual = multiply(a, b, b_kind, bias, c, epilogue | (tile.ADD if adds else 0), outputs)
+        before = c.astype(numpy.float64) if adds else numpy.zeros(c.shape)
+        expected = DERIVATIVES[epilogue](in_stretches(a, b, before + bias), outputs.astype(numpy.float64))
+        assert_near(actual, expected, abs(before) + abs(bias) + abs(a).astype(numpy.float64) @ abs(b), k)
+
+
+def test_blocks_of_rows_beyond_the_first(dtype):
+    for m in (M_BLOCK - 1, M_BLOCK, M_BLOCK + 1, 2 * M_BLOCK + 7):
+        a, b, bias = draw((m, 300), dtype), draw((300, 18), dtype, seed=1), draw(18, dtype, seed=2)
+        c = numpy.full((m, 18), 7, dtype)
+        wide_a, wide_b = a.astype(numpy.float64), b.astype(numpy.float64)
+        actual = multiply(a, b, TRANSPOSED, bias, c, tile.STORE, c)
+        assert_near(actual, bias + wide_a @ wide_b, abs(bias) + abs(wide_a) @ abs(wide_b), 300)
+
+
+@pytest.mark.parametrize("k", [17, K_BLOCK, K_BLOCK + 1, 700])
+def test_the_kind_of_b_does_not_change_a_bit(k, dtype):
+    a, b, c = draw((21, k), dtype), draw((k, 37), dtype, seed=1), numpy.zeros((21, 37), dtype)
+    results = [multiply(a, b, kind, None, c, tile.STORE, c).copy() for kind in (ROWS, PADDED_ROWS, TRANSPOSED)]
+    results.append(multiply(a, b, ROWS, None, c, tile.STORE, c, a_transposed=True).copy())
+    for other in results[1:]:
+        numpy.testing.assert_array_equal(results[0], other)
+
+
+def test_nan_and_infinity_reach_only_what_they_belong_to(dtype):
+    for value in (numpy.nan, numpy.inf):
+        a, b, c = draw((13, 20), dtype), draw((20, 37), dtype, seed=1), numpy.zeros((13, 37), dtype)
+        a[5, 7] = value
+        b[11, 30] = value
+        hit = numpy.zeros(c.shape, bool)
+        hit[5], hit[:, 30] = True, True
+        for kind in (ROWS, PADDED_ROWS, TRANSPOSED):
+            numpy.testing.assert_array_equal(~numpy.isfinite(multiply(a, b, kind, None, c, tile.STORE, c)), hit)

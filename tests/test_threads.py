@@ -1,0 +1,214 @@
+"""How many threads compute, and that nobody can tell from the results."""
+
+import sys
+import threading
+
+import numpy
+import pytest
+from helpers import draw
+from memory import assert_survives
+from same_bits import Network, assert_same_bits, train
+
+import fastbp
+from fastbp import nn, plan, threads, trainers
+
+SMALL = Network((4, 25, 16, 3), ("ReLU", "Tanh", None))
+LARGE = Network((100, 300, 300, 10), ("ReLU", "Sigmoid", None))
+
+
+@pytest.fixture(autouse=True)
+def number_of_threads_as_before():
+    before = fastbp.get_num_threads()
+    yield
+    fastbp.set_num_threads(before)
+
+
+@pytest.fixture
+def eager_threads(monkeypatch):
+    """Threads for the smallest work, in trainings, predictions and single modules; the list counts those started."""
+    started = []
+
+    class Counting(threading.Thread):
+        def start(self):
+            started.append(self)
+            super().start()
+
+    for module in (threads, plan):
+        monkeypatch.setattr(module, "FLOP_PER_START", 1.0)
+    monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1.0)
+    monkeypatch.setattr(threads, "Thread", Counting)
+    return started
+
+
+def test_the_number_of_threads_is_that_of_the_cores_or_what_was_set():
+    assert fastbp.get_num_threads() >= 1
+    for number in (1, 3, 2):
+        fastbp.set_num_threads(number)
+        assert fastbp.get_num_threads() == number
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_fewer_threads_than_one_are_refused(number):
+    before = fastbp.get_num_threads()
+    with pytest.raises(ValueError, match=f"set_num_threads takes 1 or more, got {number}"):
+        fastbp.set_num_threads(number)
+    assert fastbp.get_num_threads() == before
+
+
+@pytest.mark.parametrize("number", [2.0, True, "2", None])
+def test_a_number_of_threads_that_is_no_int_is_refused(number):
+    before = fastbp.get_num_threads()
+    with pytest.raises(TypeError, match="set_num_threads takes an int"):
+        fastbp.set_num_threads(number)
+    assert fastbp.get_num_threads() == before
+
+
+def test_single_modules_give_the_same_bits_for_every_number_of_threads(eager_threads, dtype):
+    for n, i, o in [(37, 300, 21), (1, 5, 7), (300, 3, 40), (2, 17, 1), (0, 4, 5)]:
+        outcomes = []
+        for count in (1, 2, 3):
+            fastbp.set_num_threads(count)
+            layer = nn.Linear(i, o, rng=0, dtype=dtype)
+            arrays = [layer(draw((n, i), dtype)), layer.backward(draw((n, o), dtype, seed=1))]
+            layer.backward_parameters(draw((n, o), dtype, seed=2))
+            arrays += [layer.predict(draw((n, i), dtype)), layer.weight.grad, layer.bias.grad]
+            outcomes.append([array.copy() for array in arrays])
+        for other in outcomes[1:]:
+            for one, two in zip(outcomes[0], other, strict=True):
+                numpy.testing.assert_array_equal(one, two)
+    assert eager_threads
+
+
+def test_predictions_are_the_same_bits_for_every_number_of_threads(eager_threads, dtype):
+    model = SMALL.build(dtype)
+    for n in (0, 1, 15, 16, 17, 40, 600, 1100):
+        x = draw((n, 4), dtype)
+        fastbp.set_num_threads(1)
+        expected = model.predict(x)
+        for count in (2, 3):
+            fastbp.set_num_threads(count)
+            numpy.testing.assert_array_equal(model.predict(x), expected)
+    assert eager_threads
+
+
+def in_threads(work, count):
+    """Run ``work(k)`` in ``count`` threads that start together, and return the results."""
+    results, gate = [None] * count, threading.Barrier(count)
+
+    def run(k):
+        gate.wait()
+        try:
+            results[k] = work(k)
+        except BaseException as error:
+            results[k] = error
+
+    workers = [threading.Thread(target=run, args=(k,)) for k in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+@pytest.fixture
+def hasty_switches():
+    """Python goes from thread to thread as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_switches")
+@pytest.mark.parametrize("by_modules", [False, True])
+def test_eight_models_trained_at_once_are_as_if_trained_alone(by_modules):
+    networks = [Network((4, 5 + k, 3), ("ReLU", None)) for k in range(8)]
+
+    def work(k):
+        data = networks[k].data(numpy.float32, 50 + k, 20)
+        return train(networks[k].build(numpy.float32), data, 30, 7, by_modules=by_modules, shuffle=True, rng=k)
+
+    for k, outcome in enumerate(in_threads(work, 8)):
+        assert_same_bits(outcome, work(k))
+
+
+def test_models_trained_at_once_may_each_use_threads(eager_threads):
+    fastbp.set_num_threads(2)
+    data = SMALL.data(numpy.float32, 600, 40)
+    expected = train(SMALL.build(numpy.float32), data, 3, 300)
+    for outcome in in_threads(lambda _: train(SMALL.build(numpy.float32), data, 3, 300), 4):
+        assert_same_bits(outcome, expected)
+    assert eager_threads
+
+
+@pytest.mark.usefixtures("hasty_switches")
+@pytest.mark.parametrize("rows", [1, 40, 600])
+def test_many_threads_predict_by_one_model_at_once(rows, dtype):
+    model = SMALL.build(dtype)
+    inputs = [draw((rows, 4), dtype, seed) for seed in range(8)]
+    expected = [model.predict(x) for x in inputs]
+
+    def work(k):
+        return [model.predict(inputs[k]) for _ in range(200)]
+
+    for k, predictions in enumerate(in_threads(work, 8)):
+        for prediction in predictions:
+            numpy.testing.assert_array_equal(prediction, expected[k])
+
+
+class Refused(threading.Thread):
+    """A thread as the system gives one, but for the last of three."""
+
+    def start(self):
+        if self._args == (2,):
+            raise RuntimeError("can't start new thread")
+        super().start()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("partial_parameters", [0, 1 << 16], ids=["rows and outputs", "stretches"])
+def test_where_no_thread_can_be_started_one_computes_the_same_bits(monkeypatch, partial_parameters, dtype):
+    data = SMALL.data(dtype, 1000, 300)
+    expected = train(SMALL.build(dtype), data, 2, 800)
+    monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1.0)
+    monkeypatch.setattr(threads, "Thread", Refused)
+    monkeypatch.setattr(trainers, "_PARTIAL_PARAMETERS", partial_parameters)
+    fastbp.set_num_threads(3)
+
+    def work():
+        assert_same_bits(expected, train(SMALL.build(dtype), data, 2, 800))
+        assert threading.active_count() == 1, "the thread that was started has ended"
+
+    assert_survives(work)
+
+
+def test_predictions_go_on_where_no_thread_can_be_started(monkeypatch):
+    model, x = SMALL.build(numpy.float32), draw((1000, 4), numpy.float32)
+    expected = model.predict(x)
+    for module in (threads, plan):
+        monkeypatch.setattr(module, "FLOP_PER_START", 1.0)
+    monkeypatch.setattr(threads, "Thread", Refused)
+    fastbp.set_num_threads(3)
+    numpy.testing.assert_array_equal(model.predict(x), expected)
+
+
+def test_no_thread_outlives_a_training(eager_threads):
+    fastbp.set_num_threads(3)
+    train(SMALL.build(numpy.float32), SMALL.data(numpy.float32, 600), 2, 300)
+    assert len(eager_threads) >= 2
+    assert not any(thread.is_alive() for thread in eager_threads)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_trains_after_its_parent_has_trained_with_threads():
+    fastbp.set_num_threads(2)
+    data = LARGE.data(numpy.float32, 300, 50)
+    expected = train(LARGE.build(numpy.float32), data, 1, 256)
+
+    def work():
+        assert_same_bits(expected, train(LARGE.build(numpy.float32), data, 1, 256))
+
+    assert_survives(work)

@@ -1,0 +1,63 @@
+"""``python -m fastbp warmup`` and the function behind it: afterwards nothing is left to compile."""
+
+import re
+import subprocess
+import sys
+
+from helpers import child_environment
+
+import fastbp
+from fastbp_kernels.cache import cache_folder
+
+EVERYTHING = """
+import numpy, fastbp
+from fastbp import nn, optim, plan, threads
+for dtype in (numpy.float32, numpy.float64):
+    for name in ("ReLU", "Tanh", "Sigmoid"):
+        model = nn.Sequential(nn.Linear(4, 9, dtype=dtype), getattr(nn, name)(), nn.Linear(9, 3, False, dtype=dtype))
+        x, target = numpy.ones((600, 4), dtype), numpy.ones((600, 3), dtype)
+        for eager in (False, True):
+            if eager:
+                threads.FLOP_PER_THREAD = threads.FLOP_PER_START = plan.FLOP_PER_START = 1.0
+                fastbp.set_num_threads(2)
+            criterion, opt = nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1)
+            for size, shuffle in ((50, False), (600, True)):
+                fastbp.train_model(model, x, target, x, target, criterion, opt, 1, size, shuffle=shuffle)
+            model.predict(x)
+            model.predict(x[0])
+            [module.predict(x) for module in model[:1]]
+            criterion(model(x), target)
+            criterion.evaluate(model(x), target)
+            model.backward(criterion.backward())
+            model.backward_parameters(criterion.backward())
+            opt.step()
+        fastbp.set_num_threads(1)
+        threads.FLOP_PER_THREAD, threads.FLOP_PER_START, plan.FLOP_PER_START = 5e5, 2e7, 2e7
+"""
+
+
+def python(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments], env=child_environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_after_the_warmup_no_training_and_no_prediction_compiles():
+    done = python("-m", "fastbp", "warmup")
+    assert re.fullmatch(rf"all kernels are ready after \d+\.\d s; .*{re.escape(str(cache_folder()))}\n", done.stdout)
+    assert python("-c", EVERYTHING).stderr == ""
+
+
+def test_the_warmup_is_a_function_too_and_changes_no_setting():
+    before = fastbp.get_num_threads()
+    assert fastbp.warmup() is None
+    assert fastbp.get_num_threads() == before
+
+
+def test_the_command_without_a_word_tells_its_use():
+    done = subprocess.run([sys.executable, "-m", "fastbp"], env=child_environment(), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "usage: python -m fastbp" in done.stderr
+    assert "warmup" in done.stderr
