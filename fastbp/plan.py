@@ -49,6 +49,9 @@ class Plan:
 
     def __init__(self, modules: Iterable[Module]) -> None:
         modules = list(modules)
+        for module in modules:
+            if type(module) is not Linear and type(module) not in _ACTIVATIONS:
+                raise NotPlannable(f"it contains a {type(module).__name__}, which the engine does not know")
         linears = [module for module in modules if type(module) is Linear]
         parameters = [parameter for linear in linears for parameter in linear.parameters()]
         if not linears:
@@ -65,8 +68,6 @@ class Plan:
         for module in modules:
             if type(module) is Linear:
                 self._rows.append(_linear_row(module, parameters[0].offset))
-            elif type(module) not in _ACTIVATIONS:
-                raise NotPlannable(f"it contains a {type(module).__name__}, which the engine does not know")
             elif not self._rows or self._rows[-1][table.ACTIVATION] != table.IDENTITY:
                 raise NotPlannable(f"it has a {type(module).__name__} that does not follow a Linear")
             else:
@@ -147,7 +148,10 @@ class Predictor:
         plan = self.plan
         output = np.empty((len(rows), plan.out_features), plan.dtype)
         if plan.flop * len(rows) < 2 * FLOP_PER_START or get_num_threads() == 1:
-            scratch = self._free.pop() if self._free else aligned_zeros(self._scratch_size, plan.dtype)
+            try:
+                scratch = self._free.pop()
+            except IndexError:
+                scratch = aligned_zeros(self._scratch_size, plan.dtype)
             engine.predict(0, 1, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
             self._free.append(scratch)
         else:

@@ -57,29 +57,47 @@ def run_shares(flop: float, whole: Callable[..., Any], share: Callable[..., Any]
         run_ranks(min(_limit, int(flop / FLOP_PER_START)), share, *arguments)
 
 
-def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> Any:
-    """Call ``kernel(rank, ranks, *arguments)`` in ``ranks`` threads, this one being rank 0; return rank 0's result."""
-    if ranks == 1:
-        return kernel(0, 1, *arguments)
-    everyone_is_here = Event()
-    failed = False
+def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> None:
+    """Call ``kernel(rank, ranks, *arguments)`` in ``ranks`` threads and wait for all, also where Ctrl-C interrupts.
 
-    def help(rank: int) -> None:
-        everyone_is_here.wait()
-        if not failed:
+    The calling thread only waits: ranks wait for each other, so either all of them run or none. Where the system gives
+    no more threads, the caller does the work alone.
+    """
+    if ranks == 1:
+        kernel(0, 1, *arguments)
+        return
+    decided = Event()
+    running = False
+
+    def work(rank: int) -> None:
+        decided.wait()
+        if running:
             kernel(rank, ranks, *arguments)
 
-    helpers = [Thread(target=help, args=(rank,), daemon=True) for rank in range(1, ranks)]
-    started = []
+    threads: list[Thread] = []
     try:
-        for helper in helpers:
-            helper.start()
-            started.append(helper)
-    except RuntimeError:  # the system gives no more threads
-        failed = True
-    everyone_is_here.set()
-    try:
-        return kernel(0, 1, *arguments) if failed else kernel(0, ranks, *arguments)
+        for rank in range(ranks):
+            thread = Thread(target=work, args=(rank,), daemon=True)
+            thread.start()
+            threads.append(thread)
+        running = True
+    except RuntimeError:
+        pass
     finally:
-        for helper in started:
-            helper.join()
+        decided.set()
+        _join(threads)
+    if not running:
+        kernel(0, 1, *arguments)
+
+
+def _join(threads: list[Thread]) -> None:
+    """Wait for all ``threads``; an interrupt that comes meanwhile is raised when they have ended."""
+    interrupt: KeyboardInterrupt | None = None
+    while any(thread.is_alive() for thread in threads):
+        try:
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt

@@ -25,7 +25,7 @@ class Network(NamedTuple):
         return nn.Sequential(*modules)
 
     def data(self, dtype, n, val=None):
-        """Inputs and one-hot targets (random ones for one output) to train with, and ``val`` rows if any."""
+        """Inputs and one-hot targets (random ones for one output) to train with, and ``val`` rows of these or None."""
 
         def rows(count, seed):
             outputs = self.widths[-1]

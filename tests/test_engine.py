@@ -243,7 +243,7 @@ UNKNOWN = [
     ("a ReLU that does not follow a Linear", lambda: nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.ReLU())),
     ("share a parameter", lambda: shared(mlp(4, 4, 4))),
     ("belong to another model", lambda: with_a_layer_of_another(mlp(4, 4, 4))),
-    ("it has no Linear", lambda: OwnLinear(4, 4)),
+    ("an? OwnLinear, which", lambda: OwnLinear(4, 4)),
 ]
 
 
