@@ -7,8 +7,12 @@ many threads, which live as long as the call: a start costs some 50 microseconds
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event, Thread
+from types import FrameType
 from typing import Any
 
 # Below so much work for each, a further thread does not pay: between two barriers of a training, and where it has to be
@@ -58,10 +62,10 @@ def run_shares(flop: float, whole: Callable[..., Any], share: Callable[..., Any]
 
 
 def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> None:
-    """Call ``kernel(rank, ranks, *arguments)`` in ``ranks`` threads and wait for all, also where Ctrl-C interrupts.
+    """Call ``kernel(rank, ranks, *arguments)`` in ``ranks`` threads, this one being rank 0, and wait for all.
 
-    The calling thread only waits: ranks wait for each other, so either all of them run or none. Where the system gives
-    no more threads, the caller does the work alone.
+    Ranks wait for each other, so either all of them run or none: where the system gives no more threads, this one does
+    the work alone, and Ctrl-C waits until all are at rest.
     """
     if ranks == 1:
         kernel(0, 1, *arguments)
@@ -74,30 +78,35 @@ def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> None:
         if running:
             kernel(rank, ranks, *arguments)
 
-    threads: list[Thread] = []
-    try:
-        for rank in range(ranks):
-            thread = Thread(target=work, args=(rank,), daemon=True)
-            thread.start()
-            threads.append(thread)
-        running = True
-    except RuntimeError:
-        pass
-    finally:
-        decided.set()
-        _join(threads)
-    if not running:
-        kernel(0, 1, *arguments)
-
-
-def _join(threads: list[Thread]) -> None:
-    """Wait for all ``threads``; an interrupt that comes meanwhile is raised when they have ended."""
-    interrupt: KeyboardInterrupt | None = None
-    while any(thread.is_alive() for thread in threads):
+    helpers = [Thread(target=work, args=(rank,), daemon=True) for rank in range(1, ranks)]
+    started: list[Thread] = []
+    with _interrupts_deferred():
         try:
-            for thread in threads:
-                thread.join()
-        except KeyboardInterrupt as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
+            for helper in helpers:
+                helper.start()
+                started.append(helper)
+            running = True
+        except RuntimeError:
+            pass
+        finally:
+            decided.set()
+        kernel(0, ranks if running else 1, *arguments)
+        for helper in started:
+            helper.join()
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Hold Ctrl-C back until the block has ended. Only the main thread receives it."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        handler(*held[0])

@@ -18,7 +18,7 @@ from fastbp_kernels.vectors import INT64
 
 SYNC_SIZE = 16  # arrivals at 0, generation at 8: on cache lines of their own
 _ARRIVALS, _GENERATION = 0, 8
-_SPINS = 4000  # looks at the generation before the core is offered to another thread; about 1 microsecond of loads
+_SPINS = 40000  # looks at the generation before the core is offered to another thread; about 10 microseconds
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 
 
