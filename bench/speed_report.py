@@ -19,6 +19,7 @@ from fastbp.plots import COLOURS, STYLE
 NAME = "speed"
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- speed: written by `python -m bench.speed --readme` -->", "<!-- /speed -->"
+UNSTEADY = 1.5
 MARKERS = dict(zip(ALL_PEERS, "osD^"))
 CHARTED = tuple(workload.name for workload in (*TRAININGS, TANH, PREDICT))
 
@@ -39,6 +40,7 @@ def format_table(table: dict[str, Any], dtype: str) -> str:
         rows.append([name, *cells, f"{share(measured):.2f}" if measured["flop"] else ""])
     parts = [_aligned(header, rows)]
 
+    parts.append(f"~ marks a median of rounds that differ by more than {UNSTEADY:g} times.")
     limits = [measured["limit"] for measured in results.values() if measured["limit"]]
     if limits:
         parts.append(f"The limit: {min(limits) / 1e9:.0f} to {max(limits) / 1e9:.0f} GFLOP/s, by the tile on one core.")
@@ -149,7 +151,12 @@ def _wrapped(text: str) -> str:
 
 
 def _times(by_threads: dict[str, list[float]]) -> str:
-    return " / ".join(_number(median(times)) for times in by_threads.values())
+    return " / ".join(_number(median(times)) + "~" * _unsteady(times) for times in by_threads.values())
+
+
+def _unsteady(times: list[float]) -> bool:
+    """Whether the rounds differ so much that something else was running, or threads waited for each other."""
+    return max(times) > UNSTEADY * min(times)
 
 
 def _number(value: float) -> str:
