@@ -115,15 +115,7 @@ def train_torch(task: Task, epochs: int, progress: Callable[[int], object]) -> R
     train_losses, val_losses, val_accuracies = [], [], []
     start = time.perf_counter()
     for _ in range(epochs):
-        train_loss = 0.0
-        for first in range(0, len(train_input), MINI_BATCH):
-            output = model(train_input[first : first + MINI_BATCH])
-            loss = criterion(output, train_target[first : first + MINI_BATCH])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            train_loss += loss.item()
-        train_losses.append(train_loss)
+        train_losses.append(torch_epoch(model, criterion, optimizer, train_input, train_target, MINI_BATCH))
         with torch.no_grad():
             output = model(val_input)
             val_losses.append(criterion(output, val_target).item())
@@ -134,6 +126,26 @@ def train_torch(task: Task, epochs: int, progress: Callable[[int], object]) -> R
     with torch.no_grad():
         test_accuracy = accuracy(model(test_input), test_target)
     return Run(np.array(train_losses), np.array(val_losses), np.array(val_accuracies), test_accuracy, seconds)
+
+
+def torch_epoch(
+    model: torch.nn.Module,
+    criterion: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train_input: torch.Tensor,
+    train_target: torch.Tensor,
+    mini_batch: int,
+) -> float:
+    """Train one epoch by the original's loop, the rows in order; return the sum of the batch losses."""
+    train_loss = 0.0
+    for first in range(0, len(train_input), mini_batch):
+        output = model(train_input[first : first + mini_batch])
+        loss = criterion(output, train_target[first : first + mini_batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        train_loss += loss.item()
+    return train_loss
 
 
 LIBRARIES: dict[str, Library] = {"fastbp": train_fastbp, "PyTorch": train_torch}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from bench.disk_task import torch_epoch
 from bench.peers import Contender
 from bench.workloads import Layers, Linear, Predict, Tanh, Training
 
@@ -34,14 +35,7 @@ def training(workload: Training) -> Contender:
 
     def run(epochs: int) -> None:
         for _ in range(epochs):
-            train_loss = 0.0
-            for first in range(0, len(train_input), size):
-                output = model(train_input[first : first + size])
-                loss = criterion(output, train_target[first : first + size])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                train_loss += loss.item()
+            torch_epoch(model, criterion, optimizer, train_input, train_target, size)
             if workload.validation:
                 with torch.no_grad():
                     output = model(val_input)
