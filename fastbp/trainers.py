@@ -18,7 +18,7 @@ from fastbp.nn.module import Module
 from fastbp.nn.sequential import leaves
 from fastbp.optim import SGD
 from fastbp.plan import NotPlannable, Plan
-from fastbp.threads import ranks_for, run_ranks
+from fastbp.threads import get_num_threads, ranks_for, run_ranks
 from fastbp_kernels import engine
 from fastbp_kernels.barrier import SYNC_SIZE
 from fastbp_kernels.losses import SLAB
@@ -161,7 +161,7 @@ class EngineTrainer:
         """Choose the number of threads, the division of labour among them and the rows of a block; see the engine."""
         flop = 3 * plan.flop
         stretches = -(-self._size // K_BLOCK)
-        ranks = ranks_for(flop * K_BLOCK, stretches)
+        ranks = ranks_for(flop * K_BLOCK * get_num_threads(), stretches)
         by_stretches = ranks > 1 and plan.parameter.size <= _PARTIAL_PARAMETERS
         if by_stretches:
             self._block_rows = K_BLOCK

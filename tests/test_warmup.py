@@ -12,6 +12,7 @@ from fastbp_kernels.cache import cache_folder
 EVERYTHING = """
 import numpy, fastbp
 from fastbp import nn, optim, plan, threads
+thresholds = threads.FLOP_PER_THREAD, threads.FLOP_PER_START
 for dtype in (numpy.float32, numpy.float64):
     for name in ("ReLU", "Tanh", "Sigmoid"):
         model = nn.Sequential(nn.Linear(4, 9, dtype=dtype), getattr(nn, name)(), nn.Linear(9, 3, False, dtype=dtype))
@@ -32,7 +33,8 @@ for dtype in (numpy.float32, numpy.float64):
             model.backward_parameters(criterion.backward())
             opt.step()
         fastbp.set_num_threads(1)
-        threads.FLOP_PER_THREAD, threads.FLOP_PER_START, plan.FLOP_PER_START = 5e5, 2e7, 2e7
+        threads.FLOP_PER_THREAD, threads.FLOP_PER_START = thresholds
+        plan.FLOP_PER_START = threads.FLOP_PER_START
 """
 
 
