@@ -1,6 +1,5 @@
 """PyTorch's own samples: each gives torch's numbers, or an error of ours that says what is not supported."""
 
-import numpy
 import pytest
 from torch_samples import MODULES, OPTIMISERS, outcomes_of
 
@@ -23,14 +22,9 @@ NOT_SUPPORTED = {
 @pytest.mark.parametrize("name", [*MODULES, *OPTIMISERS])
 def test_every_sample_of_torch_equals_torch_or_says_what_is_not_supported(name, dtype):
     outcomes = outcomes_of(name, dtype)
-    assert "equal" in {outcome.result for outcome in outcomes}
-    for outcome in outcomes:
-        assert outcome.result == NOT_SUPPORTED.get((name, outcome.sample), "equal"), outcome
-
-
-def test_everything_on_the_list_is_a_sample_of_torch():
-    seen = {(name, outcome.sample) for name in (*MODULES, *OPTIMISERS) for outcome in outcomes_of(name, numpy.float32)}
-    assert set(NOT_SUPPORTED) <= seen
+    refused = {(name, outcome.sample): outcome.result for outcome in outcomes if outcome.result != "equal"}
+    assert refused == {key: error for key, error in NOT_SUPPORTED.items() if key[0] == name}
+    assert len(refused) < len(outcomes)
 
 
 def test_the_samples_cover_every_module_and_optimiser():
