@@ -19,8 +19,11 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
 def require_dtype(dtype: npt.DTypeLike, owner: str) -> np.dtype[Any]:
-    """Return ``dtype`` as a ``numpy.dtype``, float32 or float64, or raise TypeError."""
-    resolved = np.dtype(dtype)
+    """Return ``dtype`` as a ``numpy.dtype``, float32 (also for None, as in PyTorch) or float64, or raise TypeError."""
+    try:
+        resolved = np.dtype(np.float32 if dtype is None else dtype)
+    except TypeError:
+        raise TypeError(f"{owner} takes dtype numpy.float32 or numpy.float64, got {dtype!r}") from None
     if resolved not in FLOAT_DTYPES:
         raise TypeError(f"{owner} computes in float32 or float64, got dtype {resolved}")
     return resolved

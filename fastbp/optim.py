@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
 from fastbp.nn.parameter import FlatView, Parameter
 from fastbp_kernels import sgd_step
+
+# What torch.optim.SGD takes besides params and lr.
+_OPTIONS = frozenset(
+    ("momentum", "dampening", "weight_decay", "nesterov", "maximize", "foreach", "differentiable", "fused")
+)
 
 
 class SGD:
@@ -20,9 +26,13 @@ class SGD:
         Parameters of modules, such as ``model.parameters()``.
     lr : float
         Learning rate, 0 or more.
+    **options
+        PyTorch's other options, such as ``momentum`` and ``weight_decay``, at the values that change nothing: 0, False
+        or None. So a call that spells them out runs as it is, and one that needs them raises ValueError.
     """
 
-    def __init__(self, params: Iterable[Parameter], lr: float) -> None:
+    def __init__(self, params: Iterable[Parameter], lr: float = 1e-3, **options: Any) -> None:
+        _refuse_unsupported(options)
         if not isinstance(params, Iterable):
             raise TypeError(
                 f"SGD takes an iterable of parameters, got {type(params).__name__}; pass model.parameters()"
@@ -73,3 +83,12 @@ class SGD:
 
     def __repr__(self) -> str:
         return f"SGD({len(self.parameters)} parameters, lr={self._lr})"
+
+
+def _refuse_unsupported(options: Mapping[str, Any]) -> None:
+    unknown = [name for name in options if name not in _OPTIONS]
+    if unknown:
+        raise TypeError(f"SGD takes params and lr, got {', '.join(unknown)}")
+    asked = [f"{name}={value!r}" for name, value in options.items() if value]
+    if asked:
+        raise ValueError(f"SGD computes parameter -= lr * grad and does not support {', '.join(asked)}")

@@ -5,6 +5,7 @@ import re
 
 import numpy
 import pytest
+import torch
 from helpers import assert_unchanged, draw, mlp, snapshot
 
 from fastbp import nn, optim
@@ -171,6 +172,29 @@ def test_a_linear_of_another_dtype_is_refused(dtype):
         nn.Linear(5, 3, dtype=dtype)
 
 
+def test_a_dtype_of_torch_is_refused_with_the_one_to_take():
+    with pytest.raises(TypeError, match=r"Linear takes dtype numpy\.float32 or numpy\.float64, got torch\.float32"):
+        nn.Linear(5, 3, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("device", ["cuda", "meta", torch.device("cuda", 0), 0], ids=repr)
+def test_a_device_that_is_not_the_cpu_is_refused(device):
+    with pytest.raises(ValueError, match=rf"Linear computes on the CPU, got device={re.escape(repr(device))}"):
+        nn.Linear(5, 3, device=device)
+
+
+def test_what_torch_writes_out_and_changes_nothing_is_taken():
+    for device in (None, "cpu", torch.device("cpu")):
+        assert nn.Linear(5, 3, device=device, dtype=None).dtype == FLOAT32
+    x = draw((7, 5), FLOAT32)
+    numpy.testing.assert_array_equal(nn.ReLU(inplace=False)(x), nn.ReLU()(x))
+
+
+def test_a_relu_in_place_is_refused():
+    with pytest.raises(ValueError, match=r"ReLU leaves its input as it is and does not support inplace=True"):
+        nn.ReLU(inplace=True)
+
+
 def test_a_parameter_takes_floats_of_its_own_shape():
     with pytest.raises(TypeError, match=r"Parameter takes float32 or float64 arrays, got int64; .*\.astype"):
         nn.Parameter(numpy.ones(3, numpy.int64))
@@ -223,6 +247,35 @@ def test_a_learning_rate_below_zero_or_not_finite_is_refused(lr):
 def test_a_learning_rate_that_is_no_number_is_refused(lr):
     with pytest.raises(TypeError, match=rf"SGD takes lr as a number, got {re.escape(repr(lr))}"):
         optim.SGD(nn.Linear(5, 3).parameters(), lr=lr)
+
+
+NEUTRAL = {
+    "momentum": 0.0, "dampening": 0, "weight_decay": 0.0, "nesterov": False,
+    "maximize": False, "foreach": None, "differentiable": False, "fused": False,
+}  # fmt: skip
+
+
+def test_options_of_torch_that_change_nothing_are_taken():
+    layer = nn.Linear(5, 3)
+    torch.optim.SGD([torch.ones(1)], lr=0.1, **NEUTRAL)
+    assert repr(optim.SGD(layer.parameters(), lr=0.1, **NEUTRAL)) == repr(optim.SGD(layer.parameters(), lr=0.1))
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_an_option_that_would_change_the_step_is_named_with_its_value(name):
+    match = rf"SGD computes parameter -= lr \* grad and does not support {name}=0\.9$"
+    with pytest.raises(ValueError, match=match):
+        optim.SGD(nn.Linear(5, 3).parameters(), lr=0.1, **{**NEUTRAL, name: 0.9})
+
+
+def test_an_option_that_torch_has_not_either_is_named():
+    with pytest.raises(TypeError, match=r"SGD takes params and lr, got learning_rate$"):
+        optim.SGD(nn.Linear(5, 3).parameters(), learning_rate=0.1)
+
+
+def test_the_default_learning_rate_is_that_of_torch():
+    layer = nn.Linear(5, 3)
+    assert optim.SGD(layer.parameters()).lr == torch.optim.SGD([torch.ones(1)]).defaults["lr"]
 
 
 def test_an_optimiser_without_parameters_is_refused():

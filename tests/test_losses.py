@@ -42,8 +42,9 @@ def test_nan_and_infinity_show_in_loss_and_gradient(reduction, bad, dtype):
     run_both(reduction, prediction, target)
 
 
-def test_the_mean_of_nothing_is_nan_and_the_sum_zero_as_in_torch(reduction, dtype):
-    run_both(reduction, numpy.empty((0, 2), dtype), numpy.empty((0, 2), dtype))
+@pytest.mark.parametrize("shape", [(0, 2), (2, 0), (0,), (2, 3, 0), (0, 0, 0)], ids=str)
+def test_the_mean_of_nothing_is_nan_and_the_sum_zero_as_in_torch(reduction, shape, dtype):
+    run_both(reduction, numpy.empty(shape, dtype), numpy.empty(shape, dtype))
 
 
 def test_the_default_reduction_is_the_mean(dtype):

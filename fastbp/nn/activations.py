@@ -55,10 +55,21 @@ class Activation(Module):
 
 
 class ReLU(Activation):
-    """``max(x, 0)``; its derivative at 0 is 0, as in PyTorch."""
+    """``max(x, 0)``; its derivative at 0 is 0, as in PyTorch.
+
+    Parameters
+    ----------
+    inplace : False
+        The output is an array that this module owns, and the input stays as it is.
+    """
 
     forward_kernel = staticmethod(relu_forward)
     backward_kernel = staticmethod(relu_backward)
+
+    def __init__(self, inplace: bool = False) -> None:
+        if inplace:
+            raise ValueError(f"ReLU leaves its input as it is and does not support inplace={inplace!r}")
+        super().__init__()
 
 
 class Tanh(Activation):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -34,6 +36,8 @@ class Linear(Module):
         name, for the weight, with a bias of zero.
     rng : numpy.random.Generator, int or None
         Source of the initial values, or its seed.
+    device : None or "cpu"
+        As PyTorch writes it; there is no other.
     dtype : numpy.float32 or numpy.float64
 
     Attributes
@@ -50,8 +54,11 @@ class Linear(Module):
         *,
         init: Init = None,
         rng: RandomSource = None,
+        device: Any = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
+        if device is not None and str(device) != "cpu":
+            raise ValueError(f"Linear computes on the CPU, got device={device!r}; leave it out")
         for name, features in (("in_features", in_features), ("out_features", out_features)):
             if not isinstance(features, int | np.integer) or features < 1:
                 raise ValueError(f"Linear takes {name} as an int of 1 or more, got {features!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import nan
 
-from fastbp.arrays import Array, Buffer, plain, require_floats
+from fastbp.arrays import Array, Buffer, as_rows, plain, require_floats
 from fastbp_kernels import mse_forward, mse_forward_backward
 
 
@@ -79,6 +79,4 @@ class MSELoss:
 
 def _rows(array: Array) -> Array:
     """View an array of any shape as (n, features), a vector or a number as one column."""
-    if array.ndim == 2:
-        return array
-    return array.reshape(array.size, 1) if array.ndim < 2 else array.reshape(-1, array.shape[-1])
+    return as_rows(array if array.ndim > 1 else array.reshape(array.size, 1))
