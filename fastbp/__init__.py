@@ -2,7 +2,9 @@
 
 from fastbp import datasets, nn, optim
 from fastbp.convert import from_torch, to_torch
+from fastbp.divergence import DivergenceError, DivergenceWarning
 from fastbp.history import History
+from fastbp.interrupts import TrainingInterrupted
 from fastbp.threads import get_num_threads, set_num_threads
 from fastbp.training import compute_accuracy, train_model
 from fastbp.warmup import warmup
@@ -10,7 +12,10 @@ from fastbp.warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "DivergenceError",
+    "DivergenceWarning",
     "History",
+    "TrainingInterrupted",
     "__version__",
     "compute_accuracy",
     "datasets",
