@@ -84,9 +84,14 @@ class History(Mapping[str, list[float]]):
                     values.append(value)
         self.position = position
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a mini-batch has been trained."""
+        return self.epochs > 0 or self.position.batches > 0
+
     def check_going_on(self, setting: Setting, epochs: int) -> None:
         """Raise ValueError unless a training of ``setting`` up to ``epochs`` can go on from here."""
-        if self.setting is None:
+        if self.setting is None or not self.has_begun:
             return
         for name in Setting.__slots__:
             had, came = getattr(self.setting, name), getattr(setting, name)

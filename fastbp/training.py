@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from time import perf_counter
 
 import numpy as np
@@ -113,30 +114,31 @@ def train_model(
     validation = None
     if val_input is not None and val_target is not None:
         validation = _paired_rows("val", val_input, val_target)
+    if history is None:
+        history = History()
+    elif not isinstance(history, History):
+        raise TypeError(f"train_model takes history as a fastbp.History, got {type(history).__name__}")
     flat = FlatView(model.parameters())
-    with flat.guard:
-        _check_fit(model, criterion, opt, train, validation)
-        trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
-        history = History() if history is None else history
-        setting = Setting(len(train), int(mini_batch_size), bool(shuffle), trainer.series)
-        history.check_going_on(setting, epochs)
-        state = history.position.generator
-        generator = generator_at(rng, state)
-        watch = Watch(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
-        bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
+    try:
+        with flat.guard:
+            _check_fit(model, criterion, opt, train, validation)
+            trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
+            setting = Setting(len(train), int(mini_batch_size), bool(shuffle), trainer.series)
+            history.check_going_on(setting, epochs)
+            state = history.position.generator if history.has_begun else None
+            generator = generator_at(rng, state)
+            watch = Watch(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
+            bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
 
-        if state is not None:
-            generator.bit_generator.state = state
-        history.way, history.setting = way, setting
-        orders = Orders(generator if shuffle else None, len(train))
-        try:
-            with Interrupts() as interrupts:
+            if state is not None:
+                generator.bit_generator.state = state
+            history.way, history.setting = way, setting
+            orders = Orders(generator if shuffle else None, len(train))
+            with Interrupts() as interrupts, closing(bar):
                 course = Course(history, epochs, orders, interrupts.held, watch, stops_at_epochs=callable(progress))
                 _run(trainer, course, flat, progress if callable(progress) else bar.show)
-        except KeyboardInterrupt:
-            raise TrainingInterrupted(history) from None
-        finally:
-            bar.close()
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(history) from None
     return history
 
 
@@ -144,7 +146,8 @@ def _run(
     trainer: EngineTrainer | ModuleTrainer, course: Course, flat: FlatView, show: Callable[[History], object]
 ) -> None:
     """Train, show every progress, and leave history and generator as they are to be found."""
-    history, shown = course.history, course.history.epochs
+    history, before = course.history, course.history.epochs
+    shown = before
     start = perf_counter() - history.seconds
     history.position.generator = course.orders.state
     try:
@@ -153,7 +156,7 @@ def _run(
             if history.epochs > shown:
                 shown = history.epochs
                 show(history)
-        if course.watch:
+        if course.watch and shown > before:
             course.watch.parameters([data for data, _ in flat.runs], trainer.batches)
     finally:
         with course.held:

@@ -196,3 +196,23 @@ def test_a_callback_sees_every_epoch_once_with_the_model_of_that_epoch(by_module
 
     continued(model, data, opt, fastbp.History(), progress=look)
     assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_history_in_which_nothing_has_begun_takes_any_training():
+    data, history = NETWORK.data(numpy.float32, 40), fastbp.History()
+    model = NETWORK.build(numpy.float32)
+    opt = StoppingSGD(model.parameters(), lr=0.05)
+    opt.last = 0
+    with pytest.raises(Stop):
+        continued(model, data, opt, history, 6, 5, shuffle=True, rng=1)
+    continued(model, data, opt, history, **SHUFFLED)
+    assert_same_bits(train(NETWORK.build(numpy.float32), data, 6, 7, **SHUFFLED), outcome(model, history))
+
+
+@pytest.mark.parametrize("wrong", [{}, "history", True], ids=repr)
+def test_a_history_of_another_kind_is_refused(wrong):
+    model = NETWORK.build(numpy.float32)
+    before = snapshot(model)
+    with pytest.raises(TypeError, match=rf"history as a fastbp.History, got {type(wrong).__name__}"):
+        continued(model, NETWORK.data(numpy.float32, 40), optim.SGD(model.parameters(), lr=0.05), wrong)
+    assert_unchanged(model, before)

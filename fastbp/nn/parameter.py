@@ -180,8 +180,10 @@ class FlatView:
 
     def zero_grad(self) -> None:
         """Set the gradients to zero."""
+        self.guard.acquire()
         for _, grad in self.runs:
             grad.fill(0)
+        self.guard.release()
 
     def __reduce__(self) -> tuple[type[FlatView], tuple[()]]:
         return FlatView, ()
