@@ -1,6 +1,8 @@
 """Backpropagation for the CPU: PyTorch's ``nn`` and ``optim`` for fully connected networks over compiled kernels."""
 
 from fastbp import datasets, nn, optim
+from fastbp.checkpoint import Checkpoint, load, save
+from fastbp.checkpoint_file import CheckpointError
 from fastbp.convert import from_torch, to_torch
 from fastbp.divergence import DivergenceError, DivergenceWarning
 from fastbp.history import History
@@ -12,6 +14,8 @@ from fastbp.warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointError",
     "DivergenceError",
     "DivergenceWarning",
     "History",
@@ -21,8 +25,10 @@ __all__ = [
     "datasets",
     "from_torch",
     "get_num_threads",
+    "load",
     "nn",
     "optim",
+    "save",
     "set_num_threads",
     "to_torch",
     "train_model",

@@ -67,3 +67,34 @@ def generator_at(rng: RandomSource, state: Any) -> np.random.Generator:
             f"train_model takes the rng of the history, a {kind}, got a {type(rng.bit_generator).__name__}"
         )
     return rng
+
+
+def state_to_json(state: Any) -> Any:
+    """Return a generator's state without arrays, or raise TypeError for a generator that is not NumPy's."""
+    if state is None:
+        return None
+    if state["bit_generator"] not in BIT_GENERATORS:
+        raise TypeError(f"the state of NumPy's own generators can be saved, got a {state['bit_generator']}")
+    return _without_arrays(state)
+
+
+def state_from_json(state: Any) -> Any:
+    """Return a generator's state from ``state_to_json``, or raise ValueError if no generator can be in it."""
+    if state is None:
+        return None
+    try:
+        generator = BIT_GENERATORS[state["bit_generator"]](0)
+        generator.state = state
+        found = generator.state
+        position, last = found.get("buffer_pos", found["state"].get("pos", 0)), 4 if "buffer_pos" in found else 624
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
+        raise ValueError("the state of the random generator is none") from error
+    if _without_arrays(found) != state or not 0 <= position <= last or found.get("has_uint32", 0) not in (0, 1):
+        raise ValueError("the state of the random generator is none")
+    return found
+
+
+def _without_arrays(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_arrays(inner) for name, inner in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -75,7 +75,7 @@ def test_threads_do_not_change_that(monkeypatch):
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1.0)
     before = fastbp.get_num_threads()
     fastbp.set_num_threads(2)
-    stops, waits = run_interrupted(LARGE, 10**7, 300, 900, [0.02 + 0.011 * k for k in range(8)], by_modules=False)
+    _, waits = run_interrupted(LARGE, 10**7, 300, 900, [0.02 + 0.011 * k for k in range(8)], by_modules=False)
     fastbp.set_num_threads(before)
     assert sorted(waits)[len(waits) // 2] < 0.2
 
