@@ -1,8 +1,12 @@
 """Backpropagation for the CPU: PyTorch's ``nn`` and ``optim`` for fully connected networks over compiled kernels."""
 
 from fastbp import datasets, nn, optim
+from fastbp.checkpoint import Checkpoint, load, save
+from fastbp.checkpoint_file import CheckpointError
 from fastbp.convert import from_torch, to_torch
+from fastbp.divergence import DivergenceError, DivergenceWarning
 from fastbp.history import History
+from fastbp.interrupts import TrainingInterrupted
 from fastbp.threads import get_num_threads, set_num_threads
 from fastbp.training import compute_accuracy, train_model
 from fastbp.warmup import warmup
@@ -10,14 +14,21 @@ from fastbp.warmup import warmup
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "DivergenceError",
+    "DivergenceWarning",
     "History",
+    "TrainingInterrupted",
     "__version__",
     "compute_accuracy",
     "datasets",
     "from_torch",
     "get_num_threads",
+    "load",
     "nn",
     "optim",
+    "save",
     "set_num_threads",
     "to_torch",
     "train_model",

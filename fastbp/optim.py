@@ -69,8 +69,10 @@ class SGD:
 
     def step(self) -> None:
         """Move every parameter against its gradient."""
-        for data, grad in self._current().runs:
-            sgd_step(data, grad, data.dtype.type(self._lr))
+        flat = self._current()
+        with flat.guard:
+            for data, grad in flat.runs:
+                sgd_step(data, grad, data.dtype.type(self._lr))
 
     def zero_grad(self) -> None:
         """Set the gradients of this optimiser's parameters to zero."""

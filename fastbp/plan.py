@@ -40,6 +40,8 @@ class Plan:
         The first layer's name for errors.
     parameter, grad : ndarray
         The flat vectors of all parameters.
+    guard : Guard
+        Of the parameters.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
 
@@ -63,6 +65,7 @@ class Plan:
         if len(self._flat.runs) != 1:
             raise NotPlannable("some of its parameters belong to another model as well")
         self.parameter, self.grad = self._flat.runs[0]
+        self.guard = parameters[0].storage.guard
         self.dtype: np.dtype[Any] = self.parameter.dtype
 
         self._rows: list[dict[int, int]] = []

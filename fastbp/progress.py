@@ -16,6 +16,9 @@ class ProgressBar:
     wanted : bool or None
         None shows the bar at a terminal or in a notebook if tqdm is there; True demands it.
     epochs : int
+        In the end.
+    done : int
+        At the beginning.
 
     Raises
     ------
@@ -23,7 +26,7 @@ class ProgressBar:
         If the bar is demanded and tqdm is missing.
     """
 
-    def __init__(self, wanted: bool | None, epochs: int) -> None:
+    def __init__(self, wanted: bool | None, epochs: int, done: int = 0) -> None:
         self._bar: Any = None
         if wanted or (wanted is None and _someone_watches()):
             try:
@@ -32,14 +35,14 @@ class ProgressBar:
                 if wanted:
                     raise ImportError('progress=True needs tqdm: pip install "fastbp[progress]"') from error
                 return
-            self._bar = tqdm(total=epochs, unit="epoch", mininterval=0.2)
+            self._bar = tqdm(total=epochs, initial=done, unit="epoch", mininterval=0.2)
 
     def show(self, history: History) -> None:
-        """Move the bar by one epoch."""
+        """Move the bar to the last finished epoch."""
         if self._bar is not None:
             last = {name: f"{values[-1]:.4g}" for name, values in history.items() if values}
             self._bar.set_postfix(last, refresh=False)
-            self._bar.update()
+            self._bar.update(history.epochs - self._bar.n)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -1,22 +1,28 @@
 """The two ways in which ``train_model`` trains: many mini-batches in one compiled call, or module by module.
 
-Both yield an ``Epoch`` for each finished epoch, go through the same kernels in the same order and give the same bits.
+Both go through the same kernels in the same order and give the same bits. What they finish goes into the history in one
+block with the update of the parameters, so that whatever stops them finds the two at the same mini-batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from math import isfinite
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from fastbp.arrays import Array, Buffer, aligned_zeros
+from fastbp.divergence import Watch
+from fastbp.history import History, Position
 from fastbp.nn.losses import MSELoss
 from fastbp.nn.module import Module
 from fastbp.nn.sequential import leaves
 from fastbp.optim import SGD
+from fastbp.orders import Orders
 from fastbp.plan import NotPlannable, Plan
 from fastbp.threads import get_num_threads, ranks_for, run_ranks
 from fastbp_kernels import engine
@@ -64,8 +70,30 @@ class Epoch(NamedTuple):
     val_accuracy: float | None = None
 
 
-DrawOrder = Callable[[], Array] | None
-"""Draws the order of the rows of the next epoch; None leaves them as they stand."""
+@dataclass(frozen=True)
+class Course:
+    """What a trainer is to do and whom it tells.
+
+    Attributes
+    ----------
+    history : History
+        Where the training stands; written.
+    epochs : int
+        How many the history is to have in the end.
+    orders : Orders
+    held : context manager
+        Holds Ctrl-C back.
+    watch : Watch or None
+    stops_at_epochs : bool
+        Whether somebody looks at the model after each epoch.
+    """
+
+    history: History
+    epochs: int
+    orders: Orders = field(default_factory=lambda: Orders(None, 0))
+    held: AbstractContextManager[None] = field(default_factory=nullcontext)
+    watch: Watch | None = None
+    stops_at_epochs: bool = False
 
 
 class ModuleTrainer:
@@ -83,31 +111,48 @@ class ModuleTrainer:
         self._model, self._criterion, self._opt = model, criterion, opt
         self._train, self._validation, self._size = train, validation, mini_batch_size
         self._input, self._target = Buffer(), Buffer()
+        self.batches = -(-len(train) // mini_batch_size)
+        self._scores = validation is not None and is_one_hot(validation.target)
+        self.series = 1 + (validation is not None) + self._scores
 
-    def run(self, epochs: int, draw_order: DrawOrder) -> Iterator[Epoch]:
-        for _ in range(epochs):
-            train_loss = self._train_epoch(draw_order() if draw_order else None)
-            if self._validation is None:
-                yield Epoch(train_loss)
-            else:
-                yield Epoch(train_loss, *self._evaluate(self._validation))
+    def run(self, course: Course) -> Iterator[None]:
+        """Train, and yield after each epoch."""
+        history, orders = course.history, course.orders
+        while history.epochs < course.epochs:
+            with course.held:
+                drawn = orders.of_next(1)
+            self._train_epoch(drawn[0] if drawn else None, course)
+            epoch = Epoch(history.position.loss)
+            if self._validation is not None:
+                epoch = Epoch(epoch.train_loss, *self._evaluate(self._validation))
+            with course.held:
+                orders.finish(1)
+                history.record([epoch], Position(generator=orders.state))
+            if course.watch and self._validation and not isfinite(epoch.val_loss or 0):
+                course.watch.loss(history.epochs, None)
+            yield
 
-    def _train_epoch(self, order: Array | None) -> float:
-        total = 0.0
-        for start in range(0, len(self._train), self._size):
+    def _train_epoch(self, order: Array | None, course: Course) -> None:
+        """Train the mini-batches that are left of the epoch."""
+        position, held = course.history.position, course.held
+        for start in range(position.batches * self._size, len(self._train), self._size):
             stop = min(start + self._size, len(self._train))
             input = _batch(self._train.input, order, start, stop, self._input)
             target = _batch(self._train.target, order, start, stop, self._target)
-            total += self._criterion.forward(self._model.forward(input), target)
+            loss = float(self._criterion.forward(self._model.forward(input), target))
             self._model.zero_grad()
             self._model.backward_parameters(self._criterion.backward())
-            self._opt.step()
-        return total
+            with held:
+                self._opt.step()
+                position.loss += loss
+                position.batches += 1
+            if course.watch and not isfinite(loss):
+                course.watch.loss(course.history.epochs + 1, position.batches)
 
     def _evaluate(self, data: Rows) -> tuple[float, float | None]:
         prediction = self._model.predict(data.input)
-        loss = getattr(self._criterion, "evaluate", self._criterion.forward)(prediction, data.target)
-        return loss, accuracy(prediction, data.target) if is_one_hot(data.target) else None
+        loss = float(getattr(self._criterion, "evaluate", self._criterion.forward)(prediction, data.target))
+        return loss, accuracy(prediction, data.target) if self._scores else None
 
 
 def _batch(rows: Array, order: Array | None, start: int, stop: int, buffer: Buffer) -> Array:
@@ -149,13 +194,14 @@ class EngineTrainer:
         self._validation = validation
         self._val_rows = Rows(train.input[:0], train.target[:0]) if validation is None else validation
         self._scores = validation is not None and is_one_hot(validation.target)
+        self.series = 1 + (validation is not None) + self._scores
         self._size = min(mini_batch_size, len(train))
-        self._batches = -(-len(train) // self._size)
-        self._batch_scales = np.full(self._batches, criterion.scale(self._size * plan.out_features))
-        rest = len(train) - (self._batches - 1) * self._size
+        self.batches = -(-len(train) // self._size)
+        self._batch_scales = np.full(self.batches, criterion.scale(self._size * plan.out_features))
+        rest = len(train) - (self.batches - 1) * self._size
         self._batch_scales[-1] = criterion.scale(rest * plan.out_features)
         self._divide(plan)
-        self._units = self._batches + -(-len(self._val_rows) // self._block_rows)
+        self._units = self.batches + -(-len(self._val_rows) // self._block_rows)
 
     def _divide(self, plan: Plan) -> None:
         """Choose the number of threads, the division of labour among them and the rows of a block; see the engine."""
@@ -178,44 +224,63 @@ class EngineTrainer:
         self._partial = aligned_zeros(ranks * plan.parameter.size if by_stretches else 0, plan.dtype)
         self._slab_sums = np.zeros(copies * (self._block_rows // SLAB))
 
-    def run(self, epochs: int, draw_order: DrawOrder) -> Iterator[Epoch]:
-        orders: list[Array] = []  # of the epochs that the next call touches; likewise the results of an unfinished one
-        unfinished: tuple[Array, float, int] | None = None
-        done, stretch = 0, 1
-        while done < epochs * self._units:
-            stop = min(done + stretch, epochs * self._units)
-            first_epoch = done // self._units
-            touched = -(-stop // self._units) - first_epoch
-            while draw_order and len(orders) < touched:
-                orders.append(draw_order())
-            batch_sums, val_sums = np.zeros((touched, self._batches)), np.zeros(touched)
-            val_hits = np.zeros(touched, np.int64)
-            if unfinished:
-                batch_sums[0], val_sums[0], val_hits[0] = unfinished
-
-            start = perf_counter()
-            self._call(orders, done, stop, first_epoch, batch_sums, val_sums, val_hits)
-            seconds = perf_counter() - start
+    def run(self, course: Course) -> Iterator[None]:
+        """Train, and yield after each compiled call."""
+        history, units = course.history, self._units
+        self._call([], 0, 0, *self._results(0))  # compiles where Ctrl-C can still cut in
+        done, total = history.epochs * units + history.position.batches, course.epochs * units
+        unfinished = 0.0, 0  # of the validation of the epoch that the next call goes on with: loss and hits
+        stretch = 1
+        while done < total:
+            first_epoch = history.epochs
+            stop = min(done + stretch, (first_epoch + 1) * units if course.stops_at_epochs else total, total)
+            touched = -(-stop // units) - first_epoch
+            batch_sums, val_sums, val_hits = results = self._results(touched)
+            val_sums[0], val_hits[0] = unfinished
+            with course.held:
+                orders = course.orders.of_next(touched)
+                start = perf_counter()
+                self._call(orders, done - first_epoch * units, stop - first_epoch * units, *results)
+                seconds = perf_counter() - start
+                self._record(course, stop, *results)
+            finished = history.epochs - first_epoch
+            unfinished = (val_sums[-1], val_hits[-1]) if finished < touched else (0.0, 0)
             stretch = max(1, min(2 * stretch, int((stop - done) * STRETCH_SECONDS / max(seconds, 1e-9))))
-
             done = stop
-            finished = done // self._units - first_epoch
-            yield from self._epochs(batch_sums[:finished], val_sums[:finished], val_hits[:finished])
-            unfinished = (batch_sums[-1], val_sums[-1], val_hits[-1]) if finished < touched else None
-            del orders[:finished]
+            if course.watch:
+                course.watch.losses(first_epoch + 1, batch_sums, val_sums[:finished])
+            yield
+
+    def _results(self, epochs: int) -> tuple[Array, Array, Array]:
+        """Return arrays for what the engine finds in so many epochs: sums of batches and of validation, and hits."""
+        return np.zeros((epochs, self.batches)), np.zeros(epochs), np.zeros(epochs, np.int64)
+
+    def _record(self, course: Course, done: int, batch_sums: Array, val_sums: Array, val_hits: Array) -> None:
+        """Write into the history what a call found that has come to the unit ``done``."""
+        history, orders = course.history, course.orders
+        finished = done // self._units - history.epochs
+        losses = batch_sums * self._batch_scales
+        if history.position.batches:
+            losses[0, history.position.batches - 1] = history.position.loss
+        # One by one, as the other trainer adds the losses: sum() would compensate and numpy.sum add in pairs.
+        sums = np.cumsum(losses, axis=1)
+        batches = min(done % self._units, self.batches)
+        orders.finish(finished)
+        history.record(
+            self._epochs(sums[:finished, -1].tolist(), val_sums[:finished], val_hits[:finished]),
+            Position(batches, float(sums[-1, batches - 1]) if batches else 0.0, orders.state),
+        )
 
     def _call(
         self,
         orders: list[Array],
-        done: int,
+        first: int,
         stop: int,
-        first_epoch: int,
         batch_sums: Array,
         val_sums: Array,
         val_hits: Array,
     ) -> None:
         plan = self._plan
-        before = first_epoch * self._units
         run_ranks(
             self._ranks,
             engine.train,
@@ -235,17 +300,15 @@ class EngineTrainer:
             plan.dtype.type(self._opt.lr),
             self._val_rows.input,
             self._val_rows.target,
-            done - before,
-            stop - before,
+            first,
+            stop,
             batch_sums,
             val_sums,
             val_hits,
         )
 
-    def _epochs(self, batch_sums: Array, val_sums: Array, val_hits: Array) -> Iterator[Epoch]:
-        """Yield what the engine's sums say of finished epochs."""
-        # One by one, as the other trainer adds the losses: sum() would compensate and numpy.sum add in pairs.
-        losses = np.cumsum(batch_sums * self._batch_scales, axis=1)[:, -1].tolist()
+    def _epochs(self, losses: list[float], val_sums: Array, val_hits: Array) -> Iterator[Epoch]:
+        """Return what the engine's sums say of finished epochs."""
         if self._validation is None:
             return map(Epoch, losses)
         rows = len(self._validation)

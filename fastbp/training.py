@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from time import perf_counter
 
 import numpy as np
 
 from fastbp.arrays import Array, RandomSource, plain, require_floats
-from fastbp.history import History
+from fastbp.divergence import OnNonfinite, Watch
+from fastbp.history import History, Setting
+from fastbp.interrupts import Interrupts, TrainingInterrupted
 from fastbp.nn.module import Module
+from fastbp.nn.parameter import FlatView
 from fastbp.optim import SGD
+from fastbp.orders import Orders, generator_at
 from fastbp.plan import NotPlannable
 from fastbp.progress import ProgressBar
 from fastbp.trainers import (
+    Course,
     Criterion,
     EngineTrainer,
     ModuleTrainer,
@@ -36,7 +43,9 @@ def train_model(
     *,
     shuffle: bool = False,
     rng: RandomSource = None,
-    progress: bool | None = None,
+    progress: bool | Callable[[History], object] | None = None,
+    history: History | None = None,
+    on_nonfinite: OnNonfinite = "warn",
 ) -> History:
     """Train ``model`` by mini-batches and return the course of the losses.
 
@@ -54,24 +63,37 @@ def train_model(
     opt : SGD, or any object with ``step()``
         Over parameters of ``model``.
     epochs : int
-        Passes over the training data, 0 or more.
+        Passes over the training data, 0 or more; with ``history`` those that it has already count.
     mini_batch_size : int
         Rows a mini-batch, 1 or more.
     shuffle : bool
         Whether each epoch takes the rows in a new random order, ``rng.permutation(n)``.
     rng : numpy.random.Generator, int or None
-        Source of the orders, or its seed.
-    progress : bool or None
-        Whether to show a tqdm bar; None shows it at a terminal or in a notebook.
+        Source of the orders, or its seed. With a ``history`` that has begun it goes on from the state noted there.
+    progress : bool, callable or None
+        Whether to show a tqdm bar; None shows it at a terminal or in a notebook. A callable is called with the history
+        after every epoch, when the model is at the end of that epoch.
+    history : History or None
+        Where to record the course. One of a training that stopped lets it go on, with the same bits as if it had not
+        stopped.
+    on_nonfinite : "raise", "warn" or "ignore"
+        What to do when a loss, or at the end a parameter, is NaN or infinite: raise ``DivergenceError`` after the
+        compiled call in which it happened, warn once by ``DivergenceWarning``, or nothing.
 
     Returns
     -------
     History
+        ``history``, or a new one.
 
     Raises
     ------
     TypeError, ValueError
         For arguments that do not fit each other, before anything changes.
+    RuntimeError
+        If another thread is using the model.
+    TrainingInterrupted
+        On Ctrl-C. The model is at a finished mini-batch and the exception holds the history; so it is, with
+        ``history``, after an exception from ``progress``.
 
     Notes
     -----
@@ -92,22 +114,54 @@ def train_model(
     validation = None
     if val_input is not None and val_target is not None:
         validation = _paired_rows("val", val_input, val_target)
-    _check_fit(model, criterion, opt, train, validation)
-
-    generator = np.random.default_rng(rng)
-    draw_order = (lambda: generator.permutation(len(train))) if shuffle else None
-    trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
-    history = History(way)
-    bar = ProgressBar(progress, epochs)
-    start = perf_counter()
+    if history is None:
+        history = History()
+    elif not isinstance(history, History):
+        raise TypeError(f"train_model takes history as a fastbp.History, got {type(history).__name__}")
+    flat = FlatView(model.parameters())
     try:
-        for epoch in trainer.run(epochs, draw_order):
-            history.append(epoch)
-            bar.show(history)
-    finally:
-        history.seconds = perf_counter() - start
-        bar.close()
+        with flat.guard:
+            _check_fit(model, criterion, opt, train, validation)
+            trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
+            setting = Setting(len(train), int(mini_batch_size), bool(shuffle), trainer.series)
+            history.check_going_on(setting, epochs)
+            state = history.position.generator if history.has_begun else None
+            generator = generator_at(rng, state)
+            watch = Watch(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
+            bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
+
+            if state is not None:
+                generator.bit_generator.state = state
+            history.way, history.setting = way, setting
+            orders = Orders(generator if shuffle else None, len(train))
+            with Interrupts() as interrupts, closing(bar):
+                course = Course(history, epochs, orders, interrupts.held, watch, stops_at_epochs=callable(progress))
+                _run(trainer, course, flat, progress if callable(progress) else bar.show)
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(history) from None
     return history
+
+
+def _run(
+    trainer: EngineTrainer | ModuleTrainer, course: Course, flat: FlatView, show: Callable[[History], object]
+) -> None:
+    """Train, show every progress, and leave history and generator as they are to be found."""
+    history, before = course.history, course.history.epochs
+    shown = before
+    start = perf_counter() - history.seconds
+    history.position.generator = course.orders.state
+    try:
+        for _ in trainer.run(course):
+            history.seconds = perf_counter() - start
+            if history.epochs > shown:
+                shown = history.epochs
+                show(history)
+        if course.watch and shown > before:
+            course.watch.parameters([data for data, _ in flat.runs], trainer.batches)
+    finally:
+        with course.held:
+            course.orders.put_back(1 if history.position.batches else 0)
+            history.seconds = perf_counter() - start
 
 
 def compute_accuracy(model: Module, inputs: Array, one_hot_targets: Array) -> float:

@@ -6,7 +6,8 @@ import numpy as np
 
 from fastbp import nn, optim
 from fastbp.arrays import FLOAT_DTYPES
-from fastbp.trainers import EngineTrainer, ModuleTrainer, Rows
+from fastbp.history import History
+from fastbp.trainers import Course, EngineTrainer, ModuleTrainer, Rows
 from fastbp_kernels import linear_backward_parameters_share, linear_backward_share, linear_forward_share
 
 
@@ -19,7 +20,7 @@ def warmup() -> None:
             model = nn.Sequential(nn.Linear(1, 1, dtype=dtype), activation(), nn.Linear(1, 1, dtype=dtype))
             for trainer in (EngineTrainer, ModuleTrainer):
                 opt = optim.SGD(model.parameters(), lr=0.1)
-                list(trainer(model, nn.MSELoss(), opt, rows, rows, 1).run(1, None))
+                list(trainer(model, nn.MSELoss(), opt, rows, rows, 1).run(Course(History(), 1)))
             for input in (x, x[0]):
                 model.backward(model.forward(input))
         # What large layers use, with one thread for all: the number of threads makes no other code.

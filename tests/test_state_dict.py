@@ -153,3 +153,22 @@ def test_shapes_that_numpy_would_broadcast_are_refused():
     layer = nn.Linear(5, 3)
     with pytest.raises(ValueError, match=r"'bias' has shape \(1,\) instead of \(3,\)"):
         layer.load_state_dict({"weight": numpy.zeros((3, 5)), "bias": numpy.zeros(1)})
+
+
+def test_values_that_are_views_of_the_module_itself_are_read_before_any_is_written():
+    model = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Linear(3, 3, rng=1))
+    expected = model[0].weight.data.copy(), model[1].weight.data.copy()
+    state = model.state_dict() | {"0.weight": model[1].weight.data, "1.weight": model[0].weight.data}
+    model.load_state_dict(state)
+    numpy.testing.assert_array_equal(model[1].weight.data, expected[0])
+    numpy.testing.assert_array_equal(model[0].weight.data, expected[1])
+
+
+def test_a_cast_that_warns_leaves_the_module_as_it_was():
+    model = mlp(4, 5, 3)
+    before = snapshot(model)
+    state = {name: value.astype(numpy.float64) + 1 for name, value in model.state_dict().items()}
+    state["2.bias"][0] = 1e300
+    with pytest.raises(RuntimeWarning, match="overflow"):
+        model.load_state_dict(state)
+    assert_unchanged(model, before)

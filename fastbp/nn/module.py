@@ -117,13 +117,19 @@ class Module:
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""
-        if self._flat is None or not self._flat.is_current:
-            self._flat = FlatView(self.parameters())
-        self._flat.zero_grad()
+        self._current().zero_grad()
+
+    def _current(self) -> FlatView:
+        """Return the parameters' flat vectors, with the guard that keeps a second thread out."""
+        flat = self._flat
+        if flat is None or not flat.is_current:
+            flat = self._flat = FlatView(self.parameters())
+        return flat
 
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of every parameter under PyTorch's name for it, such as ``"0.weight"``."""
-        return {name: parameter.data.copy() for name, parameter in self._all_named_parameters("")}
+        with self._current().guard:
+            return {name: parameter.data.copy() for name, parameter in self._all_named_parameters("")}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy the parameters from ``state_dict``.
@@ -146,15 +152,18 @@ class Module:
             if name not in state_dict:
                 faults.append(f"missing {name!r} of shape {parameter.shape}")
                 continue
-            values[name] = value = _to_numpy(state_dict[name])
+            value = _to_numpy(state_dict[name])
             if value.dtype.kind != "f":
                 faults.append(f"{name!r} has dtype {value.dtype}")
             elif value.shape != parameter.shape:
                 faults.append(f"{name!r} has shape {value.shape} instead of {parameter.shape}")
+            else:  # a copy: a cast may warn, and the values may be views of this module's own parameters
+                values[name] = value.astype(parameter.dtype)
         if faults:
             raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(faults)}")
-        for name, parameter in own.items():
-            parameter.data[...] = values[name]
+        with self._current().guard:
+            for name, parameter in own.items():
+                parameter.data[...] = values[name]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in self._derived}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array, aligned_zeros, require_dtype, require_floats
+from fastbp.guard import Guard, Guards
 
 
 class Storage:
@@ -30,7 +31,7 @@ class Storage:
     dtype : numpy.dtype
     """
 
-    __slots__ = ("data", "grad")
+    __slots__ = ("data", "grad", "guard")
 
     layouts = (
         0  # how often parameters or modules moved, anywhere: what was found in one layout is valid until this changes
@@ -39,6 +40,7 @@ class Storage:
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
         self.data = aligned_zeros(size, dtype)
         self.grad = aligned_zeros(size, dtype)
+        self.guard = Guard()
 
 
 class Parameter:
@@ -127,16 +129,18 @@ def flatten(parameters: Iterable[Parameter]) -> None:
     Parameters that already lie so are left where they are. All must have one dtype.
     """
     unique = list(dict.fromkeys(parameters))
-    if not unique or len(FlatView(unique).runs) == 1:
+    flat = FlatView(unique)
+    if not unique or len(flat.runs) == 1:
         return
     storage = Storage(sum(parameter.size for parameter in unique), require_dtype(unique[0].dtype, "A model"))
     offset = 0
-    for parameter in unique:
-        data, grad = parameter.data, parameter.grad
-        parameter.move_to(storage, offset)
-        parameter.data[...], parameter.grad[...] = data, grad
-        offset += parameter.size
-    Storage.layouts += 1
+    with flat.guard:
+        for parameter in unique:
+            data, grad = parameter.data, parameter.grad
+            parameter.move_to(storage, offset)
+            parameter.data[...], parameter.grad[...] = data, grad
+            offset += parameter.size
+        Storage.layouts += 1
 
 
 class FlatView:
@@ -150,9 +154,11 @@ class FlatView:
     ----------
     runs : list of (data, grad)
         In the parameters' order, each a view of one storage.
+    guard : Guard or Guards
+        Of the storages; one of its own if there are none, so that modules without parameters are guarded too.
     """
 
-    __slots__ = ("_layout", "runs")
+    __slots__ = ("_layout", "guard", "runs")
 
     def __init__(self, parameters: Iterable[Parameter] | None = None) -> None:
         self._layout = -1 if parameters is None else Storage.layouts
@@ -162,6 +168,9 @@ class FlatView:
             if spans and spans[-1][0] is parameter.storage and spans[-1][2] == start:
                 start = spans.pop()[1]
             spans.append((parameter.storage, start, stop))
+        storages = dict.fromkeys(storage for storage, _, _ in spans)
+        guards = [storage.guard for storage in storages] or [Guard()]
+        self.guard = guards[0] if len(guards) == 1 else Guards(guards)
         self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in spans]
 
     @property
@@ -171,8 +180,10 @@ class FlatView:
 
     def zero_grad(self) -> None:
         """Set the gradients to zero."""
+        self.guard.acquire()
         for _, grad in self.runs:
             grad.fill(0)
+        self.guard.release()
 
     def __reduce__(self) -> tuple[type[FlatView], tuple[()]]:
         return FlatView, ()

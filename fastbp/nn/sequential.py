@@ -53,36 +53,65 @@ class Sequential(Module):
             yield str(position), module
 
     def forward(self, input: Array) -> Array:
-        for module in self._modules:
-            input = module.forward(input)
-        return input
+        guard = self._current().guard
+        guard.acquire()
+        try:
+            for module in self._modules:
+                input = module.forward(input)
+            return input
+        finally:
+            guard.release()
 
     def backward(self, grad_output: Array) -> Array:
-        for module in reversed(self._modules):
-            grad_output = module.backward(grad_output)
-        return grad_output
+        guard = self._current().guard
+        guard.acquire()
+        try:
+            for module in reversed(self._modules):
+                grad_output = module.backward(grad_output)
+            return grad_output
+        finally:
+            guard.release()
 
     def backward_parameters(self, grad_output: Array) -> None:
-        for module in reversed(self._modules[1:]):
-            grad_output = module.backward(grad_output)
-        for module in self._modules[:1]:
-            module.backward_parameters(grad_output)
+        guard = self._current().guard
+        guard.acquire()
+        try:
+            for module in reversed(self._modules[1:]):
+                grad_output = module.backward(grad_output)
+            for module in self._modules[:1]:
+                module.backward_parameters(grad_output)
+        finally:
+            guard.release()
 
     def predict(self, input: Array) -> Array:
+        """Return the output for ``input`` as a new array.
+
+        Any number of threads may predict by one model of the library's own modules while none changes it.
+        """
         predictor = self._predictor
         if predictor is None or not predictor.plan.is_current:
             predictor = self._predictor = _predictor_for(self)
         if predictor is None:
-            for module in self._modules:
-                input = module.predict(input)
-            return input if self._modules else np.array(input)
+            return self._predict_by_modules(input)
         plan = predictor.plan
         require_floats(input, plan.first_layer, plan.dtype)
         shape = input.shape
         if not shape or shape[-1] != plan.in_features:
             raise ValueError(f"{plan.first_layer} takes inputs of shape (..., {plan.in_features}), got {shape}")
+        writes = plan.guard.before_reading()
         output = predictor.predict(as_rows(plain(input)))
+        plan.guard.after_reading(writes)
         return output if len(shape) == 2 else output.reshape(*shape[:-1], plan.out_features)
+
+    def _predict_by_modules(self, input: Array) -> Array:
+        guard = self._current().guard
+        guard.acquire()
+        try:
+            for module in self._modules:
+                input = module.predict(input)
+            return input if self._modules else np.array(input)
+        finally:
+            guard.release()
 
     def __len__(self) -> int:
         return len(self._modules)

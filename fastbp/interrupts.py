@@ -1,0 +1,77 @@
+"""Ctrl-C in a training: it comes through where the model is at a finished mini-batch, and nowhere else."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+from fastbp.history import History
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C in ``train_model``: the model is at a finished mini-batch.
+
+    Attributes
+    ----------
+    history : History
+        What was recorded so far. The same call with ``history=`` this one finishes the training.
+    """
+
+    def __init__(self, history: History) -> None:
+        batches = history.position.batches
+        where = f"after {history.epochs} epochs" + (f" and {batches} mini-batches" if batches else "")
+        super().__init__(
+            f"the training stopped {where}; the same call with history=<this exception>.history goes on from there"
+        )
+        self.history = history
+
+
+class Interrupts:
+    """Lets Ctrl-C pass, but for the blocks ``with interrupts.held:``, at the end of which it comes.
+
+    Only the main thread receives Ctrl-C; in another thread, and where nothing in Python handles it, this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.held = _Held()
+
+    def __enter__(self) -> Interrupts:
+        previous = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread() and callable(previous):
+            self.held.handler = previous
+            signal.signal(signal.SIGINT, self.held.receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.held.handler is not None:
+            with self.held:
+                signal.signal(signal.SIGINT, self.held.handler)
+
+
+class _Held:
+    """The block during which Ctrl-C waits."""
+
+    def __init__(self) -> None:
+        self.handler: signal._HANDLER = None
+        self._holds = False
+        self._came: tuple[int, FrameType | None] | None = None
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        if self._holds:
+            self._came = number, frame
+        elif callable(self.handler):
+            self.handler(number, frame)
+
+    def __enter__(self) -> None:
+        self._holds = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._holds = False
+        if self._came is not None:
+            came, self._came = self._came, None
+            self.receive(*came)
