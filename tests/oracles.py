@@ -36,6 +36,44 @@ def linear_gradients(x, weight, grad_output):
     return grad_input, grad_weight, grad_bias
 
 
+def exact_product(start, a, b):
+    """``start + a @ b`` for every element of a product of float arrays, in integers: nothing is lost on the way.
+
+    Returns
+    -------
+    value : the float64 nearest to the exact sum, an infinity beyond the range of float64. Where a term is infinite or
+        NaN, what any order of summation gives if no partial sum of the finite terms overflows.
+    size : the sum of the finite terms' absolute values, a float64.
+    one_sign : whether all terms are finite and no two of opposite sign.
+    """
+    with numpy.errstate(over="ignore", under="ignore", invalid="ignore"):
+        start_size, a_size, b_size = (numpy.where(numpy.isfinite(x), abs(x.astype(float)), 0.0) for x in (start, a, b))
+        size = start_size + a_size @ b_size
+        start_sign, a_sign, b_sign = (numpy.where(numpy.isfinite(x), numpy.sign(x), x) for x in (start, a, b))
+        signs = start_sign + a_sign @ b_sign
+        one_sign = numpy.isfinite(signs) & (abs(signs) == abs(start_sign) + abs(a_sign) @ abs(b_sign))
+    smallest = numpy.finfo(a.dtype).smallest_subnormal.as_integer_ratio()[1]
+    sums = _multiples(start, smallest) * smallest + _multiples(a, smallest) @ _multiples(b, smallest)
+    value = numpy.array([_quotient(total, smallest**2) for total in sums.ravel()]).reshape(sums.shape)
+    return numpy.where(numpy.isfinite(signs), value, signs), size, one_sign
+
+
+def _multiples(array, scale):
+    """``scale`` times each number as a Python integer, 0 for those that are not finite."""
+    integers = numpy.empty(array.shape, object)
+    for index, number in numpy.ndenumerate(array):
+        numerator, denominator = float(number).as_integer_ratio() if math.isfinite(number) else (0, 1)
+        integers[index] = numerator * (scale // denominator)
+    return integers
+
+
+def _quotient(numerator, denominator):
+    try:
+        return numerator / denominator
+    except OverflowError:
+        return math.inf if numerator > 0 else -math.inf
+
+
 def activation(name, x):
     """ReLU, Tanh or Sigmoid of an array, by the scalar functions of :mod:`math`."""
     return numpy.vectorize(_VALUES[name], otypes=[numpy.float64])(x) if x.size else x.copy()
