@@ -37,3 +37,22 @@ class ExactProduct:
         unsafe = numpy.where(self.overflows, infinite, near | ~numpy.isfinite(actual))
         right = numpy.where(numpy.isnan(self.value), numpy.isnan(actual), numpy.where(self.is_safe, near, unsafe))
         assert right.all(), f"{actual[~right][0]!r} for {self.value[~right][0]!r} ± {self.bound[~right][0]!r}"
+
+
+def assert_gradient_near(name, grad_input, grad_output, output):
+    """Whether ``grad_input`` is ``grad_output`` times the derivative of an activation that gave ``output``.
+
+    Relative to the result there are three roundings. The tanh's derivative 1 - output**2 cancels near 1: the rounding
+    of the square, half an eps, remains there relative to ``grad_output``.
+    """
+    info = numpy.finfo(output.dtype)
+    grad_input, grad_output, y = (numpy.asarray(array, float) for array in (grad_input, grad_output, output))
+    with numpy.errstate(over="ignore", invalid="ignore"):
+        slope = {"ReLU": numpy.ones_like(y), "Tanh": (1 - y) * (1 + y), "Sigmoid": (1 - y) * y}[name]
+        expected = numpy.where((name == "ReLU") & (y <= 0), 0, grad_output * slope)
+        bound = 3 * info.eps * abs(expected) + 2 * float(info.smallest_subnormal)
+        if name == "Tanh":
+            bound += 0.5 * info.eps * abs(grad_output)
+        near = numpy.isfinite(expected) & (abs(grad_input - expected) <= bound)
+    right = near | (grad_input == expected) | (numpy.isnan(grad_input) & numpy.isnan(expected))
+    assert right.all(), f"{grad_input[~right][0]!r} for {expected[~right][0]!r} ± {bound[~right][0]!r}"

@@ -52,19 +52,21 @@ def exact_product(start, a, b):
         start_sign, a_sign, b_sign = (numpy.where(numpy.isfinite(x), numpy.sign(x), x) for x in (start, a, b))
         signs = start_sign + a_sign @ b_sign
         one_sign = numpy.isfinite(signs) & (abs(signs) == abs(start_sign) + abs(a_sign) @ abs(b_sign))
-    smallest = numpy.finfo(a.dtype).smallest_subnormal.as_integer_ratio()[1]
-    sums = _multiples(start, smallest) * smallest + _multiples(a, smallest) @ _multiples(b, smallest)
-    value = numpy.array([_quotient(total, smallest**2) for total in sums.ravel()]).reshape(sums.shape)
+    (start, start_scale), (a, a_scale), (b, b_scale) = map(_as_integers, (start, a, b))
+    sums = start * (a_scale * b_scale) + (a @ b) * start_scale
+    scale = start_scale * a_scale * b_scale
+    value = numpy.array([_quotient(total, scale) for total in sums.ravel()]).reshape(sums.shape)
     return numpy.where(numpy.isfinite(signs), value, signs), size, one_sign
 
 
-def _multiples(array, scale):
-    """``scale`` times each number as a Python integer, 0 for those that are not finite."""
-    integers = numpy.empty(array.shape, object)
-    for index, number in numpy.ndenumerate(array):
-        numerator, denominator = float(number).as_integer_ratio() if math.isfinite(number) else (0, 1)
-        integers[index] = numerator * (scale // denominator)
-    return integers
+def _as_integers(array):
+    """An array of Python integers, 0 for numbers that are not finite, and the power of two that divides them."""
+    finite = numpy.where(numpy.isfinite(array), array, 0).astype(float)
+    ratios = [number.as_integer_ratio() for number in finite.ravel().tolist()]
+    scale = max((denominator for _, denominator in ratios), default=1)
+    integers = numpy.empty(array.size, object)
+    integers[:] = [numerator * (scale // denominator) for numerator, denominator in ratios]
+    return integers.reshape(array.shape), scale
 
 
 def _quotient(numerator, denominator):

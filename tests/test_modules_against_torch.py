@@ -5,7 +5,7 @@ from itertools import count
 import numpy
 import oracles
 import torch
-from exact import ExactProduct
+from exact import ExactProduct, assert_gradient_near
 from helpers import (
     ACTIVATIONS,
     LAYOUTS,
@@ -123,7 +123,8 @@ def test_activations_of_any_numbers_equal_torch(name, dtype, data):
     assert_close(output, expected)
     grad_output = data.draw(laid_out(x.shape, dtype))
     expected.backward(tensor(grad_output))
-    assert_close(module.backward(grad_output), theirs.grad)
+    assert_gradient_near(name, module.backward(grad_output), grad_output, output)
+    assert_gradient_near(name, theirs.grad.numpy(), grad_output, expected.detach().numpy())
 
 
 @given(st.integers(0, 7), small, st.data())
