@@ -103,7 +103,7 @@ def train_model(
 
     Beside the model and the data, the engine takes memory for one block of at most 512 rows: for each row at most twice
     the layers' outputs, plus the inputs, each rounded up to whole cache lines. Threads that share many rows have each
-    256 rows and a gradient. Arrays that are not C-contiguous, aligned and writeable are copied once.
+    128 rows and a gradient. Arrays that are not C-contiguous, aligned and writeable are copied once.
     """
     _check_counts(epochs, mini_batch_size)
     train = _paired_rows("train", train_input, train_target)

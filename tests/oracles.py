@@ -36,6 +36,46 @@ def linear_gradients(x, weight, grad_output):
     return grad_input, grad_weight, grad_bias
 
 
+def exact_product(start, a, b):
+    """``start + a @ b`` for every element of a product of float arrays, in integers: nothing is lost on the way.
+
+    Returns
+    -------
+    value : the float64 nearest to the exact sum, an infinity beyond the range of float64. Where a term is infinite or
+        NaN, what any order of summation gives if no partial sum of the finite terms overflows.
+    size : the sum of the finite terms' absolute values, a float64.
+    one_sign : whether all terms are finite and no two of opposite sign.
+    """
+    with numpy.errstate(over="ignore", under="ignore", invalid="ignore"):
+        start_size, a_size, b_size = (numpy.where(numpy.isfinite(x), abs(x.astype(float)), 0.0) for x in (start, a, b))
+        size = start_size + a_size @ b_size
+        start_sign, a_sign, b_sign = (numpy.where(numpy.isfinite(x), numpy.sign(x), x) for x in (start, a, b))
+        signs = start_sign + a_sign @ b_sign
+        one_sign = numpy.isfinite(signs) & (abs(signs) == abs(start_sign) + abs(a_sign) @ abs(b_sign))
+    (start, start_scale), (a, a_scale), (b, b_scale) = map(_as_integers, (start, a, b))
+    sums = start * (a_scale * b_scale) + (a @ b) * start_scale
+    scale = start_scale * a_scale * b_scale
+    value = numpy.array([_quotient(total, scale) for total in sums.ravel()]).reshape(sums.shape)
+    return numpy.where(numpy.isfinite(signs), value, signs), size, one_sign
+
+
+def _as_integers(array):
+    """An array of Python integers, 0 for numbers that are not finite, and the power of two that divides them."""
+    finite = numpy.where(numpy.isfinite(array), array, 0).astype(float)
+    ratios = [number.as_integer_ratio() for number in finite.ravel().tolist()]
+    scale = max((denominator for _, denominator in ratios), default=1)
+    integers = numpy.empty(array.size, object)
+    integers[:] = [numerator * (scale // denominator) for numerator, denominator in ratios]
+    return integers.reshape(array.shape), scale
+
+
+def _quotient(numerator, denominator):
+    try:
+        return numerator / denominator
+    except OverflowError:
+        return math.inf if numerator > 0 else -math.inf
+
+
 def activation(name, x):
     """ReLU, Tanh or Sigmoid of an array, by the scalar functions of :mod:`math`."""
     return numpy.vectorize(_VALUES[name], otypes=[numpy.float64])(x) if x.size else x.copy()

@@ -15,7 +15,7 @@ from fastbp_kernels.vectors import LANE_BYTES
 
 ROWS, PADDED_ROWS, TRANSPOSED = range(3)
 
-K_BLOCK = 256
+K_BLOCK = 128
 M_BLOCK = 256  # rows of A that go through all panels before the next: with K_BLOCK, what the second cache holds
 IN_PLACE_TILES = 8  # so few tiles of rows do not repay copying a B that is aligned and padded already
 _FLOATS = LANE_BYTES // 4

@@ -14,7 +14,7 @@ from fastbp_kernels.pointers import Pointer, shift
 from fastbp_kernels.product import K_BLOCK
 from fastbp_kernels.vectors import INT64
 
-CHAINS = 4  # rows are summed in so many interleaved chains: an addition need not wait for the one before it
+CHAINS = 8  # rows are summed in so many interleaved chains: an addition need not wait for the one before it
 
 
 @inner_kernel
@@ -60,10 +60,11 @@ def _add_block(
                     add(chain, builder.add(row, INT64(number)))
             with cgutils.for_range_slice(builder, chained, n, INT64(1), inc=True) as (row, _):
                 add(chains[0], row)
-            first, second, third, fourth = (builder.load(chain) for chain in chains)
-            total = builder.fadd(builder.fadd(first, second), builder.fadd(third, fourth))
+            sums = [builder.load(chain) for chain in chains]
+            while len(sums) > 1:
+                sums = [builder.fadd(one, two) for one, two in zip(sums[::2], sums[1::2])]
             place = builder.gep(out, [column])
-            v.masked_store(builder.fadd(v.masked_load(place, mask), total), place, mask)
+            v.masked_store(builder.fadd(v.masked_load(place, mask), sums[0]), place, mask)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, rows, types.intp, out), codegen
