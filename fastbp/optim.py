@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
-from math import isfinite
 
 import numpy as np
 
@@ -53,8 +53,11 @@ class SGD:
     def lr(self, lr: float) -> None:
         if isinstance(lr, bool) or not isinstance(lr, int | float | np.integer | np.floating):
             raise TypeError(f"SGD takes lr as a number, got {lr!r}")
-        if not (isfinite(lr) and lr >= 0):
+        if not 0 <= lr <= sys.float_info.max:
             raise ValueError(f"SGD takes a finite lr of 0 or more, got {lr!r}")
+        for dtype in {parameter.dtype for parameter in self.parameters}:
+            if lr > float(np.finfo(dtype).max):
+                raise ValueError(f"SGD takes an lr that {dtype} holds, the parameters' dtype, got {lr!r}")
         self._lr = float(lr)
 
     def step(self) -> None:

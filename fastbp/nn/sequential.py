@@ -53,6 +53,8 @@ class Sequential(Module):
             yield str(position), module
 
     def forward(self, input: Array) -> Array:
+        if not self._modules:
+            return require_floats(input, "Sequential")
         for module in self._modules:
             input = module.forward(input)
         return input
@@ -75,7 +77,7 @@ class Sequential(Module):
         if predictor is None:
             for module in self._modules:
                 input = module.predict(input)
-            return input if self._modules else np.array(input)
+            return input if self._modules else np.array(require_floats(input, "Sequential"))
         plan = predictor.plan
         require_floats(input, plan.first_layer, plan.dtype)
         shape = input.shape
@@ -95,7 +97,10 @@ class Sequential(Module):
     @overload
     def __getitem__(self, index: slice) -> tuple[Module, ...]: ...
     def __getitem__(self, index: int | slice) -> Module | tuple[Module, ...]:
-        return self._modules[index]
+        try:
+            return self._modules[index]
+        except (IndexError, TypeError) as error:
+            raise type(error)(f"Sequential of {len(self)} modules takes an index or a slice, got {index!r}") from None
 
 
 def leaves(module: Module) -> Iterator[Module]:
