@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
+from math import inf, isfinite
 
 import numpy as np
 
@@ -53,12 +53,16 @@ class SGD:
     def lr(self, lr: float) -> None:
         if isinstance(lr, bool) or not isinstance(lr, int | float | np.integer | np.floating):
             raise TypeError(f"SGD takes lr as a number, got {lr!r}")
-        if not 0 <= lr <= sys.float_info.max:
+        try:
+            value = float(lr)
+        except OverflowError:  # an int of more than 308 digits
+            value = inf
+        if not (isfinite(value) and value >= 0):
             raise ValueError(f"SGD takes a finite lr of 0 or more, got {lr!r}")
         for dtype in {parameter.dtype for parameter in self.parameters}:
-            if lr > float(np.finfo(dtype).max):
+            if value > float(np.finfo(dtype).max):
                 raise ValueError(f"SGD takes an lr that {dtype} holds, the parameters' dtype, got {lr!r}")
-        self._lr = float(lr)
+        self._lr = value
 
     def step(self) -> None:
         """Move every parameter against its gradient."""

@@ -6,7 +6,7 @@ from time import perf_counter
 
 import numpy as np
 
-from fastbp.arrays import Array, RandomSource, plain, require_floats
+from fastbp.arrays import Array, RandomSource, plain, require_floats, require_generator
 from fastbp.history import History
 from fastbp.nn.module import Module
 from fastbp.optim import SGD
@@ -83,7 +83,9 @@ def train_model(
     the layers' outputs, plus the inputs, each rounded up to whole cache lines. Threads that share many rows have each
     256 rows and a gradient. Arrays that are not C-contiguous, aligned and writeable are copied once.
     """
-    _check_counts(epochs, mini_batch_size)
+    epochs = _count("epochs", epochs, 0)
+    mini_batch_size = _count("mini_batch_size", mini_batch_size, 1)
+    _check_parts(model, criterion, opt)
     train = _paired_rows("train", train_input, train_target)
     if not len(train):
         raise ValueError("train_model takes one training row or more, got none")
@@ -94,7 +96,7 @@ def train_model(
         validation = _paired_rows("val", val_input, val_target)
     _check_fit(model, criterion, opt, train, validation)
 
-    generator = np.random.default_rng(rng)
+    generator = require_generator(rng, "train_model")
     draw_order = (lambda: generator.permutation(len(train))) if shuffle else None
     trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
     history = History(way)
@@ -124,6 +126,8 @@ def compute_accuracy(model: Module, inputs: Array, one_hot_targets: Array) -> fl
     accuracy : float
         From 0 to 1; NaN for no rows.
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"compute_accuracy takes a fastbp.nn.Module, got {type(model).__name__}")
     data = _paired_rows("compute_accuracy's", inputs, one_hot_targets)
     if not is_one_hot(data.target):
         raise ValueError(
@@ -150,12 +154,22 @@ def _choose_trainer(
         )
 
 
-def _check_counts(epochs: int, mini_batch_size: int) -> None:
-    for name, value, least in (("epochs", epochs, 0), ("mini_batch_size", mini_batch_size, 1)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"train_model takes {name} as an int, got {value!r}")
-        if value < least:
-            raise ValueError(f"train_model takes {name} of {least} or more, got {value}")
+def _count(name: str, value: int, least: int) -> int:
+    """Return ``value`` as an int of any size: NumPy's own would overflow in products."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"train_model takes {name} as an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"train_model takes {name} of {least} or more, got {value}")
+    return int(value)
+
+
+def _check_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"train_model takes a fastbp.nn.Module as model, got {type(model).__name__}")
+    for name, part, methods in (("criterion", criterion, ("forward", "backward")), ("opt", opt, ("step",))):
+        for method in methods:
+            if isinstance(part, type) or not callable(getattr(part, method, None)):
+                raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
 
 
 def _paired_rows(kind: str, input: Array, target: Array) -> Rows:

@@ -83,4 +83,4 @@ class MSELoss:
 
 def _rows(array: Array) -> Array:
     """View an array of any shape as (n, features), a vector or a number as one column."""
-    return array.reshape(array.size, 1) if array.ndim < 2 else as_rows(array)
+    return as_rows(array if array.ndim > 1 else array.reshape(array.size, 1))

@@ -14,14 +14,15 @@ from fastbp.nn.parameter import FlatView, Parameter, Storage
 class LastForward:
     """What a module keeps of its last forward for its backward. Copies and pickles of it are empty."""
 
-    __slots__ = ("_input", "_input_shape", "output")
+    __slots__ = ("_input", "input_shape", "output")
 
+    input_shape: tuple[int, ...]
     output: Array
 
     def keep(self, input: Array, output: Array) -> None:
         # A view of the output, since the caller may reshape the array that he gets. Of the input a view would not do:
         # numpy.ndarray.resize can take its memory away.
-        self._input, self._input_shape, self.output = input, input.shape, output[...]
+        self._input, self.input_shape, self.output = input, input.shape, output[...]
 
     @property
     def input(self) -> Array:
@@ -30,21 +31,26 @@ class LastForward:
 
     def checked(self, grad_output: Array, module: Module) -> Array:
         """Return ``grad_output`` as the kernels take it, after checking it against the last output."""
+        self.require_whole(module)
         name = type(module).__name__
-        if not hasattr(self, "output"):
-            raise RuntimeError(f"{name}.backward needs a forward before it: call the module on an input first")
         require_floats(grad_output, f"{name}.backward", self.output.dtype)
         if grad_output.shape != self.output.shape:
             raise ValueError(
                 f"{name}.backward takes a gradient of the last output's shape {self.output.shape}, "
                 f"got {grad_output.shape}"
             )
-        if self._input.shape != self._input_shape or self._input.dtype != self.output.dtype:
+        return plain(grad_output)
+
+    def require_whole(self, module: Module) -> None:
+        """Raise RuntimeError unless there was a forward whose input still has its shape and dtype."""
+        name = type(module).__name__
+        if not hasattr(self, "output"):
+            raise RuntimeError(f"{name}.backward needs a forward before it: call the module on an input first")
+        if self._input.shape != self.input_shape or self._input.dtype != self.output.dtype:
             raise RuntimeError(
                 f"{name}.backward needs the array of the last forward as it was, {self.output.dtype} of shape "
-                f"{self._input_shape}, got {self._input.dtype} {self._input.shape} since; give forward a copy"
+                f"{self.input_shape}, got {self._input.dtype} {self._input.shape} since; give forward a copy"
             )
-        return plain(grad_output)
 
     def __reduce__(self) -> tuple[type[LastForward], tuple[()]]:
         return LastForward, ()

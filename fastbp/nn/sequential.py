@@ -8,7 +8,7 @@ from typing import overload
 import numpy as np
 
 from fastbp.arrays import Array, as_rows, plain, require_floats
-from fastbp.nn.module import Module
+from fastbp.nn.module import LastForward, Module
 from fastbp.nn.parameter import flatten
 from fastbp.plan import NotPlannable, Plan, Predictor
 
@@ -60,15 +60,33 @@ class Sequential(Module):
         return input
 
     def backward(self, grad_output: Array) -> Array:
+        self._require_own_forward()
         for module in reversed(self._modules):
             grad_output = module.backward(grad_output)
         return grad_output
 
     def backward_parameters(self, grad_output: Array) -> None:
+        self._require_own_forward()
         for module in reversed(self._modules[1:]):
             grad_output = module.backward(grad_output)
         for module in self._modules[:1]:
             module.backward_parameters(grad_output)
+
+    def _require_own_forward(self) -> None:
+        """Raise RuntimeError before any gradient is added if one of the modules was used elsewhere since."""
+        shape = None
+        for module in self._modules:
+            last = vars(module).get("_last")
+            if not isinstance(last, LastForward):  # not of this library: nothing is known of its forward
+                shape = None
+                continue
+            last.require_whole(module)
+            if shape is not None and last.input_shape != shape:
+                raise RuntimeError(
+                    f"Sequential.backward needs the last forward of each module to be its own; one before "
+                    f"{type(module).__name__} was called elsewhere since"
+                )
+            shape = last.output.shape
 
     def predict(self, input: Array) -> Array:
         predictor = self._predictor
