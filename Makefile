@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo gap speed test lint clean
+.PHONY: help demo gap speed test soak lint clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -24,6 +24,9 @@ speed: $(VENV)/installed-bench  ## measure fastbp beside PyTorch, JAX and scikit
 
 test: lint $(VENV)/installed-test  ## lint, then run the tests
 	@$(RUN) -m pytest
+
+soak: $(VENV)/installed-test  ## run every script of tests/soak with its full count, some three hours on two cores
+	@$(RUN) tests/soak/everything.py
 
 lint: $(VENV)/installed-lint  ## check style (ruff) and types (mypy, strict)
 	@$(RUN) -m ruff check .

@@ -29,16 +29,28 @@ def require_dtype(dtype: npt.DTypeLike, owner: str) -> np.dtype[Any]:
     return resolved
 
 
+def require_generator(rng: RandomSource, owner: str) -> np.random.Generator:
+    """Return the generator that ``rng`` is, or a new one seeded by it, or raise TypeError or ValueError."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{owner} takes rng as a numpy.random.Generator, a seed of 0 or more, or None, got {rng!r}"
+        ) from None
+
+
 def require_floats(array: Any, owner: str, dtype: np.dtype[Any] | None = None) -> Array:
     """Return ``array`` itself if it is a NumPy array of ``dtype`` (either float dtype if None), or raise TypeError."""
-    if isinstance(array, np.ndarray) and array.dtype == dtype:
+    if type(array) is np.ndarray and array.dtype == dtype:
         return array
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{owner} takes arrays without a mask, got {type(array).__name__}; fill it: .filled(value)")
     if not isinstance(array, np.ndarray):
         raise TypeError(
             f"{owner} takes a NumPy array, got {type(array).__name__}; "
             f"convert it with numpy.asarray(..., dtype=numpy.{dtype or 'float32'})"
         )
-    if dtype is not None or array.dtype not in FLOAT_DTYPES:
+    if array.dtype not in (FLOAT_DTYPES if dtype is None else (dtype,)):
         raise TypeError(
             f"{owner} takes {dtype or 'float32 or float64'} arrays, got {array.dtype}; "
             f"convert with .astype(numpy.{dtype or 'float32'})"
@@ -47,10 +59,12 @@ def require_floats(array: Any, owner: str, dtype: np.dtype[Any] | None = None) -
 
 
 def plain(array: Array) -> Array:
-    """Return ``array``, or a copy of it where it is not aligned, writeable and C-contiguous.
+    """Return ``array``, or a copy of it where it is not aligned, writeable and C-contiguous, as NumPy's own class.
 
     The kernels are compiled for that one kind of array.
     """
+    if type(array) is not np.ndarray:  # such as numpy.memmap
+        array = array.view(np.ndarray)
     return array if array.flags.carray else array.copy(order="C")
 
 
@@ -69,7 +83,8 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
 class Buffer:
     """An array that is handed out again and again, and replaced only by a larger one or one of another dtype.
 
-    Copies and pickles of a buffer are empty: what it holds is valid only until its owner's next call.
+    Each time it is a new view, so that nobody who changes the shape or the flags of one changes the next. Copies and
+    pickles of a buffer are empty: what it holds is valid only until its owner's next call.
     """
 
     __slots__ = ("_memory", "_view")
@@ -85,7 +100,7 @@ class Buffer:
             if self._memory.size < size or self._memory.dtype != dtype:
                 self._memory = aligned_zeros(size, dtype)
             view = self._view = self._memory[:size].reshape(shape)
-        return view
+        return view[...]
 
     def __reduce__(self) -> tuple[type[Buffer], tuple[()]]:
         return Buffer, ()

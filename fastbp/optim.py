@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,16 @@ class SGD:
     def lr(self, lr: float) -> None:
         if isinstance(lr, bool) or not isinstance(lr, int | float | np.integer | np.floating):
             raise TypeError(f"SGD takes lr as a number, got {lr!r}")
-        if not (isfinite(lr) and lr >= 0):
+        try:
+            value = float(lr)
+        except OverflowError:  # an int of more than 308 digits
+            value = inf
+        if not (isfinite(value) and value >= 0):
             raise ValueError(f"SGD takes a finite lr of 0 or more, got {lr!r}")
-        self._lr = float(lr)
+        for dtype in {parameter.dtype for parameter in self.parameters}:
+            if value > float(np.finfo(dtype).max):
+                raise ValueError(f"SGD takes an lr that {dtype} holds, the parameters' dtype, got {lr!r}")
+        self._lr = value
 
     def step(self) -> None:
         """Move every parameter against its gradient."""

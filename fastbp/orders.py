@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.arrays import Array, RandomSource
+from fastbp.arrays import Array, RandomSource, require_generator
 
 BIT_GENERATORS: dict[str, type[np.random.BitGenerator]] = {
     kind.__name__: kind
@@ -57,11 +57,11 @@ class Orders:
 def generator_at(rng: RandomSource, state: Any) -> np.random.Generator:
     """Return ``rng`` itself, or the generator that it seeds, after checking that it can go on from ``state``."""
     if state is None:
-        return np.random.default_rng(rng)
+        return require_generator(rng, "train_model")
     kind = state["bit_generator"]
     if not isinstance(rng, np.random.Generator):
-        np.random.default_rng(rng)  # for its errors
-        return np.random.Generator(BIT_GENERATORS[kind]()) if kind in BIT_GENERATORS else np.random.default_rng(rng)
+        seeded = require_generator(rng, "train_model")
+        return np.random.Generator(BIT_GENERATORS[kind]()) if kind in BIT_GENERATORS else seeded
     if rng.bit_generator.state["bit_generator"] != kind:
         raise ValueError(
             f"train_model takes the rng of the history, a {kind}, got a {type(rng.bit_generator).__name__}"

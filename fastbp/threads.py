@@ -16,8 +16,8 @@ from types import FrameType
 from typing import Any
 
 # Below so much work for each, a further thread does not pay: between two barriers of a training, and where it has to be
-# started for the work. Measured on two cores at 115 GFLOP/s each. On two idle cores a quarter of the first would do, but
-# where another process holds one of them, all wait at each barrier for the thread that does not run.
+# started for the work. Measured on two cores at 115 GFLOP/s each. On two idle cores a quarter of the first would do,
+# but where another process holds one of them, all wait at each barrier for the thread that does not run.
 FLOP_PER_THREAD = 2e6
 FLOP_PER_START = 2e7
 

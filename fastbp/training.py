@@ -105,7 +105,9 @@ def train_model(
     the layers' outputs, plus the inputs, each rounded up to whole cache lines. Threads that share many rows have each
     128 rows and a gradient. Arrays that are not C-contiguous, aligned and writeable are copied once.
     """
-    _check_counts(epochs, mini_batch_size)
+    epochs = _count("epochs", epochs, 0)
+    mini_batch_size = _count("mini_batch_size", mini_batch_size, 1)
+    _check_parts(model, criterion, opt)
     train = _paired_rows("train", train_input, train_target)
     if not len(train):
         raise ValueError("train_model takes one training row or more, got none")
@@ -123,7 +125,7 @@ def train_model(
         with flat.guard:
             _check_fit(model, criterion, opt, train, validation)
             trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
-            setting = Setting(len(train), int(mini_batch_size), bool(shuffle), trainer.series)
+            setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series)
             history.check_going_on(setting, epochs)
             state = history.position.generator if history.has_begun else None
             generator = generator_at(rng, state)
@@ -178,6 +180,8 @@ def compute_accuracy(model: Module, inputs: Array, one_hot_targets: Array) -> fl
     accuracy : float
         From 0 to 1; NaN for no rows.
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"compute_accuracy takes a fastbp.nn.Module, got {type(model).__name__}")
     data = _paired_rows("compute_accuracy's", inputs, one_hot_targets)
     if not is_one_hot(data.target):
         raise ValueError(
@@ -204,12 +208,22 @@ def _choose_trainer(
         )
 
 
-def _check_counts(epochs: int, mini_batch_size: int) -> None:
-    for name, value, least in (("epochs", epochs, 0), ("mini_batch_size", mini_batch_size, 1)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"train_model takes {name} as an int, got {value!r}")
-        if value < least:
-            raise ValueError(f"train_model takes {name} of {least} or more, got {value}")
+def _count(name: str, value: int, least: int) -> int:
+    """Return ``value`` as an int of any size: NumPy's own would overflow in products."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"train_model takes {name} as an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"train_model takes {name} of {least} or more, got {value}")
+    return int(value)
+
+
+def _check_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"train_model takes a fastbp.nn.Module as model, got {type(model).__name__}")
+    for name, part, methods in (("criterion", criterion, ("forward", "backward")), ("opt", opt, ("step",))):
+        for method in methods:
+            if isinstance(part, type) or not callable(getattr(part, method, None)):
+                raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
 
 
 def _paired_rows(kind: str, input: Array, target: Array) -> Rows:

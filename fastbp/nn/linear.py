@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arrays import Array, Buffer, RandomSource, as_rows, plain, require_dtype, require_floats
+from fastbp.arrays import (
+    Array,
+    Buffer,
+    RandomSource,
+    as_rows,
+    plain,
+    require_dtype,
+    require_floats,
+    require_generator,
+)
 from fastbp.nn.init import Init, initial_values
 from fastbp.nn.module import LastForward, Module
 from fastbp.nn.parameter import Parameter, flatten
@@ -57,23 +67,53 @@ class Linear(Module):
         device: Any = None,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
+        if not isinstance(bias, bool | np.bool_):
+            raise TypeError(f"Linear takes bias as True or False, got {type(bias).__name__}")
         if device is not None and str(device) != "cpu":
             raise ValueError(f"Linear computes on the CPU, got device={device!r}; leave it out")
         for name, features in (("in_features", in_features), ("out_features", out_features)):
             if not isinstance(features, int | np.integer) or features < 1:
                 raise ValueError(f"Linear takes {name} as an int of 1 or more, got {features!r}")
-        self.in_features, self.out_features = int(in_features), int(out_features)
-        self.dtype = require_dtype(dtype, "Linear")
+        in_features, out_features, dtype = int(in_features), int(out_features), require_dtype(dtype, "Linear")
+        if in_features * out_features * dtype.itemsize > sys.maxsize:
+            raise ValueError(f"Linear({in_features}, {out_features}) is larger than any memory")
 
-        weight, bias_values = initial_values(init, out_features, in_features, np.random.default_rng(rng), self.dtype)
+        weight, bias_values = initial_values(init, out_features, in_features, require_generator(rng, "Linear"), dtype)
+        self._name = f"Linear({in_features}, {out_features})"
         self.weight = Parameter(weight)
         self.bias = Parameter(bias_values) if bias else None
         flatten(self.parameters())
 
-        self._name = f"Linear({in_features}, {out_features})"
-        self._flop_per_row = 2 * self.in_features * self.out_features
-        self._absent_bias = np.empty(0, self.dtype)
+        self._flop_per_row = 2 * in_features * out_features
+        self._absent_bias = np.empty(0, dtype)
         self._output, self._grad_input, self._last = Buffer(), Buffer(), LastForward()
+
+    @property
+    def in_features(self) -> int:
+        return int(self.weight.shape[1])
+
+    @property
+    def out_features(self) -> int:
+        return int(self.weight.shape[0])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.weight.dtype
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Let another parameter take the place of weight or bias where it has its shape and dtype; None for no bias."""
+        weight = vars(self).get("weight")
+        if weight is not None and name in ("weight", "bias") and not (name == "bias" and value is None):
+            shape = weight.shape if name == "weight" else weight.shape[:1]
+            if not isinstance(value, Parameter) or (value.shape, value.dtype) != (shape, weight.dtype):
+                came = f"{value.dtype} of shape {value.shape}" if isinstance(value, Parameter) else repr(value)
+                raise ValueError(f"{self._name}.{name} takes a Parameter, {weight.dtype} of shape {shape}, got {came}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in ("weight", "bias"):
+            raise AttributeError(f"{self._name} needs its {name}; set bias to None for a layer without one")
+        super().__delattr__(name)
 
     def forward(self, input: Array) -> Array:
         """Return the output for ``input``.

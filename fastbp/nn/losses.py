@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import nan
+from typing import Any
 
 from fastbp.arrays import Array, Buffer, as_rows, plain, require_floats
 from fastbp_kernels import mse_forward, mse_forward_backward
@@ -40,7 +41,7 @@ class MSELoss:
         scale = self.scale(grad.size)
         factor = prediction.dtype.type(2.0 * scale)
         total: float = mse_forward_backward(_rows(prediction), _rows(target), factor, _rows(grad))
-        self._last = grad
+        self._last = grad[...]
         return total * scale
 
     def evaluate(self, prediction: Array, target: Array) -> float:
@@ -56,11 +57,14 @@ class MSELoss:
         """
         if self._last is None:
             raise RuntimeError("MSELoss.backward needs a forward before it: call criterion(prediction, target)")
-        return self._last
+        return self._last[...]
 
     def scale(self, elements: int) -> float:
         """Return the factor of each squared difference in a loss of so many elements; NaN for a mean of none."""
         return 1.0 if self.reduction == "sum" else 1.0 / (elements or nan)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_grad": Buffer(), "_last": None}
 
     @staticmethod
     def _checked(prediction: Array, target: Array) -> tuple[Array, Array]:

@@ -7,26 +7,32 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp.arrays import Array, plain, require_floats
+from fastbp.arrays import Array, Buffer, plain, require_floats
 from fastbp.nn.parameter import FlatView, Parameter, Storage
 
 
 class LastForward:
     """What a module keeps of its last forward for its backward. Copies and pickles of it are empty."""
 
-    __slots__ = ("input", "output")
+    __slots__ = ("_input", "input_shape", "output")
 
-    input: Array
+    input_shape: tuple[int, ...]
     output: Array
 
     def keep(self, input: Array, output: Array) -> None:
-        self.input, self.output = input, output
+        # A view of the output, since the caller may reshape the array that he gets. Of the input a view would not do:
+        # numpy.ndarray.resize can take its memory away.
+        self._input, self.input_shape, self.output = input, input.shape, output[...]
+
+    @property
+    def input(self) -> Array:
+        """The last input, as the kernels take it."""
+        return plain(self._input)
 
     def checked(self, grad_output: Array, module: Module) -> Array:
         """Return ``grad_output`` as the kernels take it, after checking it against the last output."""
+        self.require_whole(module)
         name = type(module).__name__
-        if not hasattr(self, "output"):
-            raise RuntimeError(f"{name}.backward needs a forward before it: call the module on an input first")
         require_floats(grad_output, f"{name}.backward", self.output.dtype)
         if grad_output.shape != self.output.shape:
             raise ValueError(
@@ -34,6 +40,17 @@ class LastForward:
                 f"got {grad_output.shape}"
             )
         return plain(grad_output)
+
+    def require_whole(self, module: Module) -> None:
+        """Raise RuntimeError unless there was a forward whose input still has its shape and dtype."""
+        name = type(module).__name__
+        if not hasattr(self, "output"):
+            raise RuntimeError(f"{name}.backward needs a forward before it: call the module on an input first")
+        if self._input.shape != self.input_shape or self._input.dtype != self.output.dtype:
+            raise RuntimeError(
+                f"{name}.backward needs the array of the last forward as it was, {self.output.dtype} of shape "
+                f"{self.input_shape}, got {self._input.dtype} {self._input.shape} since; give forward a copy"
+            )
 
     def __reduce__(self) -> tuple[type[LastForward], tuple[()]]:
         return LastForward, ()
@@ -55,6 +72,10 @@ class Module:
         if isinstance(value, Parameter | Module) or isinstance(vars(self).get(name), Parameter | Module):
             Storage.layouts += 1
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        Storage.layouts += 1
+        super().__delattr__(name)
 
     def __call__(self, input: Array) -> Array:
         return self.forward(input)
@@ -144,7 +165,14 @@ class Module:
         ------
         ValueError
             Names every missing, unexpected, wrongly shaped and non-numeric entry. Nothing is copied then.
+        TypeError
+            If ``state_dict`` is no mapping.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}.load_state_dict takes a mapping of names to arrays, "
+                f"got {type(state_dict).__name__}"
+            )
         own = dict(self._all_named_parameters(""))
         faults = [f"unexpected {name!r}" for name in state_dict if name not in own]
         values: dict[str, Array] = {}
@@ -153,20 +181,27 @@ class Module:
                 faults.append(f"missing {name!r} of shape {parameter.shape}")
                 continue
             value = _to_numpy(state_dict[name])
-            if value.dtype.kind != "f":
+            if value is None:
+                faults.append(f"{name!r} is no array: {type(state_dict[name]).__name__}")
+            elif value.dtype.kind != "f":
                 faults.append(f"{name!r} has dtype {value.dtype}")
             elif value.shape != parameter.shape:
                 faults.append(f"{name!r} has shape {value.shape} instead of {parameter.shape}")
-            else:  # a copy: a cast may warn, and the values may be views of this module's own parameters
-                values[name] = value.astype(parameter.dtype)
+            else:
+                with np.errstate(all="ignore"):  # beyond float32 is infinity, as in PyTorch
+                    values[name] = value.astype(parameter.dtype)  # a copy: it may be a view of another parameter
         if faults:
             raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(faults)}")
         with self._current().guard:
             for name, parameter in own.items():
-                parameter.data[...] = values[name]
+                parameter.data = values[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in self._derived}
+        state = {name: value for name, value in vars(self).items() if name not in self._derived}
+        for name, value in state.items():  # copy.copy comes here too: its result must not write into the same buffers
+            if isinstance(value, Buffer | LastForward):
+                state[name] = type(value)()
+        return state
 
     def extra_repr(self) -> str:
         """Return what stands between the parentheses of ``repr`` for a module without children."""
@@ -182,8 +217,11 @@ def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _to_numpy(value: Any) -> Array:
+def _to_numpy(value: Any) -> Array | None:
     """Return an array of a torch tensor's values, on whatever device and graph it is, or of anything array-like."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    return np.asarray(value)
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+        return np.asarray(value)
+    except (TypeError, ValueError):
+        return None

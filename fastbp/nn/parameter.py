@@ -54,31 +54,31 @@ class Parameter:
     Attributes
     ----------
     data, grad : ndarray of the parameter's shape
-        Views of the flat vectors of the model that the parameter belongs to. Building a ``Sequential`` moves the
-        parameters of its modules into its own vectors: take the views afterwards.
+        Views of the flat vectors of the model that the parameter belongs to, new ones at each access. Building a
+        ``Sequential`` moves the parameters of its modules into its own vectors: take the views afterwards.
     registered : bool
         Whether a module holds this parameter as an attribute.
     """
 
-    __slots__ = ("_data", "_grad", "offset", "registered", "shape", "storage")
+    __slots__ = ("_data", "_grad", "_shape", "offset", "registered", "storage")
 
     def __init__(self, data: Array) -> None:
         values = require_floats(data, "Parameter")
-        self.shape = values.shape
+        self._shape = values.shape
         self.registered = False
         self.move_to(Storage(values.size, values.dtype), 0)
         self._data[...] = values
 
     def move_to(self, storage: Storage, offset: int) -> None:
         """Become a view of ``storage`` at ``offset``, without its values: ``flatten`` copies those."""
-        stop = offset + prod(self.shape)
+        stop = offset + prod(self._shape)
         self.storage, self.offset = storage, offset
-        self._data = storage.data[offset:stop].reshape(self.shape)
-        self._grad = storage.grad[offset:stop].reshape(self.shape)
+        self._data = storage.data[offset:stop].reshape(self._shape)
+        self._grad = storage.grad[offset:stop].reshape(self._shape)
 
     @property
     def data(self) -> Array:
-        return self._data
+        return self._data[...]
 
     @data.setter
     def data(self, values: Array) -> None:
@@ -86,19 +86,21 @@ class Parameter:
 
     @property
     def grad(self) -> Array:
-        return self._grad
+        return self._grad[...]
 
     @grad.setter
     def grad(self, values: Array) -> None:
         self._write(self._grad, values, "grad")
 
     def _write(self, view: Array, values: Array, name: str) -> None:
-        if values is view:  # `parameter.data += x` has already written
-            return
         require_floats(values, f"Parameter.{name}", view.dtype)
         if values.shape != self.shape:
             raise ValueError(f"Parameter.{name} has shape {self.shape}, got {values.shape}")
         view[...] = values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -119,7 +121,7 @@ class Parameter:
         return self.storage, self.offset, self.shape, self.registered
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        storage, offset, self.shape, self.registered = state
+        storage, offset, self._shape, self.registered = state
         self.move_to(storage, offset)
 
 

@@ -8,7 +8,7 @@ from typing import overload
 import numpy as np
 
 from fastbp.arrays import Array, as_rows, plain, require_floats
-from fastbp.nn.module import Module
+from fastbp.nn.module import LastForward, Module
 from fastbp.nn.parameter import flatten
 from fastbp.plan import NotPlannable, Plan, Predictor
 
@@ -53,6 +53,8 @@ class Sequential(Module):
             yield str(position), module
 
     def forward(self, input: Array) -> Array:
+        if not self._modules:
+            return require_floats(input, "Sequential")
         guard = self._current().guard
         guard.acquire()
         try:
@@ -66,6 +68,7 @@ class Sequential(Module):
         guard = self._current().guard
         guard.acquire()
         try:
+            self._require_own_forward()
             for module in reversed(self._modules):
                 grad_output = module.backward(grad_output)
             return grad_output
@@ -76,12 +79,29 @@ class Sequential(Module):
         guard = self._current().guard
         guard.acquire()
         try:
+            self._require_own_forward()
             for module in reversed(self._modules[1:]):
                 grad_output = module.backward(grad_output)
             for module in self._modules[:1]:
                 module.backward_parameters(grad_output)
         finally:
             guard.release()
+
+    def _require_own_forward(self) -> None:
+        """Raise RuntimeError before any gradient is added if one of the modules was used elsewhere since."""
+        shape = None
+        for module in self._modules:
+            last = vars(module).get("_last")
+            if not isinstance(last, LastForward):  # not of this library: nothing is known of its forward
+                shape = None
+                continue
+            last.require_whole(module)
+            if shape is not None and last.input_shape != shape:
+                raise RuntimeError(
+                    f"Sequential.backward needs the last forward of each module to be its own; one before "
+                    f"{type(module).__name__} was called elsewhere since"
+                )
+            shape = last.output.shape
 
     def predict(self, input: Array) -> Array:
         """Return the output for ``input`` as a new array.
@@ -109,7 +129,7 @@ class Sequential(Module):
         try:
             for module in self._modules:
                 input = module.predict(input)
-            return input if self._modules else np.array(input)
+            return input if self._modules else np.array(require_floats(input, "Sequential"))
         finally:
             guard.release()
 
@@ -124,7 +144,10 @@ class Sequential(Module):
     @overload
     def __getitem__(self, index: slice) -> tuple[Module, ...]: ...
     def __getitem__(self, index: int | slice) -> Module | tuple[Module, ...]:
-        return self._modules[index]
+        try:
+            return self._modules[index]
+        except (IndexError, TypeError) as error:
+            raise type(error)(f"Sequential of {len(self)} modules takes an index or a slice, got {index!r}") from None
 
 
 def leaves(module: Module) -> Iterator[Module]:

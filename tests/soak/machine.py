@@ -1,0 +1,185 @@
+"""The whole public interface as a machine with drawn steps: to ``models`` come losses, optimisers and trainings."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy
+import oracles
+from calls import assert_near, network, out_features, tame
+from hypothesis.stateful import precondition, rule
+from models import DTYPES, SEEDS, Models
+from strange import READ, REFUSED, VALUES, WILD
+
+import fastbp
+from fastbp import nn, optim
+
+BAD_TRAINING = {
+    "model": [None, [], 3, nn.Linear],
+    "criterion": [None, "mean", nn.MSELoss],
+    "opt": [None, nn.ReLU(), 0.1],
+    "epochs": [-1, 1.5, None, "1", True],
+    "mini_batch_size": [0, -3, 2.5, None, numpy.float32(2)],
+    "val_input": ["no target"],
+    "rng": ["a", -1, object()],
+}
+NO_FLOATS = ("None", "text", "number", "scalar", "int", "bool", "complex", "object", "structured", "text array")
+BAD_LR = (-1, numpy.nan, numpy.inf, 10**400, "0.1", None, True, [0.1], 1e300j)
+
+
+class OwnSGD(optim.SGD):
+    """Trains module by module."""
+
+
+class Machine(Models):
+    """Every rule is a call or two; the invariant of ``Models`` holds between them."""
+
+    # ------------------------------------------------------------------ losses, parameters, optimisers
+    @rule(shape=st.sampled_from([(3, 2), (1, 1), (0, 4), (5,), (), (2, 3, 4), (0, 3, 0)]), seed=SEEDS,
+          dtype=st.sampled_from(DTYPES), reduction=st.sampled_from(["mean", "sum"]),
+          case=st.sampled_from(sorted(set(REFUSED) - {"no dimension"})))  # fmt: skip
+    def loss(self, shape, seed, dtype, reduction, case):
+        criterion = self.must(nn.MSELoss, reduction)
+        one, two = (numpy.asarray(VALUES["normal"](shape, dtype, seed + k)) for k in (0, 1))
+        value = self.must(criterion, one, two)
+        assert self.must(criterion.evaluate, one, two) == value or one.size == 0
+        if one.size:
+            expected, gradient = oracles.mse(one, two, reduction)
+            assert_near(numpy.asarray(value, dtype), numpy.asarray(expected))
+            assert_near(self.must(criterion.backward), gradient)
+        self.must_not(criterion.forward, one, REFUSED[case]((7, 2), dtype))
+        assert_near(self.must(criterion.backward), oracles.mse(one, two, reduction)[1] if one.size else one)
+
+    @rule(number=SEEDS, place=SEEDS, what=st.sampled_from(["data", "grad"]), seed=SEEDS,
+          case=st.sampled_from([*sorted(REFUSED), "good", "good", "view"]))  # fmt: skip
+    def assign(self, number, place, what, seed, case):
+        parameters = list(self.pick(number).parameters())
+        parameter = parameters[place % len(parameters)]
+        if case in REFUSED:
+            shape = parameter.shape if len(parameter.shape) == 2 else (2, 2)
+            self.must_not(setattr, parameter, what, REFUSED[case](shape, parameter.dtype))
+            return
+        values = VALUES["normal"](parameter.shape, parameter.dtype, seed)
+        if case == "view":
+            view = getattr(parameter, what)
+            view[...] = values
+            view.shape = view.shape[::-1]
+            view.flags.writeable = False
+        else:
+            self.must(setattr, parameter, what, values)
+        kept = list(self.expected[parameter])
+        kept[what == "grad"] = values
+        self.expected[parameter] = tuple(kept)
+
+    @rule(number=SEEDS, lr=st.sampled_from([0, 0.1, 1e-3, numpy.float32(0.5), 1]))
+    def optimiser(self, number, lr):
+        parameters = list(self.pick(number).parameters())
+        self.opts = [*self.opts[-3:], self.must(optim.SGD, parameters[: 1 + number % len(parameters)], lr)]
+        self.must_not(setattr, self.opts[-1], "lr", BAD_LR[number % len(BAD_LR)])
+        wrong = (None, [], [None], 3, [parameters[0].data], self.pick(number))
+        self.must_not(optim.SGD, wrong[number % len(wrong)], 0.1)
+
+    @precondition(lambda self: self.opts)
+    @rule(number=SEEDS, zero=st.booleans())
+    def step(self, number, zero):
+        opt = self.opts[number % len(self.opts)]
+        before = [(p.data.astype("f8"), p.grad.astype("f8")) for p in opt.parameters]
+        self.must(opt.zero_grad if zero else opt.step)
+        for parameter, (data, grad) in zip(opt.parameters, before, strict=True):
+            if zero:
+                assert not parameter.grad.any()
+            elif tame(data, grad):
+                assert_near(parameter.data, data - opt.lr * grad)
+            if parameter in self.expected:
+                self.expected[parameter] = (parameter.data.copy(), parameter.grad.copy())
+
+    @rule(number=SEEDS)
+    def zero_grad(self, number):
+        model = self.pick(number)
+        self.must(model.zero_grad)
+        assert not any(parameter.grad.any() for parameter in model.parameters())
+        self.note(model)
+
+    @rule(number=SEEDS, seed=SEEDS, values=st.sampled_from(["normal", "normal", "zeros", "NaN", "huge"]),
+          case=st.sampled_from(["good", "good", "missing", "unexpected", *sorted(REFUSED)]))  # fmt: skip
+    def load(self, number, seed, values, case):
+        model = self.pick(number)
+        state = self.must(model.state_dict)
+        for name, value in state.items():
+            state[name] = {**VALUES, **WILD}[values](value.shape, numpy.dtype("f8"), seed)
+        name = sorted(state)[seed % len(state)]
+        if case == "good":
+            self.must(model.load_state_dict, state)
+            with numpy.errstate(all="ignore"):
+                for key, value in model.state_dict().items():
+                    numpy.testing.assert_array_equal(value, state[key].astype(value.dtype))
+            for other in self.models:
+                self.note(other)
+        elif case in ("missing", "unexpected"):
+            changed = {**state, "more": 1.0} if case == "unexpected" else {k: v for k, v in state.items() if k != name}
+            self.must_not(model.load_state_dict, changed)
+        elif case in NO_FLOATS:
+            self.must_not(model.load_state_dict, {**state, name: REFUSED[case]((3, 2), numpy.dtype("f4"))})
+            self.must_not(model.load_state_dict, REFUSED[case]((3, 2), numpy.dtype("f4")))
+
+    # ------------------------------------------------------------------ train
+    def training(self, model, n, seed, layout):
+        dtype, i = next(model.parameters()).dtype, next(iter(model)).in_features
+        rows = VALUES["normal"]((n, i), dtype, seed), VALUES["normal"]((n, out_features(model)), dtype, seed + 1)
+        return {"train_input": READ[layout](rows[0]), "train_target": READ[layout](rows[1])}
+
+    @rule(number=SEEDS, n=st.sampled_from([1, 3, 10]), seed=SEEDS, layout=st.sampled_from(sorted(READ)),
+          size=st.sampled_from([1, 4, 10, 10**30, numpy.uint8(3), numpy.int8(100)]), epochs=st.integers(0, 2),
+          shuffle=st.booleans(), own=st.booleans(), reduction=st.sampled_from(["mean", "sum"]))  # fmt: skip
+    def train(self, number, n, seed, layout, size, epochs, shuffle, own, reduction):
+        model = self.pick(number)
+        if not tame(*(parameter.data for parameter in model.parameters())):
+            return
+        data = self.training(model, n, seed, layout)
+        opt = (OwnSGD if own else optim.SGD)(model.parameters(), lr=1e-3)
+        layers, losses, order = network(model), [], numpy.random.default_rng(seed)
+        shared = len({id(p) for leaf in model for p in vars(leaf).values() if isinstance(p, nn.Parameter)}) < sum(
+            isinstance(p, nn.Parameter) for leaf in model for p in vars(leaf).values()
+        )
+        history = self.must(
+            fastbp.train_model, model, **data, val_input=None, val_target=None, criterion=nn.MSELoss(reduction),
+            opt=opt, epochs=epochs, mini_batch_size=size, shuffle=shuffle, rng=seed, progress=False,
+        )  # fmt: skip
+        x, target = (array.astype("f8") for array in data.values())
+        for _ in range(0 if shared else epochs):
+            rows = order.permutation(n) if shuffle else numpy.arange(n)
+            layers, course = oracles.train(
+                layers, (x[rows], target[rows]), None, reduction=reduction, lr=1e-3, epochs=1,
+                mini_batch_size=min(int(size), n),
+            )  # fmt: skip
+            losses += course["train_loss"]
+        self.memory = {leaf: kept for leaf, kept in self.memory.items() if leaf not in set(model)}
+        if not shared and "ReLU" not in layers:
+            dtype = next(model.parameters()).dtype
+            assert_near(numpy.asarray(history["train_loss"], dtype), numpy.asarray(losses))
+            linears = (layer for layer in layers if not isinstance(layer, str))
+            for leaf, pair in zip((leaf for leaf in model if isinstance(leaf, nn.Linear)), linears, strict=True):
+                for parameter, expected in zip((leaf.weight, leaf.bias), pair, strict=True):
+                    assert parameter is None or assert_near(parameter.data, expected) is None
+        self.note(model)
+
+    @rule(number=SEEDS, seed=SEEDS, data=st.data())
+    def train_badly(self, number, seed, data):
+        model = self.pick(number)
+        arguments = {
+            "model": model, **self.training(model, 4, seed, "contiguous"), "val_input": None, "val_target": None,
+            "criterion": nn.MSELoss(), "opt": optim.SGD(model.parameters(), lr=0.1), "epochs": 1, "mini_batch_size": 2,
+        }  # fmt: skip
+        name = data.draw(st.sampled_from([*sorted(BAD_TRAINING), "train_input", "train_target"]))
+        if name in BAD_TRAINING:
+            wrong = data.draw(st.sampled_from(BAD_TRAINING[name]))
+        else:
+            case = data.draw(st.sampled_from(sorted(REFUSED)))
+            wrong = REFUSED[case](arguments[name].shape, arguments[name].dtype)
+        self.must_not(fastbp.train_model, **{**arguments, name: wrong})
+        if name == "train_input":
+            self.must_not(fastbp.compute_accuracy, model, wrong, arguments["train_target"])
+
+    @rule(number=st.sampled_from([1, 2, 3, 0, -1, 1.5, None, True]))
+    def threads(self, number):
+        good = type(number) is int and number > 0
+        (self.must if good else self.must_not)(fastbp.set_num_threads, number)
