@@ -176,10 +176,9 @@ class Course(NamedTuple):
     ours: Fastbp  # as it ended
     losses: list  # of torch, after every epoch
 
-    def largest(self, runners, which="apart"):
+    def largest(self, runners):
         """For each step the largest difference so far among ``runners``."""
-        found = getattr(self, which)
-        return numpy.maximum.accumulate(numpy.max([found[runner] for runner in runners], axis=0))
+        return numpy.maximum.accumulate(numpy.max([self.apart[runner] for runner in runners], axis=0))
 
 
 @cache
