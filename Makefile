@@ -7,10 +7,10 @@ RUN := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo gap speed test soak lint clean
+.PHONY: help demo gap speed test equivalence soak lint clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 19
 
 demo: $(VENV)/installed-demo  ## run the original experiment, fastbp beside PyTorch, and answer its open question
 	@$(RUN) -m bench.original
@@ -24,6 +24,9 @@ speed: $(VENV)/installed-bench  ## measure fastbp beside PyTorch, JAX and scikit
 
 test: lint $(VENV)/installed-test  ## lint, then run the tests
 	@$(RUN) -m pytest
+
+equivalence: $(VENV)/installed-test  ## train beside PyTorch and write down the differences in docs/equivalence.md
+	@$(RUN) tests/equivalence.py
 
 soak: $(VENV)/installed-test  ## run every script of tests/soak with its full count, some three hours on two cores
 	@$(RUN) tests/soak/everything.py

@@ -17,8 +17,8 @@ class Network(NamedTuple):
     activations: tuple
     bias: bool = True
 
-    def build(self, dtype):
-        rng, modules = numpy.random.default_rng(0), []
+    def build(self, dtype, seed=0):
+        rng, modules = numpy.random.default_rng(seed), []
         for (inputs, outputs), activation in zip(pairwise(self.widths), self.activations, strict=True):
             modules.append(nn.Linear(inputs, outputs, self.bias, rng=rng, dtype=dtype))
             modules += [getattr(nn, activation)()] if activation else []

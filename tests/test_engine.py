@@ -77,12 +77,13 @@ def test_numbers_that_are_not_finite_go_through_alike(dtype):
             assert_same_bits(*(train(network.build(dtype), data, 2, 7, **way) for way in ways))
 
 
-def test_ten_epochs_are_ten_calls_of_one(dtype):
+@pytest.mark.parametrize("by_modules", [False, True])
+def test_ten_epochs_are_ten_calls_of_one(by_modules, dtype):
     data = ORIGINAL.data(dtype, 101, 40)
     together, apart = ORIGINAL.build(dtype), ORIGINAL.build(dtype)
-    one = train(together, data, 10, 20)
-    histories = [train(apart, data, 1, 20).history for _ in range(9)]
-    last = train(apart, data, 1, 20)
+    one = train(together, data, 10, 20, by_modules=by_modules)
+    histories = [train(apart, data, 1, 20, by_modules=by_modules).history for _ in range(9)]
+    last = train(apart, data, 1, 20, by_modules=by_modules)
     histories.append(last.history)
     for name in one.history:
         assert one.history[name] == [value for history in histories for value in history[name]]
@@ -100,9 +101,10 @@ def test_ten_shuffled_epochs_are_ten_calls_with_one_generator():
         numpy.testing.assert_array_equal(mine.data, theirs.data)
 
 
-def test_a_training_repeats_bit_for_bit(dtype):
-    data = SMOOTH.data(dtype, 101, 40)
-    assert_same_bits(*(train(SMOOTH.build(dtype), data, 10, 20, shuffle=True, rng=0) for _ in range(2)))
+@pytest.mark.parametrize("by_modules", [False, True])
+def test_a_training_repeats_bit_for_bit(by_modules, dtype):
+    data, options = SMOOTH.data(dtype, 101, 40), {"by_modules": by_modules, "shuffle": True, "rng": 0}
+    assert_same_bits(*(train(SMOOTH.build(dtype), data, 10, 20, **options) for _ in range(2)))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-5, 1e9])
@@ -120,16 +122,17 @@ def test_the_layout_of_the_data_does_not_change_a_bit(arrange, dtype):
     assert_same_bits(train(SMOOTH.build(dtype), data, 3, 20), train(SMOOTH.build(dtype), moved, 3, 20))
 
 
+@pytest.mark.parametrize("by_modules", [False, True])
 @pytest.mark.parametrize("offset", [1, 3, 8, 13])
-def test_the_alignment_of_the_data_does_not_change_a_bit(offset, dtype):
+def test_the_alignment_of_the_data_does_not_change_a_bit(offset, by_modules, dtype):
     def shifted(array):
         memory = numpy.empty(array.size + offset, dtype)
         memory[offset:] = array.ravel()
         return memory[offset:].reshape(array.shape)
 
     data = SMOOTH.data(dtype, 101, 40)
-    moved = [shifted(array) for array in data]
-    assert_same_bits(train(SMOOTH.build(dtype), data, 3, 20), train(SMOOTH.build(dtype), moved, 3, 20))
+    outcomes = [train(SMOOTH.build(dtype), each, 3, 20, by_modules=by_modules) for each in (data, map(shifted, data))]
+    assert_same_bits(*outcomes)
 
 
 def digest(outcome):
@@ -137,15 +140,22 @@ def digest(outcome):
     return hashlib.sha256(together + repr(dict(outcome.history)).encode()).hexdigest()
 
 
+def digests():
+    """Of trainings in both dtypes, by the engine and by modules, of mini-batches in order and shuffled."""
+    found = []
+    for dtype in (numpy.float32, numpy.float64):
+        for network in (SMOOTH, ORIGINAL):
+            data = network.data(dtype, 600, 40)
+            for options in ({}, {"by_modules": True}, {"shuffle": True, "rng": 0}):
+                found.append(digest(train(network.build(dtype), data, 5, 300, **options)))
+    return found
+
+
 def test_another_process_gives_the_same_bits():
-    script = (
-        "import numpy, test_engine as t; data = t.SMOOTH.data(numpy.float32, 600, 40)\n"
-        "print(t.digest(t.train(t.SMOOTH.build(numpy.float32), data, 20, 300, shuffle=True, rng=0)))"
-    )
+    command = [sys.executable, "-c", "import test_engine; print(*test_engine.digests())"]
     environment = child_environment(Path(__file__).parent)
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    data = SMOOTH.data(numpy.float32, 600, 40)
-    assert digest(train(SMOOTH.build(numpy.float32), data, 20, 300, shuffle=True, rng=0)) == done.stdout.strip()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == digests()
 
 
 @pytest.fixture

@@ -2,7 +2,10 @@
 
 import numpy
 import pytest
-from helpers import draw
+import torch
+from helpers import assert_same_gradients, assert_same_parameters, draw, mlp, tensor, twin
+from same_bits import OwnSGD
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 import fastbp
 from fastbp import nn, optim
@@ -79,3 +82,40 @@ def test_a_shuffled_run_repeats_from_its_seed_bit_for_bit(dtype):
         weights.append(layer.weight.data)
     assert histories[0] == histories[1]
     numpy.testing.assert_array_equal(*weights)
+
+
+class Handed(numpy.random.Generator):
+    """A source of orders that were drawn elsewhere."""
+
+    def __init__(self, orders):
+        super().__init__(numpy.random.PCG64(0))
+        self.orders = iter(orders)
+
+    def permutation(self, n):
+        order = next(self.orders)
+        assert len(order) == n
+        return order
+
+
+@pytest.mark.parametrize("opt_class", [optim.SGD, OwnSGD], ids=["engine", "modules"])
+def test_torch_handed_our_orders_and_we_handed_torchs_train_alike(opt_class, dtype):
+    rng, epochs = numpy.random.default_rng(3), 5
+    ours = [rng.permutation(23) for _ in range(epochs)]
+    sampler = RandomSampler(range(23), generator=torch.Generator().manual_seed(3))
+    theirs = [numpy.array(list(sampler)) for _ in range(epochs)]
+    x, target = draw((23, 4), dtype), draw((23, 3), dtype, seed=1)
+    for orders, source in ((ours, 3), (theirs, Handed(theirs))):
+        model = mlp(4, 9, 3, activation="Tanh", dtype=dtype)
+        other = twin(model)
+        opt = opt_class(model.parameters(), lr=0.05)
+        fastbp.train_model(model, x, target, None, None, nn.MSELoss(), opt, epochs, 5, shuffle=True, rng=source)
+        sgd = torch.optim.SGD(other.parameters(), lr=0.05)
+        for order in orders:
+            rows = TensorDataset(tensor(x), tensor(target))
+            for batch, expected in DataLoader(rows, batch_size=5, sampler=order.tolist()):
+                sgd.zero_grad()
+                torch.nn.functional.mse_loss(other(batch), expected).backward()
+                sgd.step()
+        assert_same_parameters(model, other)
+        if dtype is numpy.float64:
+            assert_same_gradients(model, other)
