@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from bench.peers import OURS, PEERS
+from bench.contenders import OURS, PEERS
 from bench.workloads import LINEARS, ORIGINAL, PREDICT, SWEEP, SWEEP_WIDTHS, TANH, TRAININGS
 
 Measured = Mapping[str, Any]

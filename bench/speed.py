@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from bench import machine, speed_report
+from bench.contenders import PEERS, sampled
 from bench.figures import save_table
 from bench.goals import COLD, FIRST_STEP, WARM
-from bench.peers import PEERS, sampled
 from bench.workers import Workers, in_turn
 from bench.workloads import (
     LINEARS,

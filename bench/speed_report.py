@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from bench.contenders import PEERS
 from bench.figures import RESULTS, save_figure
 from bench.goals import ALL_PEERS, WARM, best_peer, goals, seconds, share
-from bench.peers import PEERS
 from bench.workloads import PREDICT, TANH, TRAININGS
 from fastbp.plots import COLOURS, STYLE
 
