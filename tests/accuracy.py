@@ -168,7 +168,7 @@ def products(shape, dtype, seed):
 
 
 def exact_at(rows, columns, terms):
-    """The numbers of ``start + a @ b`` at rows and columns; in float64 for float32, else rounded to float64 once."""
+    """The numbers of ``start + a @ b`` there: in float64 for float32, else rounded to float64 once."""
     start, a, b = terms[0][:, columns], terms[1][rows], terms[2][:, columns]
     if a.dtype == numpy.float32:
         start, a, b = (array.astype(numpy.float64) for array in (start, a, b))
