@@ -5,12 +5,19 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
+# What `make bench` measures, as a range of git; BENCH is a regular expression over names of benchmarks.
+COMMITS ?= HEAD^!
+BENCH ?= .
+# What `make compare` compares. Without HEAD it is the working tree, with all that is not committed.
+BASE ?= HEAD
+HEAD ?=
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo gap speed test lint clean
+.PHONY: help demo gap speed bench bench-site bench-check compare performance test lint clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 demo: $(VENV)/installed-demo  ## run the original experiment, fastbp beside PyTorch, and answer its open question
 	@$(RUN) -m bench.original
@@ -21,6 +28,23 @@ gap: $(VENV)/installed-demo  ## answer the open question with all runs
 
 speed: $(VENV)/installed-bench  ## measure fastbp beside PyTorch, JAX and scikit-learn, and against the hardware's limit
 	@$(RUN) -m bench.speed
+
+bench: $(VENV)/installed-bench  ## measure HEAD, or COMMITS=first^..last, or BENCH=kernels alone, with asv
+	@$(RUN) -m asv run --machine "$$($(RUN) -m bench.machine)" --skip-existing-successful --bench '$(BENCH)' '$(COMMITS)'
+
+bench-site: $(VENV)/installed-bench  ## make pages of all results of asv
+	@$(RUN) -m asv publish
+	@echo "the pages are in .asv/html; '$(RUN) -m asv preview' shows them"
+
+bench-check: $(VENV)/installed-test  ## see that asv's benchmarks load and that the engine is ahead of PyTorch
+	@$(RUN) -m asv check -E existing
+	@$(RUN) -m bench.guard
+
+compare: $(VENV)/installed-bench  ## compare the speed of the working tree, or of HEAD=commit, with BASE=commit
+	@$(RUN) -m bench.compare $(BASE) $(HEAD)
+
+performance: $(VENV)/installed-demo  ## write docs/performance.md from the results that are stored
+	@$(RUN) -m bench.performance
 
 test: lint $(VENV)/installed-test  ## lint, then run the tests
 	@$(RUN) -m pytest

@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 import fastbp
+from bench.peers.torch_eager import torch_epoch
 from fastbp import nn, optim
 
 WIDTHS = (2, 25, 25, 25, 2)
@@ -126,26 +127,6 @@ def train_torch(task: Task, epochs: int, progress: Callable[[int], object]) -> R
     with torch.no_grad():
         test_accuracy = accuracy(model(test_input), test_target)
     return Run(np.array(train_losses), np.array(val_losses), np.array(val_accuracies), test_accuracy, seconds)
-
-
-def torch_epoch(
-    model: torch.nn.Module,
-    criterion: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    train_input: torch.Tensor,
-    train_target: torch.Tensor,
-    mini_batch: int,
-) -> float:
-    """Train one epoch by the original's loop, the rows in order; return the sum of the batch losses."""
-    train_loss = 0.0
-    for first in range(0, len(train_input), mini_batch):
-        output = model(train_input[first : first + mini_batch])
-        loss = criterion(output, train_target[first : first + mini_batch])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        train_loss += loss.item()
-    return train_loss
 
 
 LIBRARIES: dict[str, Library] = {"fastbp": train_fastbp, "PyTorch": train_torch}

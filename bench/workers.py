@@ -9,31 +9,38 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench import peers
-from bench.peers import Contender
+from bench.contenders import Contender, load, sampled
 from bench.workloads import Workload
 
 CALIBRATION_SECONDS = 0.03
 
 
 class Worker:
-    """The library ``name`` in a process of its own, allowed ``threads`` threads."""
+    """The library ``name`` in a process of its own, allowed ``threads`` threads.
 
-    def __init__(self, name: str, threads: int) -> None:
+    With ``source``, a folder that holds ``fastbp`` and ``kernels``, the process takes fastbp from there.
+    """
+
+    def __init__(self, name: str, threads: int, source: Path | None = None) -> None:
         self.name, self.threads = name, threads
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, name, threads), daemon=True)
-        self._process.start()
+        with _importing_from(source):
+            self._process.start()
         theirs.close()
 
     def prepare(self, workload: Workload) -> npt.NDArray[np.float64] | None:
@@ -50,6 +57,10 @@ class Worker:
     def first_step(self, workload: Workload) -> float:
         """Return the seconds from a description of a network to its first step done, in a process that is warm."""
         return self._ask("first_step", workload)
+
+    def source(self) -> Path:
+        """Return the folder that fastbp was imported from."""
+        return Path(self._ask("source"))
 
     def stop(self) -> None:
         self._pipe.close()
@@ -102,11 +113,11 @@ class _Failure:
         self.text = text
 
 
-class _Runs:
-    """The workloads that a worker has set up."""
+class Runs:
+    """The workloads that a process has set up for the library ``name``."""
 
     def __init__(self, name: str, threads: int) -> None:
-        self._peer = peers.load(name)
+        self._peer = load(name)
         self._limits = self._peer.set_threads(threads)  # scikit-learn's holds as long as this object
         self._ready: dict[Workload, tuple[Contender, float]] = {}
 
@@ -115,7 +126,7 @@ class _Runs:
         if contender is None:
             return False
         contender.run(1)
-        sample = peers.sampled(contender.weights()) if contender.weights else None
+        sample = sampled(contender.weights()) if contender.weights else None
         times, took = 1, 0.0
         while took < CALIBRATION_SECONDS:
             start = perf_counter()
@@ -124,14 +135,19 @@ class _Runs:
         self._ready[workload] = contender, took / (times / 2)
         return sample
 
-    def measure(self, workload: Workload, seconds: float) -> float:
+    def piece(self, workload: Workload, seconds: float) -> tuple[Callable[[], object], int]:
+        """Return a function that runs ``workload`` for about so many seconds, and the number of steps that it does."""
         contender, once = self._ready[workload]
         times = max(1, math.ceil(seconds / once))
+        return partial(contender.run, times), times * workload.steps
+
+    def measure(self, workload: Workload, seconds: float) -> float:
+        run, steps = self.piece(workload, seconds)
         start = perf_counter()
-        contender.run(times)
-        took = perf_counter() - start
-        self._ready[workload] = contender, took / times
-        return took / times / workload.steps
+        run()
+        took = (perf_counter() - start) / steps
+        self._ready[workload] = self._ready[workload][0], took * workload.steps
+        return took
 
     def first_step(self, workload: Workload) -> float:
         start = perf_counter()
@@ -140,19 +156,41 @@ class _Runs:
         contender.run(1)
         return perf_counter() - start
 
+    def source(self) -> str:
+        import fastbp
+
+        return str(Path(fastbp.__file__).parents[1])
+
     def _contender(self, workload: Workload) -> Contender | None:
         prepare = getattr(self._peer, workload.kind, None)
         return prepare(workload) if prepare else None
 
 
-def _serve(pipe: Connection, name: str, threads: int) -> None:
+def bind(threads: int) -> None:
+    """Bind this process to so many cores, where the system can."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[-threads:])
-    runs: _Runs | None = None
+
+
+@contextmanager
+def _importing_from(source: Path | None) -> Iterator[None]:
+    """Let a process that starts meanwhile find fastbp in ``source``; what it compiles is kept under its own sources."""
+    path = list(sys.path)
+    if source is not None:
+        sys.path[:0] = [str(source), str(source / "kernels")]
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+
+
+def _serve(pipe: Connection, name: str, threads: int) -> None:
+    bind(threads)
+    runs: Runs | None = None
     failure: Any = None
     try:
-        runs = _Runs(name, threads)
+        runs = Runs(name, threads)
     except Exception:
         failure = _Failure(traceback.format_exc())
     while True:

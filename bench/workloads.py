@@ -1,6 +1,8 @@
 """What is measured: pure descriptions, the same for every library, and the data that they mean.
 
-A workload that is added to ``TRAININGS`` is measured by all peers. ``kind`` names the function of a peer that runs it.
+``make speed``, the asv suite and ``make compare`` take their workloads from the lists at the end: one that is added to
+``TRAININGS`` or to ``KERNELS`` is measured by all of them, in all peers. ``kind`` names the function of a peer that
+runs it.
 """
 
 from __future__ import annotations
@@ -11,8 +13,6 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-
-import fastbp
 
 SEED = 2019
 
@@ -97,6 +97,8 @@ class Training(Workload):
 
     def data(self) -> Data:
         if self.disk:
+            import fastbp  # here, for another library's process does not need it
+
             rng = self.rng(0)
             splits = [fastbp.datasets.disk(self.samples, rng) for _ in range(1 + self.validation)]
             arrays = [array.astype(self.dtype) for split in splits for array in split]
@@ -110,17 +112,18 @@ class Training(Workload):
 
 @dataclass(frozen=True)
 class Predict(Workload):
-    """The prediction for one sample, input and output as the library's own arrays."""
+    """The prediction for ``samples`` at once, input and output as the library's own arrays."""
 
     kind = "predict"
     widths: tuple[int, ...] = ()
     activation: str = "tanh"
+    samples: int = 1
 
     def layers(self) -> Layers:
         return layers(self.widths, self.dtype, self.rng(3))
 
     def sample(self) -> Array:
-        return self.normal(1, 1, self.widths[0])
+        return self.normal(1, self.samples, self.widths[0])
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,58 @@ class Linear(Workload):
     def arrays(self) -> tuple[Array, Array, Array]:
         """Return input (n, i), weight (o, i) and bias (o,)."""
         return self.normal(1, self.n, self.i), self.normal(2, self.o, self.i), self.normal(3, self.o)
+
+
+@dataclass(frozen=True)
+class LinearBackward(Linear):
+    """The gradients of input, weight and bias, added to or written into arrays that are there already."""
+
+    kind = "linear_backward"
+
+    @property
+    def flop(self) -> int:
+        return 2 * super().flop
+
+    def grad_output(self) -> Array:
+        return self.normal(4, self.n, self.o)
+
+
+@dataclass(frozen=True)
+class Activation(Workload):
+    """``function`` of a block, then a gradient times its derivative."""
+
+    kind = "activation"
+    function: str = ""
+    size: int = 0
+
+    def arrays(self) -> tuple[Array, Array]:
+        """Return input and the output's gradient, each of shape (size,)."""
+        return self.normal(1, self.size), self.normal(2, self.size)
+
+
+@dataclass(frozen=True)
+class SquaredError(Workload):
+    """The sum of squared differences with its gradient."""
+
+    kind = "squared_error"
+    n: int = 0
+    o: int = 0
+
+    def arrays(self) -> tuple[Array, Array]:
+        """Return prediction and target, each of shape (n, o)."""
+        return self.normal(1, self.n, self.o), self.normal(2, self.n, self.o)
+
+
+@dataclass(frozen=True)
+class Descent(Workload):
+    """A step of SGD over a vector of parameters."""
+
+    kind = "descent"
+    size: int = 0
+
+    def arrays(self) -> tuple[Array, Array]:
+        """Return parameters and their gradient, each of shape (size,)."""
+        return self.normal(1, self.size), 1e-6 * self.normal(2, self.size)
 
 
 @dataclass(frozen=True)
@@ -191,12 +246,27 @@ SWEEP = tuple(
     Training(f"10-{w}-{w}-10 ReLU, batch 128", widths=(10, w, w, 10), samples=1280, mini_batch=128)
     for w in SWEEP_WIDTHS
 )
-LINEARS = tuple(
-    Linear(f"linear_forward ({n}, {i}, {o})", n=n, i=i, o=o)
-    for n, i, o in ((50, 25, 25), (64, 64, 64), (128, 784, 128), (256, 512, 512), (1024, 1024, 1024))
-)
+LINEAR_SHAPES = ((50, 25, 25), (64, 64, 64), (128, 784, 128), (256, 512, 512), (1024, 1024, 1024))
+LINEARS = tuple(Linear(f"linear_forward ({n}, {i}, {o})", n=n, i=i, o=o) for n, i, o in LINEAR_SHAPES)
 TANH = Tanh("tanh of 16,384", size=16_384)
+KERNELS: tuple[Workload, ...] = (
+    *LINEARS,
+    *(LinearBackward(f"linear_backward ({n}, {i}, {o})", n=n, i=i, o=o) for n, i, o in LINEAR_SHAPES),
+    TANH,
+    *(
+        Activation(f"{function} and derivative, {size:,}", function=function, size=size)
+        for function in ("relu", "tanh", "sigmoid")
+        for size in (1250, 16_384)
+    ),
+    *(SquaredError(f"squared error and gradient ({n}, {o})", n=n, o=o) for n, o in ((50, 2), (1024, 10))),
+    *(Descent(f"SGD step over {size:,}", size=size) for size in (1427, 100_000)),
+)
 PREDICT = Predict("predict, one sample, 6-64-8-4 tanh", widths=(6, 64, 8, 4))
+PREDICTIONS = (
+    PREDICT,
+    Predict("predict, 1,000 samples, 6-64-8-4 tanh", widths=(6, 64, 8, 4), samples=1000),
+    Predict("predict, 1,000 samples, 784-128-10 ReLU", widths=(784, 128, 10), activation="relu", samples=1000),
+)
 TILE = Tile("tile", k=128)  # operands of 21 KiB, which every L1 holds
 
 
@@ -204,3 +274,10 @@ def new_architecture(number: int) -> Training:
     """Return a network that no earlier number has given, with one mini-batch to train on."""
     widths = (11 + number, 37 + 3 * number, 21 + 2 * number, 3)
     return Training(f"first step of {'-'.join(map(str, widths))}", widths=widths, samples=32, mini_batch=32)
+
+
+def square(width: int, mini_batch: int, *, depth: int = 3, steps: int | None = None) -> Training:
+    """Return a ReLU network of ``depth`` layers that all have ``width`` inputs and outputs."""
+    steps = steps or max(1, min(16, 1024 // mini_batch))
+    name = f"{depth} layers of {width}, batch {mini_batch}"
+    return Training(name, widths=(width,) * (depth + 1), samples=steps * mini_batch, mini_batch=mini_batch)

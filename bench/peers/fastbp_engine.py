@@ -6,11 +6,30 @@ import numpy as np
 from numba import njit
 
 import fastbp
-from bench.peers import Contender
-from bench.workloads import Layers, Linear, Predict, Tanh, Tile, Training
+import fastbp_kernels
+from bench.contenders import Contender
+from bench.workloads import (
+    Activation,
+    Descent,
+    Layers,
+    Linear,
+    LinearBackward,
+    Predict,
+    SquaredError,
+    Tanh,
+    Tile,
+    Training,
+)
 from fastbp import nn, optim
 from fastbp.arrays import aligned_zeros
-from fastbp_kernels import linear_forward, tanh_forward
+from fastbp_kernels import (
+    linear_backward_input,
+    linear_backward_parameters,
+    linear_forward,
+    mse_forward_backward,
+    sgd_step,
+    tanh_forward,
+)
 from fastbp_kernels.pointers import pointer
 from fastbp_kernels.tile import STORE, TILE_ROWS, tile, widths
 
@@ -83,6 +102,54 @@ def tanh(workload: Tanh) -> Contender:
             tanh_forward(block, output)
 
     return Contender(run)
+
+
+def linear_backward(workload: LinearBackward) -> Contender:
+    grad_output, input, weight, bias = map(_aligned, (workload.grad_output(), *workload.arrays()))
+    grad_input, grad_weight, grad_bias = (_aligned(np.zeros_like(array)) for array in (input, weight, bias))
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            linear_backward_parameters(grad_output, input, grad_weight, grad_bias)
+            linear_backward_input(grad_output, weight, grad_input)
+
+    return Contender(run, lambda: [grad_input, grad_weight, grad_bias])
+
+
+def activation(workload: Activation) -> Contender:
+    forward = getattr(fastbp_kernels, f"{workload.function}_forward")
+    backward = getattr(fastbp_kernels, f"{workload.function}_backward")
+    input, grad_output = map(_aligned, workload.arrays())
+    output, grad_input = _aligned(np.zeros_like(input)), _aligned(np.zeros_like(input))
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            forward(input, output)
+            backward(grad_output, output, grad_input)
+
+    return Contender(run, lambda: [output, grad_input])
+
+
+def squared_error(workload: SquaredError) -> Contender:
+    prediction, target = map(_aligned, workload.arrays())
+    grad, factor = _aligned(np.zeros_like(target)), target.dtype.type(2)
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            mse_forward_backward(prediction, target, factor, grad)
+
+    return Contender(run, lambda: [grad])
+
+
+def descent(workload: Descent) -> Contender:
+    parameter, grad = map(_aligned, workload.arrays())
+    lr = grad.dtype.type(1e-3)
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            sgd_step(parameter, grad, lr)
+
+    return Contender(run, lambda: [parameter])
 
 
 def tile_limit(workload: Tile) -> Contender:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.peers import Contender
+from bench.contenders import Contender
 from bench.peers.fastbp_engine import network, set_threads
 from bench.workloads import Training
 from fastbp import nn, optim

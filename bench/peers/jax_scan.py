@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bench.peers import Contender
+from bench.contenders import Contender
 from bench.workloads import Linear, Predict, Tanh, Training
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}

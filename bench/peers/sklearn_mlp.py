@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 from threadpoolctl import threadpool_limits
 
-from bench.peers import Contender
+from bench.contenders import Contender
 from bench.workloads import Training
 
 set_threads = threadpool_limits

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from bench.disk_task import torch_epoch
-from bench.peers import Contender
-from bench.workloads import Layers, Linear, Predict, Tanh, Training
+from bench.contenders import Contender
+from bench.workloads import (
+    Activation,
+    Descent,
+    Layers,
+    Linear,
+    LinearBackward,
+    Predict,
+    SquaredError,
+    Tanh,
+    Training,
+)
 
 set_threads = torch.set_num_threads
 
@@ -23,8 +32,28 @@ def network(layers: Layers, activation: str) -> torch.nn.Sequential:
     return torch.nn.Sequential(*modules[:-1])
 
 
+def torch_epoch(
+    model: torch.nn.Module,
+    criterion: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train_input: torch.Tensor,
+    train_target: torch.Tensor,
+    mini_batch: int,
+) -> float:
+    """Train one epoch by the original's loop, the rows in order; return the sum of the batch losses."""
+    train_loss = 0.0
+    for first in range(0, len(train_input), mini_batch):
+        output = model(train_input[first : first + mini_batch])
+        loss = criterion(output, train_target[first : first + mini_batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        train_loss += loss.item()
+    return train_loss
+
+
 def training(workload: Training) -> Contender:
-    """The loop of the original experiment, as in ``bench.disk_task``. ``SGD(fused=True)`` was no faster."""
+    """The loop of the original experiment. ``SGD(fused=True)`` was no faster."""
     model = network(workload.layers(), workload.activation)
     criterion = torch.nn.MSELoss(reduction=workload.reduction)
     optimizer = torch.optim.SGD(model.parameters(), lr=workload.lr)
@@ -80,3 +109,64 @@ def tanh(workload: Tanh) -> Contender:
             torch.tanh(block, out=output)
 
     return Contender(run)
+
+
+def linear_backward(workload: LinearBackward) -> Contender:
+    """The three operations of autograd, adding as ``AccumulateGrad`` adds, without its tape."""
+    input, weight, bias = map(torch.from_numpy, workload.arrays())
+    grad_output = torch.from_numpy(workload.grad_output())
+    grad_input, grad_weight, grad_bias = map(torch.zeros_like, (input, weight, bias))
+
+    @torch.inference_mode()
+    def run(times: int) -> None:
+        for _ in range(times):
+            grad_weight.addmm_(grad_output.T, input)
+            grad_bias.add_(grad_output.sum(0))
+            torch.mm(grad_output, weight, out=grad_input)
+
+    return Contender(run, lambda: [tensor.numpy() for tensor in (grad_input, grad_weight, grad_bias)])
+
+
+def activation(workload: Activation) -> Contender:
+    """The operations that a module and autograd call, into arrays that are there already."""
+    aten = torch.ops.aten
+    forward, backward = {
+        "relu": (torch.clamp_min, aten.threshold_backward.grad_input),
+        "tanh": (torch.tanh, aten.tanh_backward.grad_input),
+        "sigmoid": (torch.sigmoid, aten.sigmoid_backward.grad_input),
+    }[workload.function]
+    threshold = (0,) if workload.function == "relu" else ()
+    input, grad_output = map(torch.from_numpy, workload.arrays())
+    output, grad_input = torch.empty_like(input), torch.empty_like(input)
+
+    @torch.inference_mode()
+    def run(times: int) -> None:
+        for _ in range(times):
+            forward(input, *threshold, out=output)
+            backward(grad_output, output, *threshold, grad_input=grad_input)
+
+    return Contender(run, lambda: [tensor.numpy() for tensor in (output, grad_input)])
+
+
+def squared_error(workload: SquaredError) -> Contender:
+    prediction, target = map(torch.from_numpy, workload.arrays())
+    grad, one, by_sum = torch.empty_like(target), torch.ones(()), 2  # ATen's number for reduction="sum"
+
+    @torch.inference_mode()
+    def run(times: int) -> None:
+        for _ in range(times):
+            torch.ops.aten.mse_loss(prediction, target, by_sum)
+            torch.ops.aten.mse_loss_backward.grad_input(one, prediction, target, by_sum, grad_input=grad)
+
+    return Contender(run, lambda: [grad.numpy()])
+
+
+def descent(workload: Descent) -> Contender:
+    parameter, grad = map(torch.from_numpy, workload.arrays())
+
+    @torch.inference_mode()
+    def run(times: int) -> None:
+        for _ in range(times):
+            parameter.add_(grad, alpha=-1e-3)
+
+    return Contender(run, lambda: [parameter.numpy()])

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
-from bench.peers import Contender
+from bench.contenders import Contender
 from bench.workloads import Layers, Predict, Training
 
 set_threads = torch.set_num_threads

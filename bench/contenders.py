@@ -1,8 +1,11 @@
-"""The libraries that are compared, one file each.
+"""The libraries that are compared, each a file of ``bench/peers``.
 
 A peer is a module with ``set_threads(threads)``, called before anything else, and a function for each kind of workload
 that it can run, named after the kind: ``training(workload)``, ``predict(workload)``, ... Each sets everything up and
 returns a ``Contender``, or None. A new peer is a new file and a line in ``PEERS``.
+
+``bench/peers`` has no ``__init__.py``: asv imports every module of every package that it finds below ``bench``, and
+would end at a library that is not installed.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ class Contender:
     """A library set up for a workload.
 
     ``run(times)`` does the work so often, for a training so many epochs more, and returns when it is done.
-    ``weights()`` returns weights (o, i) and biases in PyTorch's order; None where there are none to compare.
+    ``weights()`` returns, for a training, weights (o, i) and biases in PyTorch's order, and for a kernel what it has
+    written; it is None where nothing is compared.
     """
 
     run: Callable[[int], object]
