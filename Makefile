@@ -30,8 +30,7 @@ speed: $(VENV)/installed-bench  ## measure fastbp beside PyTorch, JAX and scikit
 	@$(RUN) -m bench.speed
 
 bench: $(VENV)/installed-bench  ## measure HEAD, or COMMITS=first^..last, or BENCH=kernels alone, with asv
-	@$(RUN) -m asv machine --yes --machine $$($(RUN) -m bench.machine) >/dev/null
-	@$(RUN) -m asv run --machine $$($(RUN) -m bench.machine) --skip-existing-successful --bench '$(BENCH)' '$(COMMITS)'
+	@$(RUN) -m asv run --machine "$$($(RUN) -m bench.machine)" --skip-existing-successful --bench '$(BENCH)' '$(COMMITS)'
 
 bench-site: $(VENV)/installed-bench  ## make pages of all results of asv
 	@$(RUN) -m asv publish

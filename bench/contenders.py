@@ -32,7 +32,8 @@ class Contender:
     """A library set up for a workload.
 
     ``run(times)`` does the work so often, for a training so many epochs more, and returns when it is done.
-    ``weights()`` returns weights (o, i) and biases in PyTorch's order; None where there are none to compare.
+    ``weights()`` returns, for a training, weights (o, i) and biases in PyTorch's order, and for a kernel what it has
+    written; it is None where nothing is compared.
     """
 
     run: Callable[[int], object]

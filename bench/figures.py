@@ -33,5 +33,11 @@ def save_table(table: dict[str, Any], name: str) -> None:
     print(f"wrote {_shown(path)}")
 
 
+def load_table(name: str) -> dict[str, Any] | None:
+    """Return what ``save_table`` wrote, or None."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None  # type: ignore[no-any-return]
+
+
 def _shown(path: Path) -> Path:
     return path.relative_to(RESULTS.parent.parent)

@@ -134,7 +134,7 @@ class Within:
 
 Goal = Faster | NearLimit | NoCliff | Within
 
-_original, _disk, _small, _mnist, _deep, _large, _tanh = (workload.name for workload in TRAININGS)
+_original, _disk, _small, _mnist, _deep, _large, _tanh, *_ = (workload.name for workload in TRAININGS)
 assert _original == ORIGINAL.name
 SWEPT = tuple(workload.name for workload in SWEEP)
 SWEEP_NAME = "10-w-w-10 ReLU, batch 128"

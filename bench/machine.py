@@ -1,6 +1,6 @@
 """Where a figure was measured: the machine and the versions of what ran on it.
 
-``python -m bench.machine`` prints the name under which asv files the results.
+``python -m bench.machine`` tells asv about the machine and prints the name under which asv files the results.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import platform
 import re
-from importlib import import_module
+from contextlib import suppress
+from importlib import import_module, metadata
 from pathlib import Path
 
 PACKAGES = ("fastbp", "numba", "numpy", "torch")
@@ -23,6 +24,15 @@ def describe() -> dict[str, str]:
         "python": platform.python_version(),
         **{package: import_module(package).__version__ for package in PACKAGES},
     }
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Return the versions of those that are installed."""
+    found = {}
+    for name in distributions:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def label() -> str:
@@ -41,5 +51,21 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def tell_asv() -> None:
+    """Enter this machine in asv's file of machines, which it would ask for otherwise."""
+    from asv.machine import MachineCollection
+
+    facts = {
+        "machine": label(),
+        "cpu": _processor(),
+        "num_cpu": str(os.cpu_count()),
+        "arch": platform.machine(),
+        "os": platform.system(),
+        "ram": "",
+    }
+    MachineCollection.save(facts["machine"], facts)
+
+
 if __name__ == "__main__":
+    tell_asv()
     print(label())

@@ -15,8 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter, strftime
@@ -71,7 +69,7 @@ def main() -> None:
         print(f"Not installed, and left out: {', '.join(missing)}.")
     table: dict[str, Any] = {
         "date": strftime("%Y-%m-%d"),
-        "machine": machine.describe() | _versions("scikit-learn", "jax"),
+        "machine": machine.describe() | machine.versions("scikit-learn", "jax"),
         "load_average_before": load,
         "rounds": 2 if args.quick else ROUNDS,
         "results": {},
@@ -194,14 +192,6 @@ def _require_same_training(workload: Training, peer: str, sample: Any, expected:
         raise AssertionError(
             f"{workload.name}: after an epoch {peer} is {difference:.2g} off, {learned:.2g} were learned"
         )
-
-
-def _versions(*distributions: str) -> dict[str, str]:
-    found = {}
-    for name in distributions:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def _say(what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,7 +10,7 @@ from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.contenders import PEERS
-from bench.figures import RESULTS, save_figure
+from bench.figures import load_table, save_figure
 from bench.goals import ALL_PEERS, WARM, best_peer, goals, seconds, share
 from bench.workloads import PREDICT, TANH, TRAININGS
 from fastbp.plots import COLOURS, STYLE
@@ -26,7 +25,9 @@ CHARTED = tuple(workload.name for workload in (*TRAININGS, TANH, PREDICT))
 
 def load() -> dict[str, Any]:
     """Return the last results."""
-    return json.loads((RESULTS / f"{NAME}.json").read_text())  # type: ignore[no-any-return]
+    table = load_table(NAME)
+    assert table, "`make speed` has not been run"
+    return table
 
 
 def format_table(table: dict[str, Any], dtype: str) -> str:
@@ -138,16 +139,19 @@ def _section(table: dict[str, Any]) -> str:
         f'{ours:.2f} s, `python -c "import torch"` {torch:.2f} s. Of the goals in `bench/goals.py` hold {counts}; '
         "`make speed` prints them all."
     )
-    return "\n".join([*lines, _wrapped(text), "", f"![Time of each library over fastbp's](bench/results/{NAME}.png)"])
+    return "\n".join(
+        [*lines, "", wrapped(text), "", f"![Time of each library over fastbp's](bench/results/{NAME}.png)"]
+    )
 
 
-def _wrapped(text: str) -> str:
+def wrapped(text: str) -> str:
+    """Return ``text`` in lines of at most 119 characters."""
     lines = [""]
     for word in text.split():
         if len(lines[-1]) + len(word) > 119:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n" + "\n".join(lines)
+    return "\n".join(lines)
 
 
 def _times(by_threads: dict[str, list[float]]) -> str:

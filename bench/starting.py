@@ -5,7 +5,11 @@ from pathlib import Path
 from bench import in_asv
 
 PROGRAM = Path(__file__).with_name("whole_process.py")
-RUN_PROGRAM = f"import runpy; runpy.run_path({str(PROGRAM)!r}, run_name='__main__')"
+RUN_PROGRAM = f"""
+import contextlib, runpy
+with contextlib.redirect_stdout(None):  # asv reads the time from there
+    runpy.run_path({str(PROGRAM)!r}, run_name="__main__")
+"""
 EMPTY_CACHE = """
 import os, tempfile
 folder = tempfile.TemporaryDirectory()

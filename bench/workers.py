@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
@@ -34,14 +34,12 @@ class Worker:
     With ``source``, a folder that holds ``fastbp`` and ``kernels``, the process takes fastbp from there.
     """
 
-    def __init__(
-        self, name: str, threads: int, source: Path | None = None, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, threads: int, source: Path | None = None) -> None:
         self.name, self.threads = name, threads
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, name, threads), daemon=True)
-        with _inherited(source, environment or {}):
+        with _importing_from(source):
             self._process.start()
         theirs.close()
 
@@ -176,18 +174,15 @@ def bind(threads: int) -> None:
 
 
 @contextmanager
-def _inherited(source: Path | None, environment: Mapping[str, str]) -> Iterator[None]:
-    """Let a process that starts meanwhile find fastbp in ``source``, with ``environment`` added to ours."""
-    path, before = list(sys.path), dict(os.environ)
+def _importing_from(source: Path | None) -> Iterator[None]:
+    """Let a process that starts meanwhile find fastbp in ``source``; what it compiles is kept under its own sources."""
+    path = list(sys.path)
     if source is not None:
         sys.path[:0] = [str(source), str(source / "kernels")]
-    os.environ.update(environment)
     try:
         yield
     finally:
         sys.path[:] = path
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _serve(pipe: Connection, name: str, threads: int) -> None:

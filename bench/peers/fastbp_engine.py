@@ -113,7 +113,7 @@ def linear_backward(workload: LinearBackward) -> Contender:
             linear_backward_parameters(grad_output, input, grad_weight, grad_bias)
             linear_backward_input(grad_output, weight, grad_input)
 
-    return Contender(run)
+    return Contender(run, lambda: [grad_input, grad_weight, grad_bias])
 
 
 def activation(workload: Activation) -> Contender:
@@ -127,7 +127,7 @@ def activation(workload: Activation) -> Contender:
             forward(input, output)
             backward(grad_output, output, grad_input)
 
-    return Contender(run)
+    return Contender(run, lambda: [output, grad_input])
 
 
 def squared_error(workload: SquaredError) -> Contender:
@@ -138,7 +138,7 @@ def squared_error(workload: SquaredError) -> Contender:
         for _ in range(times):
             mse_forward_backward(prediction, target, factor, grad)
 
-    return Contender(run)
+    return Contender(run, lambda: [grad])
 
 
 def descent(workload: Descent) -> Contender:
@@ -149,7 +149,7 @@ def descent(workload: Descent) -> Contender:
         for _ in range(times):
             sgd_step(parameter, grad, lr)
 
-    return Contender(run)
+    return Contender(run, lambda: [parameter])
 
 
 def tile_limit(workload: Tile) -> Contender:

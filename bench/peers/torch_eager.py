@@ -124,7 +124,7 @@ def linear_backward(workload: LinearBackward) -> Contender:
             grad_bias.add_(grad_output.sum(0))
             torch.mm(grad_output, weight, out=grad_input)
 
-    return Contender(run)
+    return Contender(run, lambda: [tensor.numpy() for tensor in (grad_input, grad_weight, grad_bias)])
 
 
 def activation(workload: Activation) -> Contender:
@@ -145,7 +145,7 @@ def activation(workload: Activation) -> Contender:
             forward(input, *threshold, out=output)
             backward(grad_output, output, *threshold, grad_input=grad_input)
 
-    return Contender(run)
+    return Contender(run, lambda: [tensor.numpy() for tensor in (output, grad_input)])
 
 
 def squared_error(workload: SquaredError) -> Contender:
@@ -158,7 +158,7 @@ def squared_error(workload: SquaredError) -> Contender:
             torch.ops.aten.mse_loss(prediction, target, by_sum)
             torch.ops.aten.mse_loss_backward.grad_input(one, prediction, target, by_sum, grad_input=grad)
 
-    return Contender(run)
+    return Contender(run, lambda: [grad.numpy()])
 
 
 def descent(workload: Descent) -> Contender:
@@ -169,4 +169,4 @@ def descent(workload: Descent) -> Contender:
         for _ in range(times):
             parameter.add_(grad, alpha=-1e-3)
 
-    return Contender(run)
+    return Contender(run, lambda: [parameter.numpy()])

@@ -1,0 +1,132 @@
+"""Writes ``docs/performance.md`` from the results in ``bench/results``: ``python -m bench.performance``.
+
+Measures nothing. Figures are drawn anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench import noise, small, small_map, speed_report
+from bench.compare import PAIRS, THRESHOLD
+from bench.figures import load_table
+from bench.speed_report import wrapped
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+LABELS = {"python": "Python", "numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
+
+
+def main() -> None:
+    speed_report.draw(speed_report.load())
+    table = load_table(small.NAME)
+    if table:
+        small_map.draw(table)
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")
+    print("wrote docs/performance.md")
+
+
+def page() -> str:
+    """Return the whole page."""
+    speed = speed_report.load()
+    sections = [
+        "<!-- written by `make performance` from bench/results -->",
+        "# Performance",
+        _measured(speed),
+        "## Beside the others",
+        f"![Time of each library over fastbp's](../bench/results/{speed_report.NAME}.png)",
+        "The time of each library over that of fastbp, logarithmic; the number stands at the nearest one.",
+        *(speed_report.format_table(speed, dtype) for dtype in speed["results"]),
+        "## How small is small",
+        *_small(load_table(small.NAME)),
+        "## From commit to commit",
+        *_noise(load_table(noise.NAME)),
+        OWN_MACHINE,
+        NOT_MEASURED,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _measured(table: dict[str, Any]) -> str:
+    return wrapped(
+        f"Measured on {table['date']}, {table['rounds']} rounds in turn, medians; {_machine(table['machine'])}. "
+        "Every library starts from the same weights, takes the same rows in the same order, and must have arrived at "
+        "the same weights after an epoch. Each runs in processes of its own, bound to one core or to two. Compiling, "
+        "loading and warming up are not part of the times, except where a row says so."
+    )
+
+
+def _machine(machine: dict[str, str]) -> str:
+    versions = (f"{LABELS.get(k, k)} {v}" for k, v in machine.items() if k not in ("processor", "cores", "system"))
+    return f"{machine['cores']} cores of {machine['processor']}, {machine['system']}, {', '.join(versions)}"
+
+
+def _small(table: dict[str, Any] | None) -> list[str]:
+    if table is None:
+        return ["Not measured yet; `python -m bench.small` does."]
+    return [
+        f"![Width by mini-batch: time of PyTorch and of JAX over fastbp's](../bench/results/{small.NAME}.png)",
+        wrapped(
+            "A training step of ReLU networks of three layers of equal width, float32, each library at its better "
+            "number of threads, one or two. Blue cells are where fastbp is ahead, and the black line is where the "
+            f"other is as fast. {small_map.in_words(table)} Measured on {table['date']}; {_machine(table['machine'])}."
+        ),
+    ]
+
+
+def _noise(table: dict[str, Any] | None) -> list[str]:
+    """Say what a comparison of two commits can tell apart."""
+    parts = [
+        wrapped(
+            f"`make compare BASE=commit` runs two codes in turn, in {PAIRS} pairs of processes, and calls a workload "
+            f"slower if every pair shows more than {THRESHOLD:.0%}. `make bench` measures commits with asv, "
+            "`make bench-site` makes its pages, where training, kernels, prediction, scaling, starting and memory have "
+            "a group each; `OverTorch` is the figure that compares across machines."
+        )
+    ]
+    if table is None:
+        return [*parts, "What that tells apart is not measured yet; `python -m bench.noise` does."]
+    equal = [_least(ratios) for changes in table["equal"] for ratios in changes.values()]
+    lines = ["| planted in | workload | ratio of each pair |", "|---|---|---|"]
+    for kernel, changes in table["slower"].items():
+        lines += [f"| {kernel} | {name} | {', '.join(map(str, ratios))} |" for name, ratios in changes.items()]
+    parts.append(
+        wrapped(
+            f"Equal code, compared {len(table['equal'])} times over {len(table['equal'][0])} workloads, raised "
+            f"{table['alarms']} alarms at a threshold of {table['threshold']:.0%}: the largest change that all pairs "
+            f"agreed on was {max(equal) - 1:.1%}. A kernel that does {noise.EXTRA} % more work was seen in "
+            f"{sum(map(len, table['slower'].values())) - len(table['missed'])} of "
+            f"{sum(map(len, table['slower'].values()))} workloads. {_machine(table['machine'])}."
+        )
+    )
+    return [*parts, "\n".join(lines)]
+
+
+def _least(ratios: list[float]) -> float:
+    """Return the change, up or down, that all pairs agree on; 1 if they don't."""
+    return max(min(ratios), 1 / max(ratios), 1.0)
+
+
+OWN_MACHINE = """## On your own machine
+
+```
+make speed                            # every workload beside the others: eight minutes
+.venv/bin/python -m bench.small       # the map: some minutes
+.venv/bin/python -m bench.noise       # what a comparison can tell apart: half an hour
+make performance                      # this page, from what the three have stored
+make bench BENCH=OverTorch            # fastbp / PyTorch for every training and kernel, by asv
+make compare BASE=HEAD~1              # a commit, or what you have not committed, beside another
+```
+
+Close what else runs: a result with `~` had rounds that differ by much. Compare ratios, not microseconds."""
+
+NOT_MEASURED = """## What is not measured
+
+GPUs. Processors other than the one above, so neither Arm nor a CPU without AVX-512; more than two cores. Losses,
+optimisers and activations beyond those of the rows. `torch.compile` of a whole step, which took 26 s to compile and
+then ran slower than the compiled PyTorch of the rows. Reading data from disk. How much energy any of it takes."""
+
+
+if __name__ == "__main__":
+    main()

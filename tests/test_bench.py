@@ -1,0 +1,104 @@
+"""What the benchmarks conclude from times, and that they measure what they name."""
+
+from pathlib import Path
+
+import numpy
+import pytest
+
+from bench import compare, guard, noise, performance, small_map
+from bench.compare import THRESHOLD, Change
+from bench.contenders import load
+from bench.workers import Worker
+from bench.workloads import Activation, Descent, LinearBackward, SquaredError, square
+
+ROOT = Path(__file__).parents[1]
+KERNELS = Path("kernels", "fastbp_kernels")
+BEYOND = 1.01 * (1 + THRESHOLD)
+
+
+def change(*ratios):
+    return Change("some workload", [1.0] * len(ratios), list(ratios))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdict"),
+    [
+        ((BEYOND, 2, 3), "slower"),
+        ((1, 2, 3), ""),
+        ((1 / BEYOND, 0.5, 0.3), "faster"),
+        ((1 / BEYOND, BEYOND, 1), ""),
+    ],
+)
+def test_a_change_is_what_every_pair_shows(ratios, verdict):
+    assert change(*ratios).verdict == verdict
+
+
+def test_two_codes_are_compared_each_from_its_own_folder(tmp_path):
+    library = tmp_path.resolve()
+    for folder in compare.LIBRARY:
+        (library / folder).symlink_to(ROOT / folder)
+    for source in (library, ROOT):
+        worker = Worker("fastbp", 1, source)
+        assert worker.source() == source
+        worker.stop()
+
+
+@pytest.mark.parametrize("kernel", noise.PLANTS)
+def test_the_line_that_a_slowdown_is_planted_behind_is_there(kernel, tmp_path):
+    name, line, again = noise.PLANTS[kernel]
+    (tmp_path / KERNELS).mkdir(parents=True)
+    (tmp_path / KERNELS / name).write_text((ROOT / KERNELS / name).read_text())
+    noise.plant(tmp_path, kernel)
+    planted = (tmp_path / KERNELS / name).read_text()
+    assert line + again in planted
+    compile(planted, name, "exec")
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        LinearBackward("linear", n=7, i=5, o=3),
+        *(Activation(function, function=function, size=37) for function in ("relu", "tanh", "sigmoid")),
+        SquaredError("squared error", n=7, o=3),
+        Descent("descent", size=37),
+    ],
+    ids=lambda workload: workload.name,
+)
+def test_a_kernel_is_timed_beside_what_computes_the_same(workload):
+    written = []
+    for library in ("fastbp", "torch"):
+        contender = getattr(load(library), workload.kind)(workload)
+        contender.run(2)
+        written.append(contender.weights())
+    for ours, theirs in zip(*written, strict=True):
+        numpy.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_square_network_has_whole_mini_batches_of_its_width():
+    for width, mini_batch, depth in ((8, 1, 3), (64, 4096, 1), (1024, 64, 32)):
+        workload = square(width, mini_batch, depth=depth)
+        assert workload.widths == (width,) * (depth + 1)
+        assert workload.samples == workload.steps * mini_batch
+
+
+def test_the_borders_of_the_map_run_between_cells_that_differ():
+    inside = numpy.array([[True, True], [True, False]])
+    assert small_map.borders(inside) == [((0.5, 1.5), (0.5, 0.5)), ((0.5, 0.5), (0.5, 1.5))]
+    assert small_map.borders(numpy.ones((3, 4), bool)) == []
+
+
+@pytest.mark.parametrize(("share_of_the_lead", "stops"), [(0.4, True), (0.6, False)])
+def test_the_guard_stops_at_half_of_the_lead_that_readme_states(share_of_the_lead, stops, monkeypatch, capsys):
+    stated = guard.lead(guard.load()["results"]["float32"][guard.ORIGINAL.name])
+    assert f"| {stated:.1f} |" in (ROOT / "README.md").read_text(encoding="utf-8")
+    monkeypatch.setattr(guard, "measure", lambda: share_of_the_lead * stated)
+    if stops:
+        with pytest.raises(SystemExit, match="made the engine slower"):
+            guard.main()
+    else:
+        guard.main()
+    assert f"README states {stated:.1f}" in capsys.readouterr().out
+
+
+def test_the_page_on_performance_was_written_from_the_results_that_are_stored():
+    assert performance.PAGE.read_text(encoding="utf-8") == performance.page(), "run make performance"
