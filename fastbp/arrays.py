@@ -41,7 +41,7 @@ def require_generator(rng: RandomSource, owner: str) -> np.random.Generator:
 
 def require_floats(array: Any, owner: str, dtype: np.dtype[Any] | None = None) -> Array:
     """Return ``array`` itself if it is a NumPy array of ``dtype`` (either float dtype if None), or raise TypeError."""
-    if type(array) is np.ndarray and array.dtype == dtype:
+    if type(array) is np.ndarray and (array.dtype in FLOAT_DTYPES if dtype is None else array.dtype == dtype):
         return array
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{owner} takes arrays without a mask, got {type(array).__name__}; fill it: .filled(value)")
@@ -81,9 +81,9 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
 
 
 class Buffer:
-    """An array that is handed out again and again, and replaced only by a larger one or one of another dtype.
+    """An array that its owner uses again and again, replaced only by a larger one or one of another dtype.
 
-    Each time it is a new view, so that nobody who changes the shape or the flags of one changes the next. Copies and
+    Whoever gets it from the owner gets a view, ``array.view()``, since he may change its shape or its flags. Copies and
     pickles of a buffer are empty: what it holds is valid only until its owner's next call.
     """
 
@@ -100,7 +100,7 @@ class Buffer:
             if self._memory.size < size or self._memory.dtype != dtype:
                 self._memory = aligned_zeros(size, dtype)
             view = self._view = self._memory[:size].reshape(shape)
-        return view[...]
+        return view
 
     def __reduce__(self) -> tuple[type[Buffer], tuple[()]]:
         return Buffer, ()

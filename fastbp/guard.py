@@ -18,14 +18,20 @@ class Guard:
 
     ``with guard:`` takes the right to change them; ``guard.acquire()`` and ``guard.release()`` the right to use the
     modules only. A thread that has it may take it again.
+
+    Attributes
+    ----------
+    changes : int
+        Odd while somebody has the right to change the parameters, and another number afterwards: who only reads them
+        looks before and after, and asks ``check_reading`` if it was odd or is another.
     """
 
-    __slots__ = ("_depth", "_lock", "_writer", "_writes", "release")
+    __slots__ = ("_depth", "_lock", "_writer", "changes", "release")
 
     def __init__(self) -> None:
         self._lock = RLock()
         self.release = self._lock.release
-        self._depth = self._writer = self._writes = 0
+        self._depth = self._writer = self.changes = 0
 
     def acquire(self) -> None:
         """Take the guard, or raise RuntimeError if another thread has it."""
@@ -36,8 +42,9 @@ class Guard:
         if not self._lock.acquire(False):
             _refuse()
         self._depth += 1
-        self._writes += 1
-        self._writer = get_ident()
+        if self._depth == 1:
+            self.changes += 1
+            self._writer = get_ident()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -45,17 +52,12 @@ class Guard:
         self._depth -= 1
         if not self._depth:
             self._writer = 0
+            self.changes += 1
         self._lock.release()
 
-    def before_reading(self) -> int:
-        """Raise RuntimeError if another thread is changing the parameters; return what ``after_reading`` takes."""
-        if self._writer and self._writer != get_ident():
-            _refuse()
-        return self._writes
-
-    def after_reading(self, writes: int) -> None:
-        """Raise RuntimeError if the parameters have changed since ``before_reading``."""
-        if self._writes != writes:
+    def check_reading(self) -> None:
+        """Raise RuntimeError unless it is this thread that may change the parameters."""
+        if self._writer != get_ident():
             _refuse()
 
     def __reduce__(self) -> tuple[type[Guard], tuple[()]]:

@@ -61,10 +61,11 @@ class Plan:
             raise NotPlannable("it has no Linear")
         if len(set(parameters)) != len(parameters):
             raise NotPlannable("two of its layers share a parameter")
-        self._flat = FlatView(parameters)
-        if len(self._flat.runs) != 1:
+        flat = FlatView(parameters)
+        if len(flat.runs) != 1:
             raise NotPlannable("some of its parameters belong to another model as well")
-        self.parameter, self.grad = self._flat.runs[0]
+        self.parameter, self.grad = flat.runs[0]
+        self.layouts = flat.layouts
         self.guard = parameters[0].storage.guard
         self.dtype: np.dtype[Any] = self.parameter.dtype
 
@@ -85,11 +86,6 @@ class Plan:
         self.first_layer = f"Linear({self.in_features}, {self._rows[0][table.OUT]})"
         self.out_features = self._rows[-1][table.OUT]
         self.flop = sum(_flop(row) for row in self._rows)
-
-    @property
-    def is_current(self) -> bool:
-        """Whether no parameter, of any model, has moved since this plan was made."""
-        return self._flat.is_current
 
     def layout(self, block_rows: int, *, in_place: bool) -> tuple[Array, int]:
         """Return the engine's table of layers for blocks of ``block_rows`` rows, and the size of their scratch memory.
@@ -145,10 +141,15 @@ class Predictor:
     Parameters
     ----------
     plan : Plan
+
+    Attributes
+    ----------
+    layouts : int
+        ``Storage.layouts`` when the plan was made: it holds until that changes.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+        self.plan, self.layouts = plan, plan.layouts
         self._layers, self._scratch_size = plan.layout(engine.BLOCK_ROWS, in_place=True)
         self._free: list[Array] = []  # scratch memory that no thread uses; a list's pop and append are atomic
 

@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Event, Thread
 from types import FrameType
 from typing import Any
@@ -54,12 +55,11 @@ def ranks_for(flop: float, pieces: int, *, flop_per_thread: float | None = None)
     return max(1, min(_limit, pieces, int(flop / (flop_per_thread or FLOP_PER_THREAD))))
 
 
-def run_shares(flop: float, whole: Callable[..., Any], share: Callable[..., Any], *arguments: Any) -> None:
-    """Call ``whole(*arguments)``, or for much work ``share(rank, ranks, *arguments)`` in several threads."""
+def whole_or_shared(flop: float, whole: Callable[..., Any], share: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``whole``, or for much work what calls ``share(rank, ranks, ...)`` in several threads."""
     if flop < 2 * FLOP_PER_START or _limit == 1:
-        whole(*arguments)
-    else:
-        run_ranks(min(_limit, int(flop / FLOP_PER_START)), share, *arguments)
+        return whole
+    return partial(run_ranks, min(_limit, int(flop / FLOP_PER_START)), share)
 
 
 def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> None:

@@ -159,7 +159,8 @@ def _batch(rows: Array, order: Array | None, start: int, stop: int, buffer: Buff
     if order is None:
         return rows[start:stop]
     gathered = buffer.get((stop - start, *rows.shape[1:]), rows.dtype)
-    return np.take(rows, order[start:stop], axis=0, out=gathered, mode="clip")  # "raise" would copy once more
+    np.take(rows, order[start:stop], axis=0, out=gathered, mode="clip")  # "raise" would copy once more
+    return gathered.view()
 
 
 class EngineTrainer:

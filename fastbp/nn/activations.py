@@ -27,17 +27,17 @@ class Activation(Module):
 
     forward_kernel: ClassVar[staticmethod[[Array, Array], None]]
     backward_kernel: ClassVar[staticmethod[[Array, Array, Array], None]]
+    _last_forward: LastForward
 
     def __init__(self) -> None:
-        self._output, self._grad_input, self._last = Buffer(), Buffer(), LastForward()
+        self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()
 
     def forward(self, input: Array) -> Array:
         """Return an array of the input's shape and dtype; the next ``forward`` overwrites it."""
         input = plain(require_floats(input, type(self).__name__))
         output = self._output.get(input.shape, input.dtype)
         self.forward_kernel(input, output)
-        self._last.keep(input, output)
-        return output
+        return self._last_forward.keep(input, output)
 
     def predict(self, input: Array) -> Array:
         input = plain(require_floats(input, type(self).__name__))
@@ -47,11 +47,11 @@ class Activation(Module):
 
     def backward(self, grad_output: Array) -> Array:
         """Return ``grad_output`` times the derivative at the last input, in an array that this module owns."""
-        grad_output = self._last.checked(grad_output, self)
-        output = self._last.output
+        grad_output = self._last_forward.checked(grad_output, self)
+        output = self._last_forward.output
         grad_input = self._grad_input.get(output.shape, output.dtype)
         self.backward_kernel(grad_output, output, grad_input)
-        return grad_input
+        return grad_input.view()
 
 
 class ReLU(Activation):

@@ -21,7 +21,7 @@ from fastbp.arrays import (
 from fastbp.nn.init import Init, initial_values
 from fastbp.nn.module import LastForward, Module
 from fastbp.nn.parameter import Parameter, flatten
-from fastbp.threads import run_shares
+from fastbp.threads import whole_or_shared
 from fastbp_kernels import (
     linear_backward,
     linear_backward_parameters,
@@ -56,6 +56,8 @@ class Linear(Module):
     bias : Parameter of shape (out_features,), or None
     """
 
+    _last_forward: LastForward
+
     def __init__(
         self,
         in_features: int,
@@ -80,25 +82,26 @@ class Linear(Module):
 
         weight, bias_values = initial_values(init, out_features, in_features, require_generator(rng, "Linear"), dtype)
         self._name = f"Linear({in_features}, {out_features})"
+        self._in_features, self._out_features, self._dtype = in_features, out_features, dtype
         self.weight = Parameter(weight)
         self.bias = Parameter(bias_values) if bias else None
         flatten(self.parameters())
 
         self._flop_per_row = 2 * in_features * out_features
         self._absent_bias = np.empty(0, dtype)
-        self._output, self._grad_input, self._last = Buffer(), Buffer(), LastForward()
+        self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()
 
     @property
     def in_features(self) -> int:
-        return int(self.weight.shape[1])
+        return self._in_features
 
     @property
     def out_features(self) -> int:
-        return int(self.weight.shape[0])
+        return self._out_features
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.weight.dtype
+        return self._dtype
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Let another parameter take the place of weight or bias where it has its shape and dtype; None for no bias."""
@@ -129,14 +132,13 @@ class Linear(Module):
             Owned by this module: the next ``forward`` overwrites it.
         """
         input = self._checked(input)
-        output = self._output.get((*input.shape[:-1], self.out_features), self.dtype)
+        output = self._output.get((*input.shape[:-1], self._out_features), self._dtype)
         self._compute(input, output)
-        self._last.keep(input, output)
-        return output
+        return self._last_forward.keep(input, output)
 
     def predict(self, input: Array) -> Array:
         input = self._checked(input)
-        output = np.empty((*input.shape[:-1], self.out_features), self.dtype)
+        output = np.empty((*input.shape[:-1], self._out_features), self._dtype)
         self._compute(input, output)
         return output
 
@@ -152,39 +154,37 @@ class Linear(Module):
         grad_input : ndarray of the last input's shape
             Owned by this module: the next ``backward`` overwrites it.
         """
-        rows = as_rows(self._last.checked(grad_output, self))
-        input = self._last.input
-        grad_input = self._grad_input.get(input.shape, self.dtype)
-        run_shares(
-            2 * self._flop_per_row * len(rows), linear_backward, linear_backward_share,
-            rows, as_rows(input), self.weight.data, self.weight.grad, self._grad_bias, as_rows(grad_input),
+        rows = as_rows(self._last_forward.checked(grad_output, self))
+        input = self._last_forward.input
+        grad_input = self._grad_input.get(input.shape, self._dtype)
+        weight = self.weight
+        backward = whole_or_shared(2 * self._flop_per_row * len(rows), linear_backward, linear_backward_share)
+        backward(
+            rows, as_rows(input), weight.kernel_data, weight.kernel_grad, self._grad_bias, as_rows(grad_input),
         )  # fmt: skip
-        return grad_input
+        return grad_input.view()
 
     def backward_parameters(self, grad_output: Array) -> None:
-        rows = as_rows(self._last.checked(grad_output, self))
-        run_shares(
-            self._flop_per_row * len(rows), linear_backward_parameters, linear_backward_parameters_share,
-            rows, as_rows(self._last.input), self.weight.grad, self._grad_bias,
-        )  # fmt: skip
+        rows = as_rows(self._last_forward.checked(grad_output, self))
+        flop = self._flop_per_row * len(rows)
+        backward = whole_or_shared(flop, linear_backward_parameters, linear_backward_parameters_share)
+        backward(rows, as_rows(self._last_forward.input), self.weight.kernel_grad, self._grad_bias)
 
     def _compute(self, input: Array, output: Array) -> None:
         rows = as_rows(input)
-        bias = self._absent_bias if self.bias is None else self.bias.data
-        run_shares(
-            self._flop_per_row * len(rows), linear_forward, linear_forward_share,
-            rows, self.weight.data, bias, as_rows(output),
-        )  # fmt: skip
+        bias = self._absent_bias if self.bias is None else self.bias.kernel_data
+        forward = whole_or_shared(self._flop_per_row * len(rows), linear_forward, linear_forward_share)
+        forward(rows, self.weight.kernel_data, bias, as_rows(output))
 
     def _checked(self, input: Array) -> Array:
-        require_floats(input, self._name, self.dtype)
-        if input.shape[-1:] != (self.in_features,):
-            raise ValueError(f"{self._name} takes inputs of shape (..., {self.in_features}), got {input.shape}")
+        require_floats(input, self._name, self._dtype)
+        if input.shape[-1:] != (self._in_features,):
+            raise ValueError(f"{self._name} takes inputs of shape (..., {self._in_features}), got {input.shape}")
         return plain(input)
 
     @property
     def _grad_bias(self) -> Array:
-        return self._absent_bias if self.bias is None else self.bias.grad
+        return self._absent_bias if self.bias is None else self.bias.kernel_grad
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -41,7 +41,7 @@ class MSELoss:
         scale = self.scale(grad.size)
         factor = prediction.dtype.type(2.0 * scale)
         total: float = mse_forward_backward(_rows(prediction), _rows(target), factor, _rows(grad))
-        self._last = grad[...]
+        self._last = grad
         return total * scale
 
     def evaluate(self, prediction: Array, target: Array) -> float:
@@ -57,7 +57,7 @@ class MSELoss:
         """
         if self._last is None:
             raise RuntimeError("MSELoss.backward needs a forward before it: call criterion(prediction, target)")
-        return self._last[...]
+        return self._last.view()
 
     def scale(self, elements: int) -> float:
         """Return the factor of each squared difference in a loss of so many elements; NaN for a mean of none."""
@@ -83,4 +83,4 @@ class MSELoss:
 
 def _rows(array: Array) -> Array:
     """View an array of any shape as (n, features), a vector or a number as one column."""
-    return as_rows(array if array.ndim > 1 else array.reshape(array.size, 1))
+    return as_rows(array) if array.ndim > 1 else array.reshape(array.size, 1)

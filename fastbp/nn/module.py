@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -12,45 +12,77 @@ from fastbp.nn.parameter import FlatView, Parameter, Storage
 
 
 class LastForward:
-    """What a module keeps of its last forward for its backward. Copies and pickles of it are empty."""
+    """What a module keeps of its last forward for its backward. Copies and pickles of it are empty.
 
-    __slots__ = ("_input", "input_shape", "output")
+    Attributes
+    ----------
+    given : ndarray or None
+        The input; None before the first forward.
+    output : ndarray
+    handed_out : ndarray or None
+        The view of the output that the caller got.
+    """
 
-    input_shape: tuple[int, ...]
+    __slots__ = ("_shape", "given", "handed_out", "output")
+
     output: Array
+    _shape: tuple[int, ...]  # of the input when it was given
+    given: Array | None
+    handed_out: Array | None
 
-    def keep(self, input: Array, output: Array) -> None:
-        # A view of the output, since the caller may reshape the array that he gets. Of the input a view would not do:
-        # numpy.ndarray.resize can take its memory away.
-        self._input, self.input_shape, self.output = input, input.shape, output[...]
+    def __init__(self) -> None:
+        self.given = self.handed_out = None
+
+    def keep(self, input: Array, output: Array) -> Array:
+        """Note a forward, and return its output as the caller gets it.
+
+        That is a view, since he may reshape it. Of the input a view would not do: ``numpy.ndarray.resize`` can take its
+        memory away.
+        """
+        self.given, self._shape, self.output = input, input.shape, output
+        self.handed_out = handed_out = output.view()
+        return handed_out
 
     @property
     def input(self) -> Array:
         """The last input, as the kernels take it."""
-        return plain(self._input)
+        assert self.given is not None
+        return plain(self.given)
 
     def checked(self, grad_output: Array, module: Module) -> Array:
         """Return ``grad_output`` as the kernels take it, after checking it against the last output."""
-        self.require_whole(module)
-        name = type(module).__name__
-        require_floats(grad_output, f"{name}.backward", self.output.dtype)
-        if grad_output.shape != self.output.shape:
+        given = self.given
+        if given is None or given.shape != self._shape or given.dtype != self.output.dtype:
+            self._refuse(module)
+        output = self.output
+        if type(grad_output) is not np.ndarray or grad_output.dtype != output.dtype:
+            require_floats(grad_output, f"{type(module).__name__}.backward", output.dtype)
+        if grad_output.shape != output.shape:
             raise ValueError(
-                f"{name}.backward takes a gradient of the last output's shape {self.output.shape}, "
+                f"{type(module).__name__}.backward takes a gradient of the last output's shape {output.shape}, "
                 f"got {grad_output.shape}"
             )
         return plain(grad_output)
 
-    def require_whole(self, module: Module) -> None:
-        """Raise RuntimeError unless there was a forward whose input still has its shape and dtype."""
-        name = type(module).__name__
-        if not hasattr(self, "output"):
-            raise RuntimeError(f"{name}.backward needs a forward before it: call the module on an input first")
-        if self._input.shape != self.input_shape or self._input.dtype != self.output.dtype:
+    def require_following(self, before: LastForward | None, module: Module) -> None:
+        """Raise RuntimeError if ``checked`` would, or if this forward took another shape than ``before`` returned."""
+        given = self.given
+        if given is None or given.shape != self._shape or given.dtype != self.output.dtype:
+            self._refuse(module)
+        if before is not None and self._shape != before.output.shape:
             raise RuntimeError(
-                f"{name}.backward needs the array of the last forward as it was, {self.output.dtype} of shape "
-                f"{self.input_shape}, got {self._input.dtype} {self._input.shape} since; give forward a copy"
+                f"Sequential.backward needs the last forward of each module to be its own; one before "
+                f"{type(module).__name__} was called elsewhere since"
             )
+
+    def _refuse(self, module: Module) -> NoReturn:
+        name, given = type(module).__name__, self.given
+        if given is None:
+            raise RuntimeError(f"{name}.backward needs a forward before it: call the module on an input first")
+        raise RuntimeError(
+            f"{name}.backward needs the array of the last forward as it was, {self.output.dtype} of shape "
+            f"{self._shape}, got {given.dtype} {given.shape} since; give forward a copy"
+        )
 
     def __reduce__(self) -> tuple[type[LastForward], tuple[()]]:
         return LastForward, ()
@@ -63,6 +95,7 @@ class Module:
     ``Module`` are found by ``named_parameters`` in the order in which they were set.
     """
 
+    _last_forward: LastForward | None = None  # of a module of the library
     _flat: FlatView | None = None
     _derived: ClassVar[tuple[str, ...]] = ("_flat",)  # attributes that are found again and have no place in a copy
 

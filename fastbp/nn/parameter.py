@@ -56,41 +56,43 @@ class Parameter:
     data, grad : ndarray of the parameter's shape
         Views of the flat vectors of the model that the parameter belongs to, new ones at each access. Building a
         ``Sequential`` moves the parameters of its modules into its own vectors: take the views afterwards.
+    kernel_data, kernel_grad : ndarray
+        The same as the kernels take them: never handed out, so that nobody changes their shape or their flags.
     registered : bool
         Whether a module holds this parameter as an attribute.
     """
 
-    __slots__ = ("_data", "_grad", "_shape", "offset", "registered", "storage")
+    __slots__ = ("_shape", "kernel_data", "kernel_grad", "offset", "registered", "storage")
 
     def __init__(self, data: Array) -> None:
         values = require_floats(data, "Parameter")
         self._shape = values.shape
         self.registered = False
         self.move_to(Storage(values.size, values.dtype), 0)
-        self._data[...] = values
+        self.kernel_data[...] = values
 
     def move_to(self, storage: Storage, offset: int) -> None:
         """Become a view of ``storage`` at ``offset``, without its values: ``flatten`` copies those."""
         stop = offset + prod(self._shape)
         self.storage, self.offset = storage, offset
-        self._data = storage.data[offset:stop].reshape(self._shape)
-        self._grad = storage.grad[offset:stop].reshape(self._shape)
+        self.kernel_data = storage.data[offset:stop].reshape(self._shape)
+        self.kernel_grad = storage.grad[offset:stop].reshape(self._shape)
 
     @property
     def data(self) -> Array:
-        return self._data[...]
+        return self.kernel_data.view()
 
     @data.setter
     def data(self, values: Array) -> None:
-        self._write(self._data, values, "data")
+        self._write(self.kernel_data, values, "data")
 
     @property
     def grad(self) -> Array:
-        return self._grad[...]
+        return self.kernel_grad.view()
 
     @grad.setter
     def grad(self, values: Array) -> None:
-        self._write(self._grad, values, "grad")
+        self._write(self.kernel_grad, values, "grad")
 
     def _write(self, view: Array, values: Array, name: str) -> None:
         require_floats(values, f"Parameter.{name}", view.dtype)
@@ -104,18 +106,18 @@ class Parameter:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype
+        return self.kernel_data.dtype
 
     @property
     def size(self) -> int:
-        return self._data.size
+        return self.kernel_data.size
 
     def zero_grad(self) -> None:
         """Set the gradient to zero."""
-        self._grad.fill(0)
+        self.kernel_grad.fill(0)
 
     def __repr__(self) -> str:
-        return f"Parameter({self._data!r})"
+        return f"Parameter({self.kernel_data!r})"
 
     def __getstate__(self) -> tuple[Any, ...]:
         return self.storage, self.offset, self.shape, self.registered
@@ -156,14 +158,16 @@ class FlatView:
     ----------
     runs : list of (data, grad)
         In the parameters' order, each a view of one storage.
+    layouts : int
+        ``Storage.layouts`` at the time.
     guard : Guard or Guards
         Of the storages; one of its own if there are none, so that modules without parameters are guarded too.
     """
 
-    __slots__ = ("_layout", "guard", "runs")
+    __slots__ = ("guard", "layouts", "runs")
 
     def __init__(self, parameters: Iterable[Parameter] | None = None) -> None:
-        self._layout = -1 if parameters is None else Storage.layouts
+        self.layouts = -1 if parameters is None else Storage.layouts
         spans: list[tuple[Storage, int, int]] = []
         for parameter in dict.fromkeys(parameters or ()):
             start, stop = parameter.offset, parameter.offset + parameter.size
@@ -178,7 +182,7 @@ class FlatView:
     @property
     def is_current(self) -> bool:
         """Whether no parameter, of any model, has moved since."""
-        return self._layout == Storage.layouts
+        return self.layouts == Storage.layouts
 
     def zero_grad(self) -> None:
         """Set the gradients to zero."""

@@ -8,8 +8,8 @@ from typing import overload
 import numpy as np
 
 from fastbp.arrays import Array, as_rows, plain, require_floats
-from fastbp.nn.module import LastForward, Module
-from fastbp.nn.parameter import flatten
+from fastbp.nn.module import Module
+from fastbp.nn.parameter import Storage, flatten
 from fastbp.plan import NotPlannable, Plan, Predictor
 
 
@@ -89,19 +89,12 @@ class Sequential(Module):
 
     def _require_own_forward(self) -> None:
         """Raise RuntimeError before any gradient is added if one of the modules was used elsewhere since."""
-        shape = None
+        before = None
         for module in self._modules:
-            last = vars(module).get("_last")
-            if not isinstance(last, LastForward):  # not of this library: nothing is known of its forward
-                shape = None
-                continue
-            last.require_whole(module)
-            if shape is not None and last.input_shape != shape:
-                raise RuntimeError(
-                    f"Sequential.backward needs the last forward of each module to be its own; one before "
-                    f"{type(module).__name__} was called elsewhere since"
-                )
-            shape = last.output.shape
+            last = module._last_forward
+            if last is not None and (before is None or last.given is not before.handed_out or last.given is None):
+                last.require_following(before, module)
+            before = last
 
     def predict(self, input: Array) -> Array:
         """Return the output for ``input`` as a new array.
@@ -109,7 +102,7 @@ class Sequential(Module):
         Any number of threads may predict by one model of the library's own modules while none changes it.
         """
         predictor = self._predictor
-        if predictor is None or not predictor.plan.is_current:
+        if predictor is None or predictor.layouts != Storage.layouts:
             predictor = self._predictor = _predictor_for(self)
         if predictor is None:
             return self._predict_by_modules(input)
@@ -118,9 +111,11 @@ class Sequential(Module):
         shape = input.shape
         if not shape or shape[-1] != plan.in_features:
             raise ValueError(f"{plan.first_layer} takes inputs of shape (..., {plan.in_features}), got {shape}")
-        writes = plan.guard.before_reading()
+        guard = plan.guard
+        changes = guard.changes
         output = predictor.predict(as_rows(plain(input)))
-        plan.guard.after_reading(writes)
+        if changes % 2 or guard.changes != changes:
+            guard.check_reading()
         return output if len(shape) == 2 else output.reshape(*shape[:-1], plan.out_features)
 
     def _predict_by_modules(self, input: Array) -> Array:
