@@ -1,9 +1,10 @@
 """Two codes beside each other: ``python -m bench.compare BASE [HEAD]`` (``make compare``).
 
 Both are exported from git and run in processes of their own, on one core, in turn: what else goes on in the machine
-meets both alike. A time is the smallest of many short ones, a ratio that of HEAD over BASE. Where a process happens to
-have its arrays and its code makes a few per cent that last as long as it lives, so there are several pairs of
-processes, and a change is one that every pair shows. The threshold is that of ``asv.conf.json``.
+meets both alike. A time is the smallest of many short ones, a ratio that of HEAD over BASE. Where the arrays and the
+code happen to lie makes some per cent, for the code as long as its process lives. So arrays are made several times,
+there are several pairs of processes, and a change is one that every pair shows. The threshold is that of
+``asv.conf.json``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bench.workloads import KERNELS, PREDICTIONS, TRAININGS, Workload
 
 ROOT = Path(__file__).parents[1]
 THRESHOLD = json.loads((ROOT / "asv.conf.json").read_text())["regressions_thresholds"][".*"]
-PAIRS, ROUNDS, SECONDS = 3, 25, 0.008
+PAIRS, PLACES, ROUNDS, SECONDS = 5, 3, 7, 0.008
 LIBRARY = ("fastbp", "kernels")  # what is exported: the benchmarks are those of the working tree
 COMPARED: tuple[Workload, ...] = (*TRAININGS, *KERNELS, *PREDICTIONS)
 
@@ -85,9 +86,12 @@ def _measure_pair(base: Path, head: Path, workloads: Sequence[Workload]) -> list
             stack.callback(worker.stop)
             assert worker.source() == source, f"measuring {worker.source()} instead of {source}"
         for workload in workloads:
-            for worker in workers:
-                worker.prepare(workload)
-            times = in_turn([(worker, workload) for worker in workers], ROUNDS, SECONDS)
+            times: list[list[float]] = [[], []]
+            for _ in range(PLACES):
+                for worker in workers:
+                    worker.prepare(workload)
+                for found, more in zip(times, in_turn([(worker, workload) for worker in workers], ROUNDS, SECONDS)):
+                    found += more
             results.append((min(times[0]), min(times[1])))
     return results
 
