@@ -26,6 +26,7 @@ from fastbp_kernels import (
     sgd_step,
 )
 from fastbp_kernels.product import K_BLOCK
+from fastbp_kernels.tile import STEPS
 
 aten = torch.ops.aten
 TORCH_FORWARD = {"exp": torch.exp, "relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
@@ -54,7 +55,7 @@ def layers(choose):
     dtype = choose(dtypes)
     sizes = [choose(rows), choose(widths(dtype)), choose(widths(dtype))]
     if choose(st.integers(0, 5)) == 5:
-        sizes[choose(st.integers(0, 2))] = choose(st.sampled_from([K_BLOCK, K_BLOCK + 1]))
+        sizes[choose(st.integers(0, 2))] = choose(st.sampled_from([STEPS + 1, K_BLOCK, K_BLOCK + 1]))
     return *sizes, dtype
 
 

@@ -115,11 +115,15 @@ DERIVATIVES = {
 }
 
 
+# Around the tile's stretches of sums and around those of the panels.
+DEPTHS = (1, tile.STEPS, tile.STEPS + 1, K_BLOCK - 1, K_BLOCK, K_BLOCK + 1, 2 * K_BLOCK, 2 * K_BLOCK + 1, 700)
+
+
 @pytest.mark.parametrize("b_kind", [ROWS, PADDED_ROWS, TRANSPOSED], ids=["rows", "padded rows", "transposed"])
 @pytest.mark.parametrize("adds", [False, True], ids=["", "adding"])
 @pytest.mark.parametrize("epilogue", DERIVATIVES)
 def test_an_epilogue_applies_once_behind_the_last_stretch_of_k(epilogue, adds, b_kind, dtype):
-    for k, (m, columns) in every((1, K_BLOCK - 1, K_BLOCK, K_BLOCK + 1, 2 * K_BLOCK, 2 * K_BLOCK + 1, 700), [(13, 37)]):
+    for k, (m, columns) in every(DEPTHS, [(13, 37)]):
         a, b, bias = draw((m, k), dtype), draw((k, columns), dtype, seed=1), draw(columns, dtype, seed=2)
         c, outputs = draw((m, columns), dtype, seed=4), numpy.tanh(draw((m, columns), dtype, seed=5))
         outputs[::2, ::3] = 0

@@ -32,7 +32,7 @@ from fastbp_kernels.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.product import K_BLOCK
 from fastbp_kernels.table import X_ROW, Y_ROW, G, X, Y
 
-BLOCK_ROWS = 4 * K_BLOCK  # whole stretches, so that gradients are summed in the same ones as over whole batches
+BLOCK_ROWS = 2 * K_BLOCK  # whole stretches, so that gradients are summed in the same ones as over whole batches
 
 
 @kernel

@@ -1,7 +1,7 @@
 """The product of two matrices, cut into panels of B and tiles of rows.
 
-``K_BLOCK`` steps of k are summed in registers, then added to what the earlier stretches gave. It bounds the memory of a
-panel and the error of a long sum, and is part of the numbers: another value gives other last digits.
+``K_BLOCK`` steps of k are summed by the tile, then added to what the earlier stretches gave. It bounds the memory of a
+panel, and is part of the numbers: another value gives other last digits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fastbp_kernels.vectors import LANE_BYTES
 
 ROWS, PADDED_ROWS, TRANSPOSED = range(3)
 
-K_BLOCK = 128
+K_BLOCK = 256
 M_BLOCK = 256  # rows of A that go through all panels before the next: with K_BLOCK, what the second cache holds
 IN_PLACE_TILES = 8  # so few tiles of rows do not repay copying a B that is aligned and padded already
 _FLOATS = LANE_BYTES // 4

@@ -14,7 +14,7 @@ from fastbp_kernels.pointers import Pointer, shift
 from fastbp_kernels.product import K_BLOCK
 from fastbp_kernels.vectors import INT64
 
-CHAINS = 8  # rows are summed in so many interleaved chains: an addition need not wait for the one before it
+CHAINS = 16  # rows are summed in so many interleaved chains: short ones err less, and need not wait for each other
 
 
 @inner_kernel

@@ -13,7 +13,8 @@ A tile is a block of ``C = start + A @ B`` that stays in vector registers while 
 
 Ten rows make twenty accumulators: beside two vectors of B and one broadcast of A, they fit the 32 registers of AVX-512.
 Six rows fit the 16 of AVX and SSE, and serve NEON too. The steps of k are in order, in every tile and every lane: what
-comes out does not depend on where the tile was cut, and so neither on the number of threads nor on the padding.
+comes out does not depend on where the tile was cut, and so neither on the number of threads nor on the padding. Every
+``STEPS`` of them the accumulators are added to totals, which wait in memory, and begin again: short sums err less.
 
 Rows: a tile of each height from 1 to ``TILE_ROWS`` is compiled. Callers cut ``m`` rows into tiles of nearly equal
 height (50 as 5 x 10, 25 as 9 + 8 + 8), because a low tile waits for its few accumulators. Columns: tiles of two, one,
@@ -48,6 +49,7 @@ from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors, bytes_of
 
 TILE_ROWS = {64: 10, 32: 6, 16: 6}[LANE_BYTES]
 
+STEPS = 128  # another number gives other last digits
 PREFETCH_FROM = 128  # steps of k, during which C comes to the cache; fewer do not repay asking for it
 
 # Epilogues; ADD may be combined with one of the others.
@@ -156,7 +158,7 @@ class _FixedTile:
         with self.builder.if_then(self.builder.icmp_signed(">=", k, INT64(PREFETCH_FROM))):
             for _, place in self._places(c, c_row):
                 self.v.prefetch(place)
-        values = self._accumulate(k, a, a_row, a_k, b, b_row, start)
+        values = self._sum(k, a, a_row, a_k, b, b_row, start)
 
         full = self.builder.icmp_signed(">=", columns, INT64(self.vectors * self.v.lanes))
         with self.builder.if_else(full, likely=True) as (whole, ragged):
@@ -168,12 +170,43 @@ class _FixedTile:
                 self._finish(values, epilogue, c, c_row, aux, aux_row, masks)
         self.builder.ret_void()
 
-    def _accumulate(
+    def _sum(
         self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, start: ir.Value
     ) -> Values:
-        """Emit the loop over k and return its accumulators, row by row."""
+        """Emit the sums over all of k, ``STEPS`` at a time, and return them row by row."""
+        builder = self.builder
+        zeros = [self.v.constant(0.0)] * (self.height * self.vectors)
+        initial = [self.v.load(self._vector(start, n)) for n in range(self.vectors)] * self.height
+        first = self._accumulate(self._steps(k), a, a_row, a_k, b, b_row, initial)
+
+        before = builder.block
+        more, after = (self.function.append_basic_block(name) for name in ("more", "all"))
+        builder.cbranch(builder.icmp_signed(">", k, INT64(STEPS)), more, after)
+        builder.position_at_end(more)
+        done = builder.phi(INT64)
+        totals = [builder.phi(self.v.type) for _ in zeros]
+        a_now = builder.gep(a, [builder.mul(done, a_k)])
+        b_now = builder.gep(b, [builder.mul(done, b_row)])
+        steps = self._steps(builder.sub(k, done))
+        sums = self._accumulate(steps, a_now, a_row, a_k, b_now, b_row, zeros)
+        added = [builder.fadd(total, each) for total, each in zip(totals, sums)]
+        next_done = builder.add(done, INT64(STEPS))
+        for phi, begin, following in zip([done, *totals], [INT64(STEPS), *first], [next_done, *added]):
+            phi.add_incoming(begin, before)
+            phi.add_incoming(following, builder.block)
+        last = builder.block
+        builder.cbranch(builder.icmp_signed("<", next_done, k), more, after)
+        builder.position_at_end(after)
+        return self._merge([(before, first), (last, added)])
+
+    def _steps(self, left: ir.Value) -> ir.Value:
+        return self.builder.select(self.builder.icmp_signed("<", left, INT64(STEPS)), left, INT64(STEPS))
+
+    def _accumulate(
+        self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, initial: Values
+    ) -> Values:
+        """Emit the loop over up to ``STEPS`` steps of k and return its accumulators, row by row."""
         builder, v = self.builder, self.v
-        initial = [v.load(self._vector(start, n)) for n in range(self.vectors)] * self.height
         # Three rows of A share a pointer: x86 forms the addresses base, base + stride and base + 2 stride by itself.
         a_rows = [builder.gep(a, [builder.mul(a_row, INT64(row))]) for row in range(0, self.height, 3)]
 
