@@ -59,9 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__.partition("\n")[0])
     parser.add_argument("base", help="the commit to compare with")
     parser.add_argument("head", nargs="?", help="the commit to compare (default: the working tree)")
-    parser.add_argument("--only", default="", metavar="NAME", help="only workloads with NAME in their names")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="only workloads with a NAME in theirs")
     args = parser.parse_args()
-    wanted = [workload for workload in COMPARED if args.only in workload.name]
+    wanted = [workload for workload in COMPARED if any(name in workload.name for name in args.only)]
     with exported(args.base) as base, exported(args.head) as head:
         changes = compare(base, head, wanted)
     print(format_changes(changes))

@@ -38,9 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.noise", description=__doc__.partition("\n")[0])
     parser.add_argument("commit", nargs="?", default="HEAD", help="the code (default: HEAD)")
     parser.add_argument("--times", type=int, default=10, help="comparisons of equal code (default: 10)")
-    parser.add_argument("--only", default="", metavar="NAME", help="only workloads with NAME in their names")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="only workloads with a NAME in theirs")
     args = parser.parse_args()
-    workloads = [workload for workload in COMPARED if args.only in workload.name]
+    workloads = [workload for workload in COMPARED if any(name in workload.name for name in args.only)]
 
     with exported(args.commit) as base, exported(args.commit) as head:
         equal = []
