@@ -12,7 +12,7 @@ from fastbp.arrays import Array
 from fastbp.history import History
 
 if TYPE_CHECKING:
-    from fastbp.trainers import Rows
+    from fastbp.course import Rows
 
 OnNonfinite: TypeAlias = Literal["raise", "warn", "ignore"]
 

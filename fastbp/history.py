@@ -13,7 +13,7 @@ from fastbp.arrays import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fastbp.trainers import Epoch
+    from fastbp.course import Epoch
 
 
 @dataclass(slots=True)

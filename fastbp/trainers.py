@@ -7,22 +7,18 @@ block with the update of the parameters, so that whatever stops them finds the t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from math import isfinite
 from time import perf_counter
-from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from fastbp.arrays import Array, Buffer, aligned_zeros
-from fastbp.divergence import Watch
-from fastbp.history import History, Position
+from fastbp.course import Course, Criterion, Epoch, Optimizer, Rows, accuracy, is_one_hot
+from fastbp.history import Position
 from fastbp.nn.losses import MSELoss
 from fastbp.nn.module import Module
 from fastbp.nn.sequential import leaves
 from fastbp.optim import SGD
-from fastbp.orders import Orders
 from fastbp.plan import NotPlannable, Plan
 from fastbp.threads import get_num_threads, ranks_for, run_ranks
 from fastbp_kernels import engine
@@ -36,64 +32,6 @@ STRETCH_SECONDS = 0.04  # a compiled call's length: Ctrl-C and the progress bar 
 _VALIDATION_ROWS = 128
 # Up to so many parameters, a gradient for each thread costs less than sharing activations.
 _PARTIAL_PARAMETERS = 1 << 16
-
-
-class Criterion(Protocol):
-    """A loss such as ``fastbp.nn.MSELoss``."""
-
-    def forward(self, prediction: Array, target: Array) -> float: ...
-    def backward(self) -> Array: ...
-
-
-class Optimizer(Protocol):
-    """An optimiser such as ``fastbp.optim.SGD``."""
-
-    def step(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Inputs and targets with a row a sample, C-contiguous and of one dtype."""
-
-    input: Array
-    target: Array
-
-    def __len__(self) -> int:
-        return len(self.input)
-
-
-class Epoch(NamedTuple):
-    """What an epoch left: the sum of the batch losses, and loss and accuracy on the validation data if there is any."""
-
-    train_loss: float
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-
-
-@dataclass(frozen=True)
-class Course:
-    """What a trainer is to do and whom it tells.
-
-    Attributes
-    ----------
-    history : History
-        Where the training stands; written.
-    epochs : int
-        How many the history is to have in the end.
-    orders : Orders
-    held : context manager
-        Holds Ctrl-C back.
-    watch : Watch or None
-    stops_at_epochs : bool
-        Whether somebody looks at the model after each epoch.
-    """
-
-    history: History
-    epochs: int
-    orders: Orders = field(default_factory=lambda: Orders(None, 0))
-    held: AbstractContextManager[None] = field(default_factory=nullcontext)
-    watch: Watch | None = None
-    stops_at_epochs: bool = False
 
 
 class ModuleTrainer:
@@ -317,19 +255,6 @@ class EngineTrainer:
         if not self._scores:
             return map(Epoch, losses, val_losses)
         return map(Epoch, losses, val_losses, (val_hits / rows if rows else np.full(len(losses), np.nan)).tolist())
-
-
-def accuracy(prediction: Array, one_hot_target: Array) -> float:
-    """Return the share of rows whose largest output stands where the target has its 1; NaN for no rows."""
-    hits = prediction.argmax(axis=-1) == one_hot_target.argmax(axis=-1)
-    return float(np.count_nonzero(hits) / len(hits)) if len(hits) else float("nan")
-
-
-def is_one_hot(target: Array) -> bool:
-    """Whether every row of ``target`` has one 1 and else 0, in 2 columns or more."""
-    if target.ndim != 2 or target.shape[1] < 2:
-        return False
-    return bool(((target == 0) | (target == 1)).all() and (target.sum(axis=1) == 1).all())
 
 
 _NO_ORDER = np.empty((0, 0), np.int64)

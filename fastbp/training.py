@@ -9,6 +9,7 @@ from time import perf_counter
 import numpy as np
 
 from fastbp.arrays import Array, RandomSource, plain, require_floats
+from fastbp.course import Course, Criterion, Optimizer, Rows, accuracy, is_one_hot
 from fastbp.divergence import OnNonfinite, Watch
 from fastbp.history import History, Setting
 from fastbp.interrupts import Interrupts, TrainingInterrupted
@@ -18,16 +19,7 @@ from fastbp.optim import SGD
 from fastbp.orders import Orders, generator_at
 from fastbp.plan import NotPlannable
 from fastbp.progress import ProgressBar
-from fastbp.trainers import (
-    Course,
-    Criterion,
-    EngineTrainer,
-    ModuleTrainer,
-    Optimizer,
-    Rows,
-    accuracy,
-    is_one_hot,
-)
+from fastbp.trainers import EngineTrainer, ModuleTrainer
 
 
 def train_model(

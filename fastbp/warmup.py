@@ -6,8 +6,9 @@ import numpy as np
 
 from fastbp import nn, optim
 from fastbp.arrays import FLOAT_DTYPES
+from fastbp.course import Course, Rows
 from fastbp.history import History
-from fastbp.trainers import Course, EngineTrainer, ModuleTrainer, Rows
+from fastbp.trainers import EngineTrainer, ModuleTrainer
 from fastbp_kernels import linear_backward_parameters_share, linear_backward_share, linear_forward_share
 
 
