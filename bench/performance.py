@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import noise, small, small_map, speed_report
-from bench.compare import PAIRS, THRESHOLD
+from bench.compare import PAIRS, THRESHOLD, judge
 from bench.figures import load_table
 from bench.speed_report import wrapped
 
@@ -87,17 +87,18 @@ def _noise(table: dict[str, Any] | None) -> list[str]:
     ]
     if table is None:
         return [*parts, "What that tells apart is not measured yet; `python -m bench.noise` does."]
-    equal = [_least(ratios) for changes in table["equal"] for ratios in changes.values()]
+    equal = [ratios for changes in table["equal"] for ratios in changes.values()]
+    slower = [ratios for changes in table["slower"].values() for ratios in changes.values()]
+    alarms, seen = sum(map(bool, map(judge, equal))), list(map(judge, slower)).count("slower")
     lines = ["| planted in | workload | ratio of each pair |", "|---|---|---|"]
     for kernel, changes in table["slower"].items():
         lines += [f"| {kernel} | {name} | {', '.join(map(str, ratios))} |" for name, ratios in changes.items()]
     parts.append(
         wrapped(
             f"Equal code, compared {len(table['equal'])} times over {len(table['equal'][0])} workloads, raised "
-            f"{table['alarms']} alarms at a threshold of {table['threshold']:.0%}: the largest change that all pairs "
-            f"agreed on was {max(equal) - 1:.1%}. A kernel that does {noise.EXTRA} % more work was seen in "
-            f"{sum(map(len, table['slower'].values())) - len(table['missed'])} of "
-            f"{sum(map(len, table['slower'].values()))} workloads. {_machine(table['machine'])}."
+            f"{alarms or 'no'} alarms: the largest change that all pairs agreed on was "
+            f"{max(map(_least, equal)) - 1:.1%}. A kernel that does {noise.EXTRA} % more work was seen in {seen} of "
+            f"{len(slower)} workloads. {_machine(table['machine'])}."
         )
     )
     return [*parts, "\n".join(lines)]
