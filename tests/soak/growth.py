@@ -96,6 +96,7 @@ from fastbp import nn, optim, train_model, set_num_threads
 set_num_threads(int(sys.argv[1]))
 widths, n, size = eval(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 model = mlp(*widths)
+model.zero_grad()  # so that the gradients, which belong to the model, are in memory already
 x, target = numpy.ones((n, widths[0]), "float32"), numpy.ones((n, widths[-1]), "float32")
 opt, criterion = optim.SGD(model.parameters(), lr=1e-9), nn.MSELoss()
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -221,6 +221,11 @@ class Models(Caller, RuleBasedStateMachine):
         elif way == "freeze":
             array.flags.writeable = False
         elif fill(array, 0.5 if way == "fill" else array[::-1].copy()):
+            # The memory of an old output may hold a new one: modules use theirs again.
+            touched = {token}
             for leaf, remembered in self.memory.items():
-                if remembered[0] == token:
+                if numpy.shares_memory(array, leaf._last_forward.output):
+                    touched.add(remembered[0])
+            for leaf, remembered in self.memory.items():
+                if remembered[0] in touched:
                     self.memory[leaf] = (token, remembered[1], None, remembered[3])
