@@ -36,7 +36,8 @@ def save_table(table: dict[str, Any], name: str) -> None:
 def load_table(name: str) -> dict[str, Any] | None:
     """Return what ``save_table`` wrote, or None."""
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None  # type: ignore[no-any-return]
+    table: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return table
 
 
 def _shown(path: Path) -> Path:

@@ -114,7 +114,7 @@ OWN_MACHINE = """## On your own machine
 ```
 make speed                            # every workload beside the others: eight minutes
 .venv/bin/python -m bench.small       # the map: some minutes
-.venv/bin/python -m bench.noise       # what a comparison can tell apart: half an hour
+.venv/bin/python -m bench.noise       # what a comparison can tell apart: three quarters of an hour
 make performance                      # this page, from what the three have stored
 make bench BENCH=OverTorch            # fastbp / PyTorch for every training and kernel, by asv
 make compare BASE=HEAD~1              # a commit, or what you have not committed, beside another

@@ -66,8 +66,9 @@ def layers(widths: tuple[int, ...], dtype: str, rng: np.random.Generator) -> Lay
     drawn = []
     for i, o in pairwise(widths):
         bound = 1 / np.sqrt(i)
-        drawn.append(tuple(rng.uniform(-bound, bound, shape).astype(dtype) for shape in ((o, i), (o,))))
-    return drawn  # type: ignore[return-value]
+        weight, bias = (rng.uniform(-bound, bound, shape).astype(dtype) for shape in ((o, i), (o,)))
+        drawn.append((weight, bias))
+    return drawn
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from fastbp.checkpoint_file import CheckpointError
 from fastbp.convert import from_torch, to_torch
 from fastbp.divergence import DivergenceError, DivergenceWarning
 from fastbp.history import History
-from fastbp.interrupts import TrainingInterrupted
 from fastbp.threads import get_num_threads, set_num_threads
-from fastbp.training import compute_accuracy, train_model
+from fastbp.training import TrainingInterrupted, compute_accuracy, train_model
 from fastbp.warmup import warmup
 
 __version__ = "0.1.0"

@@ -51,7 +51,7 @@ def unpack(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         tensors = safetensors.load(data)
         text = metadata["content"]
         whole = metadata["sha256"] == _checksum(tensors, text)
-    except Exception as error:
+    except Exception as error:  # of whatever kind safetensors' own reader raises
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not whole:
         raise CheckpointError(f"{path} is damaged: its checksum is another")

@@ -1,30 +1,10 @@
-"""Ctrl-C in a training: it comes through where the model is at a finished mini-batch, and nowhere else."""
+"""Holding Ctrl-C back: it comes through where everything is whole, and nowhere else."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType, TracebackType
-
-from fastbp.history import History
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C in ``train_model``: the model is at a finished mini-batch.
-
-    Attributes
-    ----------
-    history : History
-        What was recorded so far. The same call with ``history=`` this one finishes the training.
-    """
-
-    def __init__(self, history: History) -> None:
-        batches = history.position.batches
-        where = f"after {history.epochs} epochs" + (f" and {batches} mini-batches" if batches else "")
-        super().__init__(
-            f"the training stopped {where}; the same call with history=<this exception>.history goes on from there"
-        )
-        self.history = history
 
 
 class Interrupts:

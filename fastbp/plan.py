@@ -42,6 +42,8 @@ class Plan:
         The flat vectors of all parameters.
     guard : Guard
         Of the parameters.
+    layouts : int
+        ``Storage.layouts`` when the plan was made: it holds until that changes.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
 
@@ -141,15 +143,10 @@ class Predictor:
     Parameters
     ----------
     plan : Plan
-
-    Attributes
-    ----------
-    layouts : int
-        ``Storage.layouts`` when the plan was made: it holds until that changes.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.layouts = plan, plan.layouts
+        self.plan = plan
         self._layers, self._scratch_size = plan.layout(engine.BLOCK_ROWS, in_place=True)
         self._free: list[Array] = []  # scratch memory that no thread uses; a list's pop and append are atomic
 

@@ -7,14 +7,12 @@ many threads, which live as long as the call: a start costs some 50 microseconds
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from threading import Event, Thread
-from types import FrameType
 from typing import Any
+
+from fastbp.interrupts import Interrupts
 
 # Below so much work for each, a further thread does not pay: between two barriers of a training, and where it has to be
 # started for the work. Measured on two cores at 115 GFLOP/s each. On two idle cores a quarter of the first would do,
@@ -81,7 +79,7 @@ def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> None:
 
     helpers = [Thread(target=work, args=(rank,), daemon=True) for rank in range(1, ranks)]
     started: list[Thread] = []
-    with _interrupts_deferred():
+    with Interrupts() as interrupts, interrupts.held:
         try:
             for helper in helpers:
                 helper.start()
@@ -94,20 +92,3 @@ def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> None:
         kernel(0, ranks if running else 1, *arguments)
         for helper in started:
             helper.join()
-
-
-@contextmanager
-def _interrupts_deferred() -> Iterator[None]:
-    """Hold Ctrl-C back until the block has ended. Only the main thread receives it."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    held: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if held:
-        handler(*held[0])

@@ -12,7 +12,7 @@ from fastbp.arrays import Array, RandomSource, plain, require_floats
 from fastbp.course import Course, Criterion, Optimizer, Rows, accuracy, is_one_hot
 from fastbp.divergence import OnNonfinite, Watch
 from fastbp.history import History, Setting
-from fastbp.interrupts import Interrupts, TrainingInterrupted
+from fastbp.interrupts import Interrupts
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
 from fastbp.optim import SGD
@@ -20,6 +20,24 @@ from fastbp.orders import Orders, generator_at
 from fastbp.plan import NotPlannable
 from fastbp.progress import ProgressBar
 from fastbp.trainers import EngineTrainer, ModuleTrainer
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C in ``train_model``: the model is at a finished mini-batch.
+
+    Attributes
+    ----------
+    history : History
+        What was recorded so far. The same call with ``history=`` this one finishes the training.
+    """
+
+    def __init__(self, history: History) -> None:
+        batches = history.position.batches
+        where = f"after {history.epochs} epochs" + (f" and {batches} mini-batches" if batches else "")
+        super().__init__(
+            f"the training stopped {where}; the same call with history=<this exception>.history goes on from there"
+        )
+        self.history = history
 
 
 def train_model(

@@ -33,9 +33,8 @@ class Storage:
 
     __slots__ = ("data", "grad", "guard")
 
-    layouts = (
-        0  # how often parameters or modules moved, anywhere: what was found in one layout is valid until this changes
-    )
+    # How often parameters or modules moved, anywhere: what was found in one layout is valid until this changes.
+    layouts = 0
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
         self.data = aligned_zeros(size, dtype)

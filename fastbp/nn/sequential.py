@@ -102,7 +102,7 @@ class Sequential(Module):
         Any number of threads may predict by one model of the library's own modules while none changes it.
         """
         predictor = self._predictor
-        if predictor is None or predictor.layouts != Storage.layouts:
+        if predictor is None or predictor.plan.layouts != Storage.layouts:
             predictor = self._predictor = _predictor_for(self)
         if predictor is None:
             return self._predict_by_modules(input)

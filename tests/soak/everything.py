@@ -1,6 +1,6 @@
 """Every script of the soak with its count, the results as JSON, and the table of docs/reliability.md made of them.
 
-python tests/soak/everything.py                  what `make soak` runs, some three hours on two cores
+python tests/soak/everything.py                  what `make soak` runs
 python tests/soak/everything.py --only fuzz kills
 python tests/soak/everything.py --only           no script: draw the table anew from the results that are there
 """
