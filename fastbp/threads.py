@@ -1,15 +1,19 @@
 """How many threads compute, and how they are started.
 
-A kernel that can be shared takes ``(rank, ranks, ...)`` and releases the GIL. ``run_ranks`` calls it once in each of so
-many threads, which live as long as the call: a start costs some 50 microseconds, a call takes up to 50 milliseconds.
+A kernel that can be shared takes ``(rank, ranks, ...)`` and releases the GIL. A ``Team`` calls it once in each of its
+threads, which live as long as the team: for one call, or for a training, whose calls take some 40 milliseconds.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from threading import Event, Thread
+from queue import SimpleQueue
+from threading import Thread
+from types import TracebackType
 from typing import Any
 
 from fastbp.interrupts import Interrupts
@@ -60,35 +64,119 @@ def whole_or_shared(flop: float, whole: Callable[..., Any], share: Callable[...,
     return partial(run_ranks, min(_limit, int(flop / FLOP_PER_START)), share)
 
 
-def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> None:
-    """Call ``kernel(rank, ranks, *arguments)`` in ``ranks`` threads, this one being rank 0, and wait for all.
+class Team:
+    """Threads that run kernels side by side; used by one thread, which is rank 0.
 
-    Ranks wait for each other, so either all of them run or none: where the system gives no more threads, this one does
-    the work alone, and Ctrl-C waits until all are at rest.
+    The others start with the first ``run`` and end with ``with team:``. Ranks wait for each other at barriers, so
+    either all of them run or none: where the system gives no more threads, rank 0 does the work alone.
+
+    Parameters
+    ----------
+    ranks : int
+        The caller included.
     """
-    if ranks == 1:
-        kernel(0, 1, *arguments)
-        return
-    decided = Event()
-    running = False
 
-    def work(rank: int) -> None:
-        decided.wait()
-        if running:
-            kernel(rank, ranks, *arguments)
+    def __init__(self, ranks: int) -> None:
+        self.ranks = ranks
+        self._helpers: list[_Helper] = []
 
-    helpers = [Thread(target=work, args=(rank,), daemon=True) for rank in range(1, ranks)]
-    started: list[Thread] = []
-    with Interrupts() as interrupts, interrupts.held:
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        helpers, self._helpers = self._helpers, []
+        for helper in helpers:
+            helper.end()
+
+    def run(self, kernel: Callable[..., Any], *arguments: Any) -> None:
+        """Call ``kernel(rank, ranks, *arguments)`` in every thread and wait until all are at rest, Ctrl-C held back."""
+        if self.ranks == 1:
+            kernel(0, 1, *arguments)
+            return
+        with Interrupts() as interrupts, interrupts.held:
+            if not self._helpers or not self._helpers[0].is_alive():  # a forked process has none of its parent's
+                self._start()
+            ranks = 1 + len(self._helpers)
+            for helper in self._helpers:
+                helper.begin(kernel, ranks, arguments)
+            kernel(0, ranks, *arguments)
+            for helper in self._helpers:
+                helper.wait()
+
+    def _start(self) -> None:
+        core = _current_core()
+        self._helpers = []
         try:
-            for helper in helpers:
-                helper.start()
-                started.append(helper)
-            running = True
+            for rank in range(1, self.ranks):
+                self._helpers.append(_Helper(rank, core))
         except RuntimeError:
-            pass
+            self.__exit__(None, None, None)
+
+
+class _Helper:
+    """One more thread of a team, off the core that rank 0 is on."""
+
+    def __init__(self, rank: int, core: int) -> None:
+        self._tasks: SimpleQueue[tuple[Callable[..., Any], int, tuple[Any, ...]] | None] = SimpleQueue()
+        self._done: SimpleQueue[None] = SimpleQueue()
+        self._thread = Thread(target=_serve, args=(rank, core, self._tasks, self._done), daemon=True)
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def begin(self, kernel: Callable[..., Any], ranks: int, arguments: tuple[Any, ...]) -> None:
+        self._tasks.put((kernel, ranks, arguments))
+
+    def wait(self) -> None:
+        self._done.get()
+
+    def end(self) -> None:
+        self._tasks.put(None)
+        self._thread.join()
+
+
+def _serve(
+    rank: int,
+    core: int,
+    tasks: SimpleQueue[tuple[Callable[..., Any], int, tuple[Any, ...]] | None],
+    done: SimpleQueue[None],
+) -> None:
+    _keep_off(core)
+    while (task := tasks.get()) is not None:
+        kernel, ranks, arguments = task
+        try:
+            kernel(rank, ranks, *arguments)
         finally:
-            decided.set()
-        kernel(0, ranks if running else 1, *arguments)
-        for helper in started:
-            helper.join()
+            del task, kernel, arguments  # nothing of a call is kept until the next
+            done.put(None)
+
+
+def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> None:
+    """Call ``kernel(rank, ranks, *arguments)`` in a team for this one call."""
+    with Team(ranks) as team:
+        team.run(kernel, *arguments)
+
+
+def _current_core() -> int:
+    """Return the core that this thread is on, or -1 where it is not known."""
+    return -1 if _sched_getcpu is None else int(_sched_getcpu())
+
+
+_sched_getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+
+
+def _keep_off(core: int) -> None:
+    """Keep this thread off ``core`` if there are others.
+
+    A scheduler may leave a new thread for milliseconds on the core of the one that started it. There, each of the two
+    uses up its turn waiting for the other at a barrier.
+    """
+    if core < 0:
+        return
+    others = os.sched_getaffinity(0) - {core}
+    if others:
+        with suppress(OSError):  # forbidden by a sandbox
+            os.sched_setaffinity(0, others)

@@ -20,13 +20,17 @@ from fastbp.nn.module import Module
 from fastbp.nn.sequential import leaves
 from fastbp.optim import SGD
 from fastbp.plan import NotPlannable, Plan
-from fastbp.threads import get_num_threads, ranks_for, run_ranks
+from fastbp.threads import Team, get_num_threads, ranks_for
 from fastbp_kernels import engine
 from fastbp_kernels.barrier import SYNC_SIZE
 from fastbp_kernels.losses import SLAB
 from fastbp_kernels.product import K_BLOCK
 
 STRETCH_SECONDS = 0.04  # a compiled call's length: Ctrl-C and the progress bar wait for its end
+# Operations of the first call, whose speed is not known yet: 3 to 30 milliseconds; and those that take as long as what
+# there is to do for a mini-batch of the smallest network.
+_FIRST_FLOP = 3e8
+_FLOP_PER_BATCH = 1e5
 
 # Rows of a block at the least, so that validation does not pack the weights for a few rows at a time.
 _VALIDATION_ROWS = 128
@@ -140,6 +144,7 @@ class EngineTrainer:
         rest = len(train) - (self.batches - 1) * self._size
         self._batch_scales[-1] = criterion.scale(rest * plan.out_features)
         self._divide(plan)
+        self._first_stretch = max(1, int(_FIRST_FLOP / (3 * plan.flop * self._size + _FLOP_PER_BATCH)))
         self._units = self.batches + -(-len(self._val_rows) // self._block_rows)
 
     def _divide(self, plan: Plan) -> None:
@@ -156,7 +161,7 @@ class EngineTrainer:
             self._block_rows = min(engine.BLOCK_ROWS, slabs * SLAB)
             rows = min(self._size, self._block_rows)
             ranks = ranks_for(flop * rows, -(-rows // SLAB))
-        self._ranks = ranks
+        self._team = Team(ranks)
         self._layers, size = plan.layout(self._block_rows, in_place=by_stretches or ranks == 1)
         copies = ranks if by_stretches else 1
         self._scratch = aligned_zeros(copies * size, plan.dtype)
@@ -165,11 +170,15 @@ class EngineTrainer:
 
     def run(self, course: Course) -> Iterator[None]:
         """Train, and yield after each compiled call."""
+        with self._team:
+            yield from self._stretches(course)
+
+    def _stretches(self, course: Course) -> Iterator[None]:
         history, units = course.history, self._units
         self._call([], 0, 0, *self._results(0))  # compiles where Ctrl-C can still cut in
         done, total = history.epochs * units + history.position.batches, course.epochs * units
         unfinished = 0.0, 0  # of the validation of the epoch that the next call goes on with: loss and hits
-        stretch = 1
+        stretch = self._first_stretch
         while done < total:
             first_epoch = history.epochs
             stop = min(done + stretch, (first_epoch + 1) * units if course.stops_at_epochs else total, total)
@@ -220,8 +229,7 @@ class EngineTrainer:
         val_hits: Array,
     ) -> None:
         plan = self._plan
-        run_ranks(
-            self._ranks,
+        self._team.run(
             engine.train,
             np.zeros(SYNC_SIZE, np.int64),
             self._layers,

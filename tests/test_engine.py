@@ -112,6 +112,7 @@ def test_it_does_not_matter_where_compiled_calls_end(monkeypatch, seconds, dtype
     data = ORIGINAL.data(dtype, 101, 600)
     expected = train(ORIGINAL.build(dtype), data, 8, 20, by_modules=True, shuffle=True, rng=1)
     monkeypatch.setattr(trainers, "STRETCH_SECONDS", seconds)
+    monkeypatch.setattr(trainers, "_FIRST_FLOP", 0.0)
     assert_same_bits(expected, train(ORIGINAL.build(dtype), data, 8, 20, shuffle=True, rng=1))
 
 
@@ -163,12 +164,13 @@ def eager_threads(monkeypatch):
     """Threads for the smallest work, and a list of (threads, division by stretches) for every call of the engine."""
     calls = []
 
-    def watch(ranks, kernel, *arguments):
-        calls.append((ranks, arguments[4].size > 0))
-        return threads.run_ranks(ranks, kernel, *arguments)
+    class Watched(threads.Team):
+        def run(self, kernel, *arguments):
+            calls.append((self.ranks, arguments[4].size > 0))
+            super().run(kernel, *arguments)
 
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1.0)
-    monkeypatch.setattr(trainers, "run_ranks", watch)
+    monkeypatch.setattr(trainers, "Team", Watched)
     before = fastbp.get_num_threads()
     yield calls
     fastbp.set_num_threads(before)

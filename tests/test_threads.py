@@ -1,5 +1,6 @@
 """How many threads compute, and that nobody can tell from the results."""
 
+import os
 import sys
 import threading
 
@@ -163,7 +164,7 @@ class Refused(threading.Thread):
     """A thread as the system gives one, but for the last of three."""
 
     def start(self):
-        if self._args == (2,):
+        if self._args[0] == 2:
             raise RuntimeError("can't start new thread")
         super().start()
 
@@ -195,11 +196,44 @@ def test_predictions_go_on_where_no_thread_can_be_started(monkeypatch):
     numpy.testing.assert_array_equal(model.predict(x), expected)
 
 
-def test_no_thread_outlives_a_training(eager_threads):
+def test_a_training_starts_its_threads_once_and_none_outlives_it(eager_threads):
     fastbp.set_num_threads(3)
-    train(SMALL.build(numpy.float32), SMALL.data(numpy.float32, 600), 2, 300)
-    assert len(eager_threads) >= 2
+    calls = []
+    train(SMALL.build(numpy.float32), SMALL.data(numpy.float32, 600), 40, 600, progress=calls.append)
+    assert len(calls) >= 40
+    assert len(eager_threads) == 2
     assert not any(thread.is_alive() for thread in eager_threads)
+
+
+def test_the_threads_of_a_team_leave_its_core_to_the_first():
+    cores = {}
+
+    def note(rank, ranks):
+        cores[rank] = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(ranks))
+
+    threads.run_ranks(3, note)
+    assert set(cores) == {0, 1, 2}
+    assert cores[1] == cores[2]
+    assert len(cores[0] - cores[1]) == (len(cores[0]) > 1), "the first may run anywhere"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_team_may_begin_again_after_its_end_and_in_a_forked_process():
+    ranks_seen = []
+    team = threads.Team(2)
+
+    def call():
+        ranks_seen.clear()
+        team.run(lambda rank, ranks: ranks_seen.append((rank, ranks)))
+        assert sorted(ranks_seen) == [(0, 2), (1, 2)]
+
+    with team:
+        call()
+        call()
+    with team:
+        call()
+        assert_survives(call)
+        call()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
