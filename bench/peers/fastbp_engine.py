@@ -164,7 +164,7 @@ def tile_limit(workload: Tile) -> Contender:
 def _repeat_tile(times, width, k, a, b, start, c):
     for _ in range(times):
         tile(
-            width, TILE_ROWS, width, k,
+            width, TILE_ROWS, 1, width, k,
             pointer(a), k, 1, pointer(b), width, pointer(start), pointer(c), width, STORE, pointer(c), width,
         )  # fmt: skip
 

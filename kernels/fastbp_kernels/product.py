@@ -48,6 +48,7 @@ def product(
     for top in range(0, m, M_BLOCK):
         height = min(M_BLOCK, m - top)
         tiles = (height + TILE_ROWS - 1) // TILE_ROWS
+        low, higher = height // tiles, height % tiles  # rows of a tile, and how many tiles have one more
         in_place = b_kind == PADDED_ROWS and tiles <= IN_PLACE_TILES
         for first in range(0, max(k, 1), K_BLOCK):
             depth = min(K_BLOCK, k - first)
@@ -69,12 +70,12 @@ def product(
                 else:
                     pack_panel(packed, width, valid, depth, shift(b, first * b_row + column), b_row, False)
                 row = top
-                for n in range(tiles):
-                    rows = (top + height - row + tiles - n - 1) // (tiles - n)  # the rest in equal parts
-                    tile(
-                        width, rows, valid, depth,
-                        shift(a, row * a_row + first * a_k), a_row, a_k, panel, panel_row, start,
-                        shift(c, row * c_row + column), c_row, task, shift(aux, row * aux_row + column), aux_row,
-                    )  # fmt: skip
-                    row += rows
+                for rows, count in ((low + 1, higher), (low, tiles - higher)):
+                    if count:
+                        tile(
+                            width, rows, count, valid, depth,
+                            shift(a, row * a_row + first * a_k), a_row, a_k, panel, panel_row, start,
+                            shift(c, row * c_row + column), c_row, task, shift(aux, row * aux_row + column), aux_row,
+                        )  # fmt: skip
+                    row += rows * count
                 column += width

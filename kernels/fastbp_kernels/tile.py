@@ -36,6 +36,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from fastbp_kernels.epilogues import (
     relu,
@@ -78,19 +79,22 @@ def panel_width(typing_context: Context, like: types.CPointer, columns: types.In
 
 @intrinsic
 def tile(
-    typing_context: Context, width: types.Integer, rows: types.Integer, columns: types.Integer, k: types.Integer,
-    a: types.CPointer, a_row: types.Integer, a_k: types.Integer, b: types.CPointer, b_row: types.Integer,
-    start: types.CPointer, c: types.CPointer, c_row: types.Integer, epilogue: types.Integer, aux: types.CPointer,
-    aux_row: types.Integer,
+    typing_context: Context, width: types.Integer, rows: types.Integer, count: types.Integer, columns: types.Integer,
+    k: types.Integer, a: types.CPointer, a_row: types.Integer, a_k: types.Integer, b: types.CPointer,
+    b_row: types.Integer, start: types.CPointer, c: types.CPointer, c_row: types.Integer, epilogue: types.Integer,
+    aux: types.CPointer, aux_row: types.Integer,
 ) -> Definition:  # fmt: skip
-    """Compute one tile of ``C = start + A @ B``.
+    """Compute ``count`` tiles of ``C = start + A @ B``, one below the other.
 
     Parameters
     ----------
     width : int
         One of ``widths``.
     rows, columns : int
-        Size of the block of C that is written: 1 to ``TILE_ROWS`` and 1 to ``width``.
+        Size of the block of C that each tile writes: 1 to ``TILE_ROWS``, and as many columns as fit ``width`` and no
+        smaller one.
+    count : int
+        1 or more.
     k : int
         Columns of A and rows of B, 0 or more.
     a : pointer; a_row, a_k : int
@@ -107,14 +111,14 @@ def tile(
     """
     integer = types.intp
     signature = types.void(
-        integer, integer, integer, integer, a, integer, integer, a, integer, a, a, integer, integer, a, integer
+        integer, integer, integer, integer, integer, a, integer, integer, a, integer, a, a, integer, integer, a, integer
     )
     return signature, _TILE.call(a)
 
 
 def _arguments(element: ir.Type) -> list[ir.Type]:
     p = element.as_pointer()
-    return [INT64, INT64, INT64, INT64, p, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64]
+    return [INT64, INT64, INT64, INT64, INT64, p, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64]
 
 
 def _emit_tile(function: ir.Function, element: ir.Type) -> None:
@@ -154,21 +158,27 @@ class _FixedTile:
         self.v = Vectors(self.builder, element, lanes)
 
     def emit(self) -> None:
-        _, _, columns, k, a, a_row, a_k, b, b_row, start, c, c_row, epilogue, aux, aux_row = self.function.args
-        with self.builder.if_then(self.builder.icmp_signed(">=", k, INT64(PREFETCH_FROM))):
-            for _, place in self._places(c, c_row):
-                self.v.prefetch(place)
-        values = self._sum(k, a, a_row, a_k, b, b_row, start)
+        _, _, count, columns, k, a, a_row, a_k, b, b_row, start, c, c_row, epilogue, aux, aux_row = self.function.args
+        builder, last = self.builder, self.vectors - 1
+        with cgutils.for_range(builder, count) as loop:
+            top = builder.mul(loop.index, INT64(self.height))
+            a_now, c_now, aux_now = (
+                builder.gep(start_of, [builder.mul(top, stride)])
+                for start_of, stride in ((a, a_row), (c, c_row), (aux, aux_row))
+            )
+            with builder.if_then(builder.icmp_signed(">=", k, INT64(PREFETCH_FROM))):
+                for _, place in self._places(c_now, c_row):
+                    self.v.prefetch(place)
+            values = self._sum(k, a_now, a_row, a_k, b, b_row, start)
 
-        full = self.builder.icmp_signed(">=", columns, INT64(self.vectors * self.v.lanes))
-        with self.builder.if_else(full, likely=True) as (whole, ragged):
-            with whole:
-                self._finish(values, epilogue, c, c_row, aux, aux_row, None)
-            with ragged:
-                beyond = [self.builder.sub(columns, INT64(n * self.v.lanes)) for n in range(self.vectors)]
-                masks = [self.v.first_lanes(count) for count in beyond]
-                self._finish(values, epilogue, c, c_row, aux, aux_row, masks)
-        self.builder.ret_void()
+            in_last = builder.sub(columns, INT64(last * self.v.lanes))
+            full = builder.icmp_signed(">=", in_last, INT64(self.v.lanes))
+            with builder.if_else(full, likely=True) as (whole, ragged):
+                with whole:
+                    self._finish(values, epilogue, c_now, c_row, aux_now, aux_row, None)
+                with ragged:
+                    self._finish(values, epilogue, c_now, c_row, aux_now, aux_row, self.v.first_lanes(in_last))
+        builder.ret_void()
 
     def _sum(
         self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, start: ir.Value
@@ -246,14 +256,17 @@ class _FixedTile:
 
     def _finish(
         self, values: Values, epilogue: ir.Value, c: ir.Value, c_row: ir.Value, aux: ir.Value, aux_row: ir.Value,
-        masks: Values | None,
+        mask: ir.Value | None,
     ) -> None:  # fmt: skip
-        """Emit the epilogue and the stores; ``masks`` tell the valid lanes of a row's vectors, None that all are."""
+        """Emit the epilogue and the stores; ``mask`` tells the valid lanes of a row's last vector, None that all are.
+
+        Only that one gets a mask: a CPU takes longer over masked stores.
+        """
         builder = self.builder
         adds = builder.icmp_signed("!=", builder.and_(epilogue, INT64(ADD)), INT64(0))
         before = builder.block
         with builder.if_then(adds):
-            sums = [builder.fadd(old, new) for old, new in zip(self._read(c, c_row, masks), values)]
+            sums = [builder.fadd(old, new) for old, new in zip(self._read(c, c_row, mask), values)]
             adding = builder.block
         values = self._merge([(before, values), (adding, sums)])
 
@@ -274,11 +287,11 @@ class _FixedTile:
             if code == RELU:
                 outcomes.append((block, [relu(self.v, x) for x in values]))
             else:
-                outputs = self._read(aux, aux_row, masks)
+                outputs = self._read(aux, aux_row, mask)
                 outcomes.append((block, [derivatives[code](self.v, x, y) for x, y in zip(values, outputs)]))
             builder.branch(done)
         builder.position_at_end(done)
-        self._write(self._merge(outcomes), c, c_row, masks)
+        self._write(self._merge(outcomes), c, c_row, mask)
 
     def _merge(self, outcomes: list[tuple[ir.Block, Values]]) -> Values:
         """Return, behind several blocks, the values that each block brings."""
@@ -298,13 +311,15 @@ class _FixedTile:
             for n in range(self.vectors):
                 yield n, self._vector(line, n)
 
-    def _read(self, start: ir.Value, stride: ir.Value, masks: Values | None) -> Values:
-        places = self._places(start, stride)
-        return [self.v.load(place) if masks is None else self.v.masked_load(place, masks[n]) for n, place in places]
+    def _read(self, start: ir.Value, stride: ir.Value, mask: ir.Value | None) -> Values:
+        return [
+            self.v.load(place) if mask is None or n < self.vectors - 1 else self.v.masked_load(place, mask)
+            for n, place in self._places(start, stride)
+        ]
 
-    def _write(self, values: Values, start: ir.Value, stride: ir.Value, masks: Values | None) -> None:
+    def _write(self, values: Values, start: ir.Value, stride: ir.Value, mask: ir.Value | None) -> None:
         for value, (n, place) in zip(values, self._places(start, stride)):
-            if masks is None:
+            if mask is None or n < self.vectors - 1:
                 self.v.store(value, place)
             else:
-                self.v.masked_store(value, place, masks[n])
+                self.v.masked_store(value, place, mask)
