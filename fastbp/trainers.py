@@ -36,6 +36,8 @@ _FLOP_PER_BATCH = 1e5
 _VALIDATION_ROWS = 128
 # Up to so many parameters, a gradient for each thread costs less than sharing activations.
 _PARTIAL_PARAMETERS = 1 << 16
+# From so many parameters on, steps that leave the gradients out of memory repay scratch that is twice as large.
+_DESCENDING_PARAMETERS = 1 << 12
 
 
 class ModuleTrainer:
@@ -162,7 +164,9 @@ class EngineTrainer:
             rows = min(self._size, self._block_rows)
             ranks = ranks_for(flop * rows, -(-rows // SLAB))
         self._team = Team(ranks)
-        self._layers, size = plan.layout(self._block_rows, in_place=by_stretches or ranks == 1)
+        descends = self._size <= K_BLOCK and plan.parameter.size >= _DESCENDING_PARAMETERS
+        in_place = by_stretches or (ranks == 1 and not descends)
+        self._layers, size = plan.layout(self._block_rows, in_place=in_place)
         copies = ranks if by_stretches else 1
         self._scratch = aligned_zeros(copies * size, plan.dtype)
         self._partial = aligned_zeros(ranks * plan.parameter.size if by_stretches else 0, plan.dtype)

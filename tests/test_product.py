@@ -8,18 +8,18 @@ from helpers import draw
 from memory import GUARD
 from numba import njit
 
-from fastbp_kernels import tile
+from fastbp_kernels import sgd_step, tile
 from fastbp_kernels.pointers import pointer
-from fastbp_kernels.product import IN_PLACE_TILES, K_BLOCK, M_BLOCK, PADDED_ROWS, ROWS, TRANSPOSED, product
+from fastbp_kernels.product import IN_PLACE_TILES, K_BLOCK, M_BLOCK, PADDED_ROWS, ROWS, THIN, TRANSPOSED, product
 
 LINE = 64  # bytes
 
 
 @njit
-def call(m, columns, k, a, a_row, a_k, b, b_row, b_kind, has_bias, bias, c, c_row, epilogue, aux, aux_row):
+def call(m, columns, k, a, a_row, a_k, b, b_row, b_kind, has_bias, bias, c, c_row, epilogue, aux, aux_row, lr):
     product(
         m, columns, k, pointer(a), a_row, a_k, pointer(b), b_row, b_kind, has_bias, pointer(bias),
-        pointer(c), c_row, epilogue, pointer(aux), aux_row,
+        pointer(c), c_row, epilogue, pointer(aux), aux_row, lr,
     )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def padded(values):
     return place, row
 
 
-def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False):
+def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False, lr=0.0):
     """Run the kernel on watched copies and return what it made of ``c``."""
     (m, k), columns, dtype = a.shape, b.shape[1], a.dtype
     left = Strided(a.T if a_transposed else a, (m if a_transposed else k) + 3)
@@ -68,7 +68,7 @@ def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False):
     out, other = Strided(c, columns + 2), Strided(aux, columns + 7)
     call(
         m, columns, k, left.place, a_row, a_k, right, b_row, b_kind, bias is not None, start.place, out.place, out.row,
-        epilogue, other.place, other.row,
+        epilogue, other.place, other.row, a.dtype.type(lr),
     )  # fmt: skip
     out.assert_untouched()
     return out.inside
@@ -80,14 +80,13 @@ def assert_near(actual, expected, size, k):
 
 
 WIDTHS = [1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 24, 31, 32, 33, 49, 64, 67]
-HEIGHTS = [*range(1, 12), 21, 79, 80, 81]
+HEIGHTS = [*range(1, 12), 21, 79, tile.TILE_ROWS * IN_PLACE_TILES, tile.TILE_ROWS * IN_PLACE_TILES + 1]
 
 
 @pytest.mark.parametrize("b_kind", [ROWS, PADDED_ROWS, TRANSPOSED], ids=["rows", "padded rows", "transposed"])
 def test_every_tile_and_kind_of_b(b_kind, dtype):
-    """Heights up to where padded rows are packed as well; A as it is stored and transposed; with and without bias."""
-    assert {-(-m // tile.TILE_ROWS) > IN_PLACE_TILES for m in HEIGHTS} == {False, True}
-    for m, columns, k in every(HEIGHTS, WIDTHS, (0, 1, 2, 17)):
+    """Up to where all of B is packed, and from where C is no longer done by rows; A also transposed; bias or none."""
+    for m, columns, k in every(HEIGHTS, WIDTHS, (0, 1, 2, 17, THIN, THIN + 1)):
         a, b = draw((m, k), dtype, seed=m), draw((k, columns), dtype, seed=columns)
         bias = draw(columns, dtype, seed=3) if columns % 2 else None
         c = numpy.full((m, columns), 7, dtype)
@@ -131,6 +130,19 @@ def test_an_epilogue_applies_once_behind_the_last_stretch_of_k(epilogue, adds, b
         before = c.astype(numpy.float64) if adds else numpy.zeros(c.shape)
         expected = DERIVATIVES[epilogue](in_stretches(a, b, before + bias), outputs.astype(numpy.float64))
         assert_near(actual, expected, abs(before) + abs(bias) + abs(a).astype(numpy.float64) @ abs(b), k)
+
+
+@pytest.mark.parametrize("k", [0, 1, tile.STEPS + 1, K_BLOCK])
+def test_a_step_against_the_product_is_that_of_sgd_to_the_bit(k, dtype):
+    """Also where parameter and gradient are -0: a gradient that is added to zeros is 0."""
+    a, b, c = draw((23, k), dtype), draw((k, 37), dtype, seed=1), draw((23, 37), dtype, seed=2)
+    a[3], c[3:5] = -0.0, -0.0
+    grad = numpy.zeros_like(c) + multiply(a, b, PADDED_ROWS, None, c, tile.STORE, c)
+    expected = c.copy()
+    sgd_step(expected.reshape(-1), grad.reshape(-1), dtype(0.1))
+    actual = multiply(a, b, PADDED_ROWS, None, c, tile.DESCEND, c, lr=0.1)
+    numpy.testing.assert_array_equal(actual, expected)
+    numpy.testing.assert_array_equal(numpy.signbit(actual), numpy.signbit(expected))
 
 
 def test_blocks_of_rows_beyond_the_first(dtype):

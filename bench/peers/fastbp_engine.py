@@ -165,7 +165,7 @@ def _repeat_tile(times, width, k, a, b, start, c):
     for _ in range(times):
         tile(
             width, TILE_ROWS, 1, width, k,
-            pointer(a), k, 1, pointer(b), width, pointer(start), pointer(c), width, STORE, pointer(c), width,
+            pointer(a), k, 1, pointer(b), width, pointer(start), pointer(c), width, STORE, pointer(c), width, 0.0,
         )  # fmt: skip
 
 

@@ -7,8 +7,9 @@ network. Rows of data go through it in blocks that stay in cache:
 
 Y holds a layer's outputs, which are the next layer's X, and G the gradient with respect to what its activation took.
 A thread that has its scratch to itself may be given a table in which G is Y in all layers but the last: it needs a
-layer's inputs no more once the gradients have replaced them. Every row starts at a cache line and is padded to whole
-lines, so that all of them serve as operands of the tile without a copy.
+layer's inputs no more once the gradients have replaced them. Given another, and mini-batches of one stretch of at most
+``K_BLOCK`` rows, it lets the weights follow their gradients while the tile still holds these. Every row starts at a
+cache line and is padded to whole lines, so that all of them serve as operands of the tile without a copy.
 
 Several threads may run the same call side by side, each with its own ``rank``. Each number is computed in the same way
 by whoever computes it, in one of two divisions of labour:
@@ -27,7 +28,15 @@ from fastbp_kernels.elementwise import add_loop
 from fastbp_kernels.linear import share
 from fastbp_kernels.losses import SLAB, mse_slab
 from fastbp_kernels.optimizers import sgd_loop
-from fastbp_kernels.passes import accumulate_gradients, backward_rows, forward_layer, forward_rows, gather, loss_rows
+from fastbp_kernels.passes import (
+    accumulate_gradients,
+    backward_rows,
+    descend_gradients,
+    forward_layer,
+    forward_rows,
+    gather,
+    loss_rows,
+)
 from fastbp_kernels.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.product import K_BLOCK
 from fastbp_kernels.table import X_ROW, Y_ROW, G, X, Y
@@ -116,14 +125,24 @@ def train(
     n, val_n = input.shape[0], val_input.shape[0]
     batches = (n + mini_batch_size - 1) // mini_batch_size
     units = batches + (val_n + block_rows - 1) // block_rows
+    one_stretch = min(mini_batch_size, n) <= min(K_BLOCK, block_rows) and partial.size == 0
+    descends = one_stretch and layers[0, G] != layers[0, Y]
     for unit in range(first, stop):
         epoch, step = unit // units, unit % units
         if step < batches:
             start = step * mini_batch_size
-            total = _train_batch(
-                rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target,
-                order, epoch, start, min(start + mini_batch_size, n), mean, lr,
-            )  # fmt: skip
+            end = min(start + mini_batch_size, n)
+            following = unit + 1 if step + 1 < batches else (epoch + 1) * units
+            if descends and following < stop:
+                total = _descend_batch(
+                    rank, ranks, sync, layers, parameter, grad, scratch, slab_sums, input, target, order, epoch, start,
+                    end, mean, lr,
+                )  # fmt: skip
+            else:
+                total = _train_batch(
+                    rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target,
+                    order, epoch, start, end, mean, lr,
+                )  # fmt: skip
             if rank == 0:
                 batch_sums[epoch, step] = total
         else:
@@ -180,6 +199,44 @@ def _train_batch(
 
 
 @inner_kernel
+def _descend_batch(
+    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, scratch: Array, slab_sums: Array,
+    input: Array, target: Array, order: Array, epoch: int, start: int, stop: int, mean: bool, lr: float,
+) -> float:  # fmt: skip
+    """Do what ``_train_batch`` does for one block, with weights that follow their gradients while the tile has them."""
+    size = (stop - start) * target.shape[1]
+    factor = parameter.dtype.type(2.0 * (1.0 / size if mean else 1.0))
+    wait, p, s = pointer(sync), pointer(parameter), pointer(scratch)
+    first_row, stop_row = share(stop - start, SLAB, rank, ranks)
+    _propagate(layers, p, s, slab_sums, input, target, order, epoch, start, first_row, stop_row, factor)
+    last = layers.shape[0] - 1
+    for layer in range(last, 0, -1):
+        backward_rows(layers, layer, p, s, first_row, stop_row)
+    barrier(ranks, wait)
+    for layer in range(last, -1, -1):
+        descend_gradients(layers, layer, s, p, grad, stop - start, lr, rank, ranks)
+    total = 0.0
+    if rank == 0:
+        for slab in range((stop - start + SLAB - 1) // SLAB):
+            total += slab_sums[slab]
+    barrier(ranks, wait)
+    return total
+
+
+@inner_kernel
+def _propagate(
+    layers: Array, parameter: Pointer, scratch: Pointer, slab_sums: Array, input: Array, target: Array, order: Array,
+    epoch: int, block: int, first_row: int, stop_row: int, factor: float,
+) -> None:  # fmt: skip
+    """Run forward and loss of some rows of the block: their gradient is then in the last layer's G."""
+    last = layers.shape[0] - 1
+    gather(scratch, layers[0, X], layers[0, X_ROW], input, order, epoch, block, first_row, stop_row)
+    gather(scratch, layers[last, G], layers[last, Y_ROW], target, order, epoch, block, first_row, stop_row)
+    forward_rows(layers, parameter, scratch, first_row, stop_row)
+    loss_rows(layers, scratch, factor, first_row, stop_row, slab_sums)
+
+
+@inner_kernel
 def _gradients(
     layers: Array, parameter: Pointer, grad: Pointer, scratch: Pointer, slab_sums: Array, input: Array, target: Array,
     order: Array, epoch: int, block: int, rows: int, factor: float, rank: int, ranks: int, wait: Pointer,
@@ -187,10 +244,7 @@ def _gradients(
     """Add the gradients of the ``rows`` rows at ``block`` to ``grad`` and note the loss of each slab of them."""
     last = layers.shape[0] - 1
     first_row, stop_row = share(rows, SLAB, rank, ranks)
-    gather(scratch, layers[0, X], layers[0, X_ROW], input, order, epoch, block, first_row, stop_row)
-    gather(scratch, layers[last, G], layers[last, Y_ROW], target, order, epoch, block, first_row, stop_row)
-    forward_rows(layers, parameter, scratch, first_row, stop_row)
-    loss_rows(layers, scratch, factor, first_row, stop_row, slab_sums)
+    _propagate(layers, parameter, scratch, slab_sums, input, target, order, epoch, block, first_row, stop_row, factor)
     if ranks == 1:
         for layer in range(last, -1, -1):
             accumulate_gradients(layers, layer, scratch, grad, rows, 0, 1)

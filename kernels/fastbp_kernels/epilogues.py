@@ -1,7 +1,7 @@
-"""ReLU and the derivatives of all activations on vectors: cheap enough for the tile to apply before it stores.
+"""ReLU, the derivatives of all activations and the step of SGD on vectors: cheap enough for the tile to apply.
 
-Each derivative is a function of the activation's output. Forward and backward through single modules and the engine's
-fused passes both use these, which is why they give the same bits.
+Each derivative is a function of the activation's output. Single modules, the optimiser and the engine's fused passes
+all use these, which is why they give the same bits.
 """
 
 from __future__ import annotations
@@ -31,3 +31,8 @@ def times_sigmoid_derivative(v: Vectors, grad: ir.Value, output: ir.Value) -> ir
     """Return grad * (1 - output) * output."""
     rest = v.builder.fsub(v.constant(1.0), output)
     return v.builder.fmul(v.builder.fmul(grad, rest), output)
+
+
+def descend(v: Vectors, step: ir.Value, parameter: ir.Value, grad: ir.Value) -> ir.Value:
+    """Return parameter - step * grad, as PyTorch rounds it."""
+    return v.fma(grad, v.builder.fneg(step), parameter)

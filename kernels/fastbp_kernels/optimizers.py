@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from llvmlite import ir
-
 from fastbp_kernels.cache import kernel
 from fastbp_kernels.elementwise import elementwise2_scaled
+from fastbp_kernels.epilogues import descend
 from fastbp_kernels.pointers import Array, pointer
-from fastbp_kernels.vectors import Vectors
 
-
-def _descend(v: Vectors, step: ir.Value, parameter: ir.Value, grad: ir.Value) -> ir.Value:
-    """Return parameter - step * grad, as PyTorch rounds it."""
-    return v.fma(grad, v.builder.fneg(step), parameter)
-
-
-sgd_loop = elementwise2_scaled(_descend)
+sgd_loop = elementwise2_scaled(descend)
 
 
 @kernel

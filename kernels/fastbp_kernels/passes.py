@@ -16,6 +16,7 @@ from fastbp_kernels.cache import inner_kernel
 from fastbp_kernels.elementwise import copy_loop
 from fastbp_kernels.linear import share
 from fastbp_kernels.losses import SLAB, mse_slab_with_gradient
+from fastbp_kernels.optimizers import sgd_loop
 from fastbp_kernels.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.product import PADDED_ROWS, ROWS, TRANSPOSED, product
 from fastbp_kernels.sums import add_column_sums
@@ -34,7 +35,7 @@ from fastbp_kernels.table import (
     X,
     Y,
 )
-from fastbp_kernels.tile import ADD, RELU, RELU_DERIVATIVE, SIGMOID_DERIVATIVE, STORE, TANH_DERIVATIVE
+from fastbp_kernels.tile import ADD, DESCEND, RELU, RELU_DERIVATIVE, SIGMOID_DERIVATIVE, STORE, TANH_DERIVATIVE
 
 
 @inner_kernel
@@ -129,13 +130,49 @@ def accumulate_gradients(
     layers: Array, layer: int, scratch: Pointer, grad: Pointer, rows: int, rank: int, ranks: int
 ) -> None:
     """Add the gradients of this rank's share of one layer's weight and bias over the rows of the block."""
-    i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
+    _weight_product(layers, layer, scratch, grad, rows, rank, ranks, ADD, 0.0)
+    if layers[layer, BIAS] >= 0:
+        first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
+        _add_bias_gradient(layers, layer, scratch, grad, rows, first, stop)
+
+
+@inner_kernel
+def descend_gradients(
+    layers: Array, layer: int, scratch: Pointer, parameter: Pointer, grad: Array, rows: int, lr: float, rank: int,
+    ranks: int,
+) -> None:  # fmt: skip
+    """Step this rank's share of one layer's weight and bias against their gradients over up to ``K_BLOCK`` rows.
+
+    The gradient of the weight is kept nowhere: that spares large networks half of their way through memory.
+    """
+    _weight_product(layers, layer, scratch, parameter, rows, rank, ranks, DESCEND, lr)
+    if layers[layer, BIAS] >= 0:
+        first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
+        own = layers[layer, BIAS] + first
+        grad[own : own + stop - first] = 0
+        _add_bias_gradient(layers, layer, scratch, pointer(grad), rows, first, stop)
+        bias = shift(parameter, own)
+        sgd_loop(stop - first, lr, bias, shift(pointer(grad), own), bias)
+
+
+@inner_kernel
+def _weight_product(
+    layers: Array, layer: int, scratch: Pointer, to: Pointer, rows: int, rank: int, ranks: int, epilogue: int, lr: float
+) -> None:
+    """Compute G.T @ X of this rank's outputs into the weight's place in ``to``."""
+    i, o = layers[layer, IN], layers[layer, OUT]
     x_row, g_row = layers[layer, X_ROW], layers[layer, Y_ROW]
-    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
     first, stop = share(o, 1, rank, ranks)
-    weight = shift(grad, layers[layer, WEIGHT] + first * i)
-    g_own = shift(g, first)
-    product(stop - first, i, rows, g_own, 1, g_row, x, x_row, PADDED_ROWS, False, x, weight, i, ADD, weight, i)
-    if bias >= 0:
-        first, stop = share(o, SLAB, rank, ranks)
-        add_column_sums(rows, stop - first, shift(g, first), g_row, shift(grad, bias + first))
+    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G] + first)
+    weight = shift(to, layers[layer, WEIGHT] + first * i)
+    product(
+        stop - first, i, rows, g, 1, g_row, x, x_row, PADDED_ROWS, False, x, weight, i, epilogue, weight, i, lr,
+    )  # fmt: skip
+
+
+@inner_kernel
+def _add_bias_gradient(
+    layers: Array, layer: int, scratch: Pointer, grad: Pointer, rows: int, first: int, stop: int
+) -> None:
+    g = shift(scratch, layers[layer, G] + first)
+    add_column_sums(rows, stop - first, g, layers[layer, Y_ROW], shift(grad, layers[layer, BIAS] + first))

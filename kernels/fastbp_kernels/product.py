@@ -17,7 +17,9 @@ ROWS, PADDED_ROWS, TRANSPOSED = range(3)
 
 K_BLOCK = 256
 M_BLOCK = 256  # rows of A that go through all panels before the next: with K_BLOCK, what the second cache holds
-IN_PLACE_TILES = 8  # so few tiles of rows do not repay copying a B that is aligned and padded already
+THIN = 64  # with so few steps of k, C takes the time, not the sums: it is gone through by rows, as it lies in memory
+THIN_ROWS = 2 * TILE_ROWS
+IN_PLACE_TILES = 16  # so few tiles of rows do not repay copying rows of B that the tile can read where they lie
 _FLOATS = LANE_BYTES // 4
 _START = 2 * _FLOATS  # elements of the widest tile, of float32
 _PANEL = K_BLOCK * _START
@@ -26,7 +28,7 @@ _PANEL = K_BLOCK * _START
 @inner_kernel
 def product(
     m: int, columns: int, k: int, a: Pointer, a_row: int, a_k: int, b: Pointer, b_row: int, b_kind: int,
-    has_bias: bool, bias: Pointer, c: Pointer, c_row: int, epilogue: int, aux: Pointer, aux_row: int,
+    has_bias: bool, bias: Pointer, c: Pointer, c_row: int, epilogue: int, aux: Pointer, aux_row: int, lr: float = 0.0,
 ) -> None:  # fmt: skip
     """Compute ``C = bias + A @ B`` and its epilogue.
 
@@ -34,8 +36,8 @@ def product(
     ----------
     m, columns, k : int
         A is (m, k), B is (k, columns), C is (m, columns); any of them may be 0.
-    a, a_row, a_k; b, b_row; c, c_row; epilogue, aux, aux_row
-        As in ``tile``.
+    a, a_row, a_k; b, b_row; c, c_row; epilogue, aux, aux_row, lr
+        As in ``tile``; DESCEND for ``k`` up to ``K_BLOCK``.
     b_kind : int
         ROWS: B[j, c] is ``b[j * b_row + c]``. PADDED_ROWS: the same, each row aligned to a cache line and readable
         up to a multiple of it. TRANSPOSED: B[j, c] is ``b[c * b_row + j]``.
@@ -45,11 +47,11 @@ def product(
     packed = stack_memory(a, _PANEL)
     start = stack_memory(a, _START)
     zero_loop(_START, start)
-    for top in range(0, m, M_BLOCK):
-        height = min(M_BLOCK, m - top)
+    m_block = THIN_ROWS if k <= THIN and b_kind == PADDED_ROWS else M_BLOCK
+    for top in range(0, m, m_block):
+        height = min(m_block, m - top)
         tiles = (height + TILE_ROWS - 1) // TILE_ROWS
         low, higher = height // tiles, height % tiles  # rows of a tile, and how many tiles have one more
-        in_place = b_kind == PADDED_ROWS and tiles <= IN_PLACE_TILES
         for first in range(0, max(k, 1), K_BLOCK):
             depth = min(K_BLOCK, k - first)
             ends = first + depth == k
@@ -63,7 +65,8 @@ def product(
                     if first == 0:
                         copy_loop(valid, shift(bias, column), start)
                 panel, panel_row = packed, width
-                if in_place:
+                readable = valid == width or b_kind == PADDED_ROWS
+                if b_kind != TRANSPOSED and readable and tiles <= IN_PLACE_TILES:
                     panel, panel_row = shift(b, first * b_row + column), b_row
                 elif b_kind == TRANSPOSED:
                     pack_panel(packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
@@ -76,6 +79,7 @@ def product(
                             width, rows, count, valid, depth,
                             shift(a, row * a_row + first * a_k), a_row, a_k, panel, panel_row, start,
                             shift(c, row * c_row + column), c_row, task, shift(aux, row * aux_row + column), aux_row,
+                            lr,
                         )  # fmt: skip
                     row += rows * count
                 column += width

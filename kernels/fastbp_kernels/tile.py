@@ -27,6 +27,7 @@ When the loop ends, the tile still holds its values, and the epilogue makes of t
     ADD                   C + acc       a later stretch of k, or a gradient that accumulates
     RELU                  max(acc, 0)   the layer's activation
     RELU_DERIVATIVE etc.  acc * f'      times the derivative of an activation, as a function of its output ``aux``
+    DESCEND               C - acc * lr  parameters that follow their gradient
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from numba import types
 from numba.core import cgutils
 
 from fastbp_kernels.epilogues import (
+    descend,
     relu,
     times_relu_derivative,
     times_sigmoid_derivative,
@@ -54,7 +56,7 @@ STEPS = 128  # another number gives other last digits
 PREFETCH_FROM = 128  # steps of k, during which C comes to the cache; fewer do not repay asking for it
 
 # Epilogues; ADD may be combined with one of the others.
-STORE, RELU, RELU_DERIVATIVE, TANH_DERIVATIVE, SIGMOID_DERIVATIVE = range(5)
+STORE, RELU, RELU_DERIVATIVE, TANH_DERIVATIVE, SIGMOID_DERIVATIVE, DESCEND = range(6)
 ADD = 8
 
 
@@ -82,7 +84,7 @@ def tile(
     typing_context: Context, width: types.Integer, rows: types.Integer, count: types.Integer, columns: types.Integer,
     k: types.Integer, a: types.CPointer, a_row: types.Integer, a_k: types.Integer, b: types.CPointer,
     b_row: types.Integer, start: types.CPointer, c: types.CPointer, c_row: types.Integer, epilogue: types.Integer,
-    aux: types.CPointer, aux_row: types.Integer,
+    aux: types.CPointer, aux_row: types.Integer, lr: types.Float,
 ) -> Definition:  # fmt: skip
     """Compute ``count`` tiles of ``C = start + A @ B``, one below the other.
 
@@ -108,17 +110,20 @@ def tile(
     epilogue : int
     aux : pointer; aux_row : int
         Output of the activation whose derivative ``epilogue`` asks for, laid out like C; else not read.
+    lr : scalar
+        Of DESCEND; else not used.
     """
     integer = types.intp
     signature = types.void(
-        integer, integer, integer, integer, integer, a, integer, integer, a, integer, a, a, integer, integer, a, integer
-    )
+        integer, integer, integer, integer, integer, a, integer, integer, a, integer, a, a, integer, integer, a,
+        integer, a.dtype,
+    )  # fmt: skip
     return signature, _TILE.call(a)
 
 
 def _arguments(element: ir.Type) -> list[ir.Type]:
     p = element.as_pointer()
-    return [INT64, INT64, INT64, INT64, INT64, p, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64]
+    return [INT64, INT64, INT64, INT64, INT64, p, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64, element]
 
 
 def _emit_tile(function: ir.Function, element: ir.Type) -> None:
@@ -158,7 +163,8 @@ class _FixedTile:
         self.v = Vectors(self.builder, element, lanes)
 
     def emit(self) -> None:
-        _, _, count, columns, k, a, a_row, a_k, b, b_row, start, c, c_row, epilogue, aux, aux_row = self.function.args
+        _, _, count, columns, k, *inputs, c, c_row, epilogue, aux, aux_row, lr = self.function.args
+        a, a_row, a_k, b, b_row, start = inputs
         builder, last = self.builder, self.vectors - 1
         with cgutils.for_range(builder, count) as loop:
             top = builder.mul(loop.index, INT64(self.height))
@@ -175,9 +181,10 @@ class _FixedTile:
             full = builder.icmp_signed(">=", in_last, INT64(self.v.lanes))
             with builder.if_else(full, likely=True) as (whole, ragged):
                 with whole:
-                    self._finish(values, epilogue, c_now, c_row, aux_now, aux_row, None)
+                    self._finish(values, epilogue, c_now, c_row, aux_now, aux_row, lr, None)
                 with ragged:
-                    self._finish(values, epilogue, c_now, c_row, aux_now, aux_row, self.v.first_lanes(in_last))
+                    mask = self.v.first_lanes(in_last)
+                    self._finish(values, epilogue, c_now, c_row, aux_now, aux_row, lr, mask)
         builder.ret_void()
 
     def _sum(
@@ -256,7 +263,7 @@ class _FixedTile:
 
     def _finish(
         self, values: Values, epilogue: ir.Value, c: ir.Value, c_row: ir.Value, aux: ir.Value, aux_row: ir.Value,
-        mask: ir.Value | None,
+        lr: ir.Value, mask: ir.Value | None,
     ) -> None:  # fmt: skip
         """Emit the epilogue and the stores; ``mask`` tells the valid lanes of a row's last vector, None that all are.
 
@@ -280,12 +287,17 @@ class _FixedTile:
         kind = builder.and_(epilogue, INT64(ADD - 1))
         outcomes = [(builder.block, values)]
         choice = builder.switch(kind, done)
-        for code in (RELU, *derivatives):
+        for code in (RELU, DESCEND, *derivatives):
             block = function.append_basic_block(f"epilogue_{code}")
             choice.add_case(INT64(code), block)
             builder.position_at_end(block)
             if code == RELU:
                 outcomes.append((block, [relu(self.v, x) for x in values]))
+            elif code == DESCEND:
+                step, zero = self.v.splat(lr), self.v.constant(0.0)  # a gradient of -0 is 0 once it is added to zeros
+                old = self._read(c, c_row, mask)
+                grads = [builder.fadd(x, zero) for x in values]
+                outcomes.append((block, [descend(self.v, step, each, grad) for each, grad in zip(old, grads)]))
             else:
                 outputs = self._read(aux, aux_row, mask)
                 outcomes.append((block, [derivatives[code](self.v, x, y) for x, y in zip(values, outputs)]))
