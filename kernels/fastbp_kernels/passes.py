@@ -92,12 +92,20 @@ def loss_rows(layers: Array, scratch: Pointer, factor: float, first_row: int, st
         slab_sums[row // SLAB] = mse_slab_with_gradient(
             rows, o, prediction, row_size, grad, row_size, factor, grad, row_size
         )
-        if activation == RECTIFIED:
-            relu_derivative_loop(rows * row_size, grad, prediction, grad)
-        elif activation == TANH:
-            tanh_derivative_loop(rows * row_size, grad, prediction, grad)
-        elif activation == SIGMOID:
-            sigmoid_derivative_loop(rows * row_size, grad, prediction, grad)
+        activation_derivative(activation, rows * row_size, grad, prediction, grad)
+
+
+@inner_kernel
+def activation_derivative(
+    activation: int, count: int, grad_output: Pointer, output: Pointer, grad_input: Pointer
+) -> None:
+    """Carry ``count`` numbers of a gradient through an activation; nothing is written for IDENTITY."""
+    if activation == RECTIFIED:
+        relu_derivative_loop(count, grad_output, output, grad_input)
+    elif activation == TANH:
+        tanh_derivative_loop(count, grad_output, output, grad_input)
+    elif activation == SIGMOID:
+        sigmoid_derivative_loop(count, grad_output, output, grad_input)
 
 
 @inner_kernel
@@ -129,13 +137,24 @@ def accumulate_gradients(
     layers: Array, layer: int, scratch: Pointer, grad: Pointer, rows: int, rank: int, ranks: int
 ) -> None:
     """Add the gradients of this rank's share of one layer's weight and bias over the rows of the block."""
+    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
+    layer_gradients(layers, layer, x, PADDED_ROWS, g, grad, rows, rank, ranks)
+
+
+@inner_kernel
+def layer_gradients(
+    layers: Array, layer: int, x: Pointer, x_kind: int, g: Pointer, grad: Pointer, rows: int, rank: int, ranks: int
+) -> None:
+    """Add the gradients of this rank's share of one layer's weight and bias over ``rows`` rows of ``x`` and ``g``.
+
+    ``x_kind`` is how ``product`` may read ``x``: PADDED_ROWS or ROWS.
+    """
     i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
     x_row, g_row = layers[layer, X_ROW], layers[layer, Y_ROW]
-    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
     first, stop = share(o, 1, rank, ranks)
     weight = shift(grad, layers[layer, WEIGHT] + first * i)
     g_own = shift(g, first)
-    product(stop - first, i, rows, g_own, 1, g_row, x, x_row, PADDED_ROWS, False, x, weight, i, ADD, weight, i)
+    product(stop - first, i, rows, g_own, 1, g_row, x, x_row, x_kind, False, x, weight, i, ADD, weight, i)
     if bias >= 0:
         first, stop = share(o, SLAB, rank, ranks)
         add_column_sums(rows, stop - first, shift(g, first), g_row, shift(grad, bias + first))
