@@ -1,6 +1,7 @@
 """A model that runs in one call leaves everything as its modules called one by one would: the same bits, and errors."""
 
 import copy
+import itertools
 import pickle
 import threading
 import tracemalloc
@@ -10,11 +11,15 @@ import pytest
 from helpers import LAYOUTS, assert_unchanged, draw, mlp, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
+from memory import Fence, assert_survives
 from same_bits import Network
 from strategies import dtypes, examples, rows, widths
 
 import fastbp
 from fastbp import chain, nn, threads
+from fastbp.plan import Plan
+from fastbp_kernels.barrier import SYNC_SIZE
+from fastbp_kernels.chain import chain_backward, chain_forward
 
 F32 = numpy.float32
 ORIGINAL = Network((2, 25, 25, 25, 2), ("ReLU", "ReLU", "ReLU", None))
@@ -458,6 +463,29 @@ def test_the_gradient_of_the_input_may_be_the_next_input_or_gradient(rows, count
         output = model.forward(given).copy()
         expected = in_one(other, kept, kept)
         assert_bits([output, model.backward(kept), *gradients(model)], expected)
+
+
+def run_beside_forbidden_pages(dtype):
+    parameter, grad, scratch, input, grad_output = (Fence() for _ in range(5))
+    sync = numpy.zeros(SYNC_SIZE, numpy.int64)
+    for at_end in (True, False):
+        for n, i, o, last in itertools.product((1, 5, 16, 21), (1, 5, 16, 21), (1, 3, 16, 17), (None, "Tanh")):
+            plan = Plan(Network((i, 18, o), ("ReLU", last)).build(dtype))
+            layers, size = plan.layout(n, padded=False)
+            p, g = (fence.array(plan.parameter.shape, dtype, at_end) for fence in (parameter, grad))
+            s = scratch.array((size,), dtype, at_end)
+            x, grad_y = input.array((n, i), dtype, at_end), grad_output.array((n, o), dtype, at_end)
+            chain_forward(0, 1, sync, layers, p, s, x)
+            chain_backward(0, 1, sync, layers, p, g, s, x, grad_y, True)
+            assert last or (g[-o:] == 1 + n).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_nothing_is_read_or_written_beside_the_arrays(dtype):
+    """A stray access is a segmentation fault."""
+    model = SMOOTH.build(dtype)
+    model.backward(model.forward(draw((3, 4), dtype)))
+    assert_survives(run_beside_forbidden_pages, dtype)
 
 
 def test_a_step_allocates_nothing_that_stays_and_nothing_large():
