@@ -135,6 +135,16 @@ def test_batches_of_changing_sizes_are_not_mixed(dtype):
         assert_bits(in_one(model, x, grad_output), one_by_one(other, x, grad_output))
 
 
+def test_a_backward_is_that_of_the_last_forward(dtype):
+    model = SMOOTH.build(dtype)
+    x, grad_output = batch(SMOOTH, (40,), dtype)
+    expected = one_by_one(SMOOTH.build(dtype), x, grad_output)
+    for before in (-x, x[:7], x):
+        model.forward(before)
+        model.zero_grad()
+        assert_bits(in_one(model, x.copy(), grad_output), expected)
+
+
 def test_gradients_accumulate_over_two_backwards_of_one_forward(dtype):
     model, other = SMOOTH.build(dtype), SMOOTH.build(dtype)
     x, grad_output = batch(SMOOTH, (40,), dtype)
@@ -420,11 +430,11 @@ def test_what_was_handed_out_may_be_reshaped_and_frozen(dtype):
     expected = one_by_one(other, x, grad_output)
     for _ in range(2):
         model.zero_grad()
-        for array in (model.forward(x), model.backward(grad_output)):
+        handed_out = [model.forward(x), model.backward(grad_output)]
+        assert_bits([*handed_out, *gradients(model)], expected)
+        for array in handed_out:
             array.shape = array.shape[::-1]
             array.flags.writeable = False
-        assert_bits(gradients(model), expected[2:])
-        assert_bits([model.forward(x)], expected[:1])
 
 
 @pytest.mark.parametrize("rows", [slice(None), slice(16, None), slice(5, 45), slice(0, 7)], ids=str)
@@ -512,10 +522,14 @@ def test_a_step_allocates_nothing_that_stays_and_nothing_large():
 
 @pytest.fixture
 def stopped(monkeypatch):
-    """Run a call in which ``error`` comes where ``name`` would be called."""
+    """Run a call in which ``error`` comes where the module's ``name`` would be called, after so many calls of it."""
 
-    def run(name, error, call, *arguments):
-        def stop(*_):
+    def run(name, error, call, *arguments, after=0):
+        original, calls = getattr(chain, name), itertools.count()
+
+        def stop(*given):
+            if next(calls) < after:
+                return original(*given)
             raise error
 
         with monkeypatch.context() as patch:
@@ -526,17 +540,25 @@ def stopped(monkeypatch):
     return run
 
 
-@pytest.mark.parametrize(
-    ("name", "error", "n"),
-    [("aligned_zeros", MemoryError(), 100), ("whole_or_shared", KeyboardInterrupt(), 100),
-     ("whole_or_shared", KeyboardInterrupt(), 7), ("whole_or_shared", KeyboardInterrupt(), 40)],
-)  # fmt: skip
-def test_a_forward_that_is_stopped_leaves_the_last_one(stopped, name, error, n, dtype):
+STOPS = {
+    "no memory": ("aligned_zeros", MemoryError(), 0, 100),
+    "before memory is divided": ("prod", KeyboardInterrupt(), 0, 100),
+    "while more memory is divided": ("prod", KeyboardInterrupt(), 1, 100),
+    "while memory is divided": ("prod", KeyboardInterrupt(), 1, 7),
+    "before a larger batch": ("whole_or_shared", KeyboardInterrupt(), 0, 100),
+    "before a smaller batch": ("whole_or_shared", KeyboardInterrupt(), 0, 7),
+    "before one of the same size": ("whole_or_shared", KeyboardInterrupt(), 0, 40),
+}
+
+
+@pytest.mark.parametrize("case", STOPS)
+def test_a_forward_that_is_stopped_leaves_the_last_one(stopped, case, dtype):
+    name, error, after, n = STOPS[case]
     x, grad_output = batch(SMOOTH, (40,), dtype)
     expected = one_by_one(SMOOTH.build(dtype), x, grad_output)
     model = SMOOTH.build(dtype)
     model.forward(x)
-    stopped(name, error, model.forward, draw((n, 4), dtype))
+    stopped(name, error, model.forward, draw((n, 4), dtype), after=after)
     assert_bits([model.backward(grad_output), *gradients(model)], expected[1:])
     assert_bits([model.forward(x)], expected[:1])
 
