@@ -35,9 +35,10 @@ class Plan:
 
     Attributes
     ----------
-    in_features, out_features : int
-    first_layer : str
-        The first layer's name for errors.
+    modules : list of Module
+    first : Linear
+        The first of them, which checks what the network is given.
+    out_features : int
     parameter, grad : ndarray
         The flat vectors of all parameters.
     guard : Guard
@@ -53,7 +54,7 @@ class Plan:
     """
 
     def __init__(self, modules: Iterable[Module]) -> None:
-        modules = list(modules)
+        self.modules = modules = list(modules)
         for module in modules:
             if type(module) is not Linear and type(module) not in _ACTIVATIONS:
                 raise NotPlannable(f"it contains a {type(module).__name__}, which the engine does not know")
@@ -84,30 +85,33 @@ class Plan:
                 raise NotPlannable(
                     f"a Linear with {before[table.OUT]} outputs precedes one with {behind[table.IN]} inputs"
                 )
-        self.in_features = self._rows[0][table.IN]
-        self.first_layer = f"Linear({self.in_features}, {self._rows[0][table.OUT]})"
+        self.first = linears[0]
         self.out_features = self._rows[-1][table.OUT]
         self.flop = sum(_flop(row) for row in self._rows)
 
-    def layout(self, block_rows: int, *, in_place: bool) -> tuple[Array, int]:
+    def layout(self, block_rows: int, *, in_place: bool = False, padded: bool = True) -> tuple[Array, int]:
         """Return the engine's table of layers for blocks of ``block_rows`` rows, and the size of their scratch memory.
+
+        All areas start at a cache line, and where they are ``padded`` all rows do.
 
         ``in_place`` lets the gradients of all layers but the last replace the outputs, where the tile allows it: where
         ``K_BLOCK`` steps finish a product. It is for a thread that has the scratch memory to itself.
         """
         layers = np.zeros((len(self._rows), table.COLUMNS), np.int64)
         in_place = in_place and all(row[table.OUT] <= K_BLOCK for row in self._rows)
-        x, x_row = 0, self._padded(self.in_features)
-        place = block_rows * x_row
+        row_size = self._padded if padded else int
+        x, x_row = 0, row_size(self.first.in_features)
+        place = self._whole_lines(block_rows * x_row)
         for row, columns in zip(layers, self._rows, strict=True):
             for column, value in columns.items():
                 row[column] = value
-            y, y_row = place, self._padded(columns[table.OUT])
-            place += block_rows * y_row
+            y, y_row = place, row_size(columns[table.OUT])
+            area = self._whole_lines(block_rows * y_row)
+            place += area
             g = y
             if not in_place or columns is self._rows[-1]:
                 g = place
-                place += block_rows * y_row
+                place += area
             row[[table.X, table.X_ROW, table.Y, table.G, table.Y_ROW]] = x, x_row, y, g, y_row
             x, x_row = y, y_row
         return layers, place
@@ -117,9 +121,13 @@ class Plan:
 
         A multiple of 1,024 bytes gets one more: the rows of a tile would compete for the same few places of the cache.
         """
-        lines = -(-features * self.dtype.itemsize // ALIGNMENT)
-        lines += lines % 16 == 0
-        return lines * ALIGNMENT // self.dtype.itemsize
+        size = self._whole_lines(features)
+        return size if size * self.dtype.itemsize % 1024 else self._whole_lines(size + 1)
+
+    def _whole_lines(self, elements: int) -> int:
+        """Return the number of elements that fill the cache lines of so many."""
+        line = ALIGNMENT // self.dtype.itemsize
+        return -(-elements // line) * line
 
 
 def _linear_row(linear: Linear, start: int) -> dict[int, int]:

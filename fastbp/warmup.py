@@ -23,7 +23,11 @@ def warmup() -> None:
                 opt = optim.SGD(model.parameters(), lr=0.1)
                 list(trainer(model, nn.MSELoss(), opt, rows, rows, 1).run(Course(History(), 1)))
             for input in (x, x[0]):
-                model.backward(model.forward(input))
+                output = input
+                for module in model:
+                    output = module.forward(output)
+                for module in reversed(list(model)):
+                    output = module.backward(output)
         # What large layers use, with one thread for all: the number of threads makes no other code.
         weight, bias, output = np.zeros((1, 1), dtype), np.zeros(1, dtype), np.zeros((2, 1), dtype)
         linear_forward_share(0, 1, x, weight, bias, output)

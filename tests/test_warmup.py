@@ -27,6 +27,10 @@ for dtype in (numpy.float32, numpy.float64):
             model.predict(x)
             model.predict(x[0])
             [module.predict(x) for module in model[:1]]
+            values = [x]
+            [values.append(module.forward(values[-1])) for module in model]
+            [values.append(module.backward(values[-1])) for module in reversed(model[:])]
+            model.backward(model(x[0]))
             criterion(model(x), target)
             criterion.evaluate(model(x), target)
             model.backward(criterion.backward())

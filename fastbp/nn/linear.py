@@ -178,8 +178,9 @@ class Linear(Module):
 
     def _checked(self, input: Array) -> Array:
         require_floats(input, self._name, self._dtype)
-        if input.shape[-1:] != (self._in_features,):
-            raise ValueError(f"{self._name} takes inputs of shape (..., {self._in_features}), got {input.shape}")
+        shape = input.shape
+        if not shape or shape[-1] != self._in_features:
+            raise ValueError(f"{self._name} takes inputs of shape (..., {self._in_features}), got {shape}")
         return plain(input)
 
     @property

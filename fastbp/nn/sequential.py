@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import overload
+from collections.abc import Callable, Iterator
+from typing import TypeVar, overload
 
 import numpy as np
 
-from fastbp.arrays import Array, as_rows, plain, require_floats
+from fastbp.arrays import Array, as_rows, require_floats
+from fastbp.chain import Chain
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Storage, flatten
 from fastbp.plan import NotPlannable, Plan, Predictor
+
+R = TypeVar("R")
 
 
 class Sequential(Module):
@@ -25,7 +28,9 @@ class Sequential(Module):
     """
 
     _predictor: Predictor | None = None
-    _derived = (*Module._derived, "_predictor")
+    _chain: Chain | None = None
+    _chain_layouts = -1  # ``Storage.layouts`` when it was found, or found not to be possible
+    _derived = (*Module._derived, "_predictor", "_chain", "_chain_layouts")
 
     def __init__(self, *modules: Module) -> None:
         for position, module in enumerate(modules):
@@ -53,44 +58,86 @@ class Sequential(Module):
             yield str(position), module
 
     def forward(self, input: Array) -> Array:
-        if not self._modules:
-            return require_floats(input, "Sequential")
-        guard = self._current().guard
-        guard.acquire()
-        try:
-            for module in self._modules:
-                input = module.forward(input)
-            return input
-        finally:
-            guard.release()
+        """Return the output for ``input``.
+
+        Parameters
+        ----------
+        input : ndarray
+            As the first module takes it. Kept, not copied, for ``backward``.
+
+        Returns
+        -------
+        output : ndarray
+            Owned by this model: the next ``forward`` overwrites it.
+        """
+        return self._guarded(self._forward_guarded, input)
 
     def backward(self, grad_output: Array) -> Array:
+        """Add to the gradients of all parameters and return the gradient with respect to the input.
+
+        Parameters
+        ----------
+        grad_output : ndarray of the last output's shape
+
+        Returns
+        -------
+        grad_input : ndarray of the last input's shape
+            Owned by this model: the next ``backward`` overwrites it.
+        """
+        return self._guarded(self._backward_guarded, grad_output)
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        self._guarded(self._backward_parameters_guarded, grad_output)
+
+    def _guarded(self, call: Callable[[Array], R], array: Array) -> R:
+        """Return ``call(array)``, made while no other thread is in this model."""
         guard = self._current().guard
         guard.acquire()
         try:
-            self._require_own_forward()
-            for module in reversed(self._modules):
-                grad_output = module.backward(grad_output)
-            return grad_output
+            return call(array)
         finally:
             guard.release()
 
-    def backward_parameters(self, grad_output: Array) -> None:
-        guard = self._current().guard
-        guard.acquire()
-        try:
-            self._require_own_forward()
-            for module in reversed(self._modules[1:]):
-                grad_output = module.backward(grad_output)
-            for module in self._modules[:1]:
-                module.backward_parameters(grad_output)
-        finally:
-            guard.release()
+    def _forward_guarded(self, input: Array) -> Array:
+        chain = self._current_chain()
+        if chain is not None:
+            return chain.forward(input)
+        for module in self._modules:
+            input = module.forward(input)
+        return input if self._modules else require_floats(input, "Sequential")
+
+    def _backward_guarded(self, grad_output: Array) -> Array:
+        chain = self._current_chain()
+        if chain is not None and chain.is_last_forward:
+            return chain.backward(grad_output)
+        self._require_own_forward()
+        for module in reversed(self._modules):
+            grad_output = module.backward(grad_output)
+        return grad_output
+
+    def _backward_parameters_guarded(self, grad_output: Array) -> None:
+        chain = self._current_chain()
+        if chain is not None and chain.is_last_forward:
+            chain.backward_parameters(grad_output)
+            return
+        self._require_own_forward()
+        for module in reversed(self._modules[1:]):
+            grad_output = module.backward(grad_output)
+        for module in self._modules[:1]:
+            module.backward_parameters(grad_output)
+
+    def _current_chain(self) -> Chain | None:
+        """Return what runs all modules in one call, or None where they are called one by one."""
+        if self._chain_layouts != Storage.layouts:
+            layouts, plan = Storage.layouts, _plan_for(self)
+            self._chain = None if plan is None else Chain(plan)
+            self._chain_layouts = layouts  # last, so that an interrupt leaves it to be found
+        return self._chain
 
     def _require_own_forward(self) -> None:
         """Raise RuntimeError before any gradient is added if one of the modules was used elsewhere since."""
         before = None
-        for module in self._modules:
+        for module in (leaf for child in self._modules for leaf in leaves(child)):
             last = module._last_forward
             if last is not None and (before is None or last.given is not before.handed_out or last.given is None):
                 last.require_following(before, module)
@@ -103,30 +150,23 @@ class Sequential(Module):
         """
         predictor = self._predictor
         if predictor is None or predictor.plan.layouts != Storage.layouts:
-            predictor = self._predictor = _predictor_for(self)
-        if predictor is None:
-            return self._predict_by_modules(input)
+            plan = _plan_for(self)
+            if plan is None:
+                return self._guarded(self._predict_by_modules, input)
+            predictor = self._predictor = Predictor(plan)
         plan = predictor.plan
-        require_floats(input, plan.first_layer, plan.dtype)
-        shape = input.shape
-        if not shape or shape[-1] != plan.in_features:
-            raise ValueError(f"{plan.first_layer} takes inputs of shape (..., {plan.in_features}), got {shape}")
+        rows = as_rows(plan.first._checked(input))
         guard = plan.guard
         changes = guard.changes
-        output = predictor.predict(as_rows(plain(input)))
+        output = predictor.predict(rows)
         if changes % 2 or guard.changes != changes:
             guard.check_reading()
-        return output if len(shape) == 2 else output.reshape(*shape[:-1], plan.out_features)
+        return output if input.ndim == 2 else output.reshape(*input.shape[:-1], plan.out_features)
 
     def _predict_by_modules(self, input: Array) -> Array:
-        guard = self._current().guard
-        guard.acquire()
-        try:
-            for module in self._modules:
-                input = module.predict(input)
-            return input if self._modules else np.array(require_floats(input, "Sequential"))
-        finally:
-            guard.release()
+        for module in self._modules:
+            input = module.predict(input)
+        return input if self._modules else np.array(require_floats(input, "Sequential"))
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -154,8 +194,8 @@ def leaves(module: Module) -> Iterator[Module]:
         yield module
 
 
-def _predictor_for(model: Sequential) -> Predictor | None:
+def _plan_for(model: Sequential) -> Plan | None:
     try:
-        return Predictor(Plan(leaves(model)))
+        return Plan(leaves(model))
     except NotPlannable:
         return None

@@ -93,12 +93,20 @@ def loss_rows(layers: Array, scratch: Pointer, factor: float, first_row: int, st
         slab_sums[row // SLAB] = mse_slab_with_gradient(
             rows, o, prediction, row_size, grad, row_size, factor, grad, row_size
         )
-        if activation == RECTIFIED:
-            relu_derivative_loop(rows * row_size, grad, prediction, grad)
-        elif activation == TANH:
-            tanh_derivative_loop(rows * row_size, grad, prediction, grad)
-        elif activation == SIGMOID:
-            sigmoid_derivative_loop(rows * row_size, grad, prediction, grad)
+        activation_derivative(activation, rows * row_size, grad, prediction, grad)
+
+
+@inner_kernel
+def activation_derivative(
+    activation: int, count: int, grad_output: Pointer, output: Pointer, grad_input: Pointer
+) -> None:
+    """Carry ``count`` numbers of a gradient through an activation; nothing is written for IDENTITY."""
+    if activation == RECTIFIED:
+        relu_derivative_loop(count, grad_output, output, grad_input)
+    elif activation == TANH:
+        tanh_derivative_loop(count, grad_output, output, grad_input)
+    elif activation == SIGMOID:
+        sigmoid_derivative_loop(count, grad_output, output, grad_input)
 
 
 @inner_kernel
@@ -130,10 +138,22 @@ def accumulate_gradients(
     layers: Array, layer: int, scratch: Pointer, grad: Pointer, rows: int, rank: int, ranks: int
 ) -> None:
     """Add the gradients of this rank's share of one layer's weight and bias over the rows of the block."""
-    _weight_product(layers, layer, scratch, grad, rows, rank, ranks, ADD, 0.0)
+    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
+    layer_gradients(layers, layer, x, PADDED_ROWS, g, grad, rows, rank, ranks)
+
+
+@inner_kernel
+def layer_gradients(
+    layers: Array, layer: int, x: Pointer, x_kind: int, g: Pointer, grad: Pointer, rows: int, rank: int, ranks: int
+) -> None:
+    """Add the gradients of this rank's share of one layer's weight and bias over ``rows`` rows of ``x`` and ``g``.
+
+    ``x_kind`` is how ``product`` may read ``x``: PADDED_ROWS or ROWS.
+    """
+    _weight_product(layers, layer, x, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
     if layers[layer, BIAS] >= 0:
         first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
-        _add_bias_gradient(layers, layer, scratch, grad, rows, first, stop)
+        _add_bias_gradient(layers, layer, g, grad, rows, first, stop)
 
 
 @inner_kernel
@@ -145,34 +165,34 @@ def descend_gradients(
 
     The gradient of the weight is kept nowhere: that spares large networks half of their way through memory.
     """
-    _weight_product(layers, layer, scratch, parameter, rows, rank, ranks, DESCEND, lr)
+    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
+    _weight_product(layers, layer, x, PADDED_ROWS, g, parameter, rows, rank, ranks, DESCEND, lr)
     if layers[layer, BIAS] >= 0:
         first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
         own = layers[layer, BIAS] + first
         grad[own : own + stop - first] = 0
-        _add_bias_gradient(layers, layer, scratch, pointer(grad), rows, first, stop)
+        _add_bias_gradient(layers, layer, g, pointer(grad), rows, first, stop)
         bias = shift(parameter, own)
         sgd_loop(stop - first, lr, bias, shift(pointer(grad), own), bias)
 
 
 @inner_kernel
 def _weight_product(
-    layers: Array, layer: int, scratch: Pointer, to: Pointer, rows: int, rank: int, ranks: int, epilogue: int, lr: float
-) -> None:
-    """Compute G.T @ X of this rank's outputs into the weight's place in ``to``."""
+    layers: Array, layer: int, x: Pointer, x_kind: int, g: Pointer, to: Pointer, rows: int, rank: int, ranks: int,
+    epilogue: int, lr: float,
+) -> None:  # fmt: skip
+    """Compute ``g.T @ x`` for this rank's outputs into the weight's place in ``to``."""
     i, o = layers[layer, IN], layers[layer, OUT]
     x_row, g_row = layers[layer, X_ROW], layers[layer, Y_ROW]
     first, stop = share(o, 1, rank, ranks)
-    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G] + first)
     weight = shift(to, layers[layer, WEIGHT] + first * i)
     product(
-        stop - first, i, rows, g, 1, g_row, x, x_row, PADDED_ROWS, False, x, weight, i, epilogue, weight, i, lr,
+        stop - first, i, rows, shift(g, first), 1, g_row, x, x_row, x_kind, False, x, weight, i, epilogue, weight, i, lr,
     )  # fmt: skip
 
 
 @inner_kernel
-def _add_bias_gradient(
-    layers: Array, layer: int, scratch: Pointer, grad: Pointer, rows: int, first: int, stop: int
-) -> None:
-    g = shift(scratch, layers[layer, G] + first)
-    add_column_sums(rows, stop - first, g, layers[layer, Y_ROW], shift(grad, layers[layer, BIAS] + first))
+def _add_bias_gradient(layers: Array, layer: int, g: Pointer, grad: Pointer, rows: int, first: int, stop: int) -> None:
+    """Add the sums of columns ``first`` to ``stop`` of ``g`` to the bias's place in ``grad``."""
+    own = shift(grad, layers[layer, BIAS] + first)
+    add_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], own)

@@ -1,0 +1,108 @@
+"""Forward and backward of a whole network over one batch, in one call each: the bits of its layers one by one.
+
+The network is read from the table ``layers``, as by the engine. What the caller's modules keep and hand out lies in
+
+    scratch:   | gradient of the input | Y, G of layer 0 | Y, G of layer 1 | ...        (a row for each of the batch)
+
+with rows that are not padded: Y holds a layer's outputs, and G the gradient with respect to what its activation took.
+Both are kept from forward to backward, so that a second backward finds what the first one found. The batch itself and
+the gradient of its outputs stay where the caller has them.
+
+Several threads may run one call side by side, each with its own ``rank``: each takes some of the rows, then some of the
+outputs for the gradients of the parameters. What a caller may hand back, the last Y and the gradient of the input, is
+written only after all ranks have read what they were handed.
+"""
+
+from __future__ import annotations
+
+from fastbp_kernels.barrier import barrier
+from fastbp_kernels.cache import inner_kernel, kernel
+from fastbp_kernels.elementwise import copy_loop
+from fastbp_kernels.linear import share
+from fastbp_kernels.losses import SLAB
+from fastbp_kernels.passes import activation_derivative, backward_rows, forward_layer, layer_gradients
+from fastbp_kernels.pointers import Array, Pointer, pointer, shift
+from fastbp_kernels.product import ROWS, product
+from fastbp_kernels.table import ACTIVATION, IDENTITY, IN, OUT, WEIGHT, Y_ROW, G, X, Y
+from fastbp_kernels.tile import STORE
+
+
+@kernel
+def chain_forward(
+    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, scratch: Array, input: Array
+) -> None:
+    """Write every layer's outputs for ``input`` to its Y.
+
+    Parameters
+    ----------
+    rank, ranks : int
+        This thread and the number of threads.
+    sync : array of int64, shape (SYNC_SIZE,)
+        The threads' barrier, zeros at first.
+    layers : array of int64, shape (layers, COLUMNS), read
+    parameter : vector, read
+    scratch : vector, written
+        Laid out by ``layers`` for as many rows as ``input`` has, or for more.
+    input : array of shape (n, IN of the first layer), read
+    """
+    last = layers.shape[0] - 1
+    p, s = pointer(parameter), pointer(scratch)
+    first, stop = share(input.shape[0], SLAB, rank, ranks)
+    x, x_row = shift(pointer(input), first * input.shape[1]), input.shape[1]
+    for layer in range(last + 1):
+        if layer == last:
+            barrier(ranks, pointer(sync))
+        y_row = layers[layer, Y_ROW]
+        y = shift(s, layers[layer, Y] + first * y_row)
+        forward_layer(layers, layer, p, stop - first, x, x_row, y, y_row)
+        x, x_row = y, y_row
+
+
+@kernel
+def chain_backward(
+    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, scratch: Array, input: Array,
+    grad_output: Array, wants_grad_input: bool,
+) -> None:  # fmt: skip
+    """Add the gradients of all parameters to ``grad``, and write the gradient of the input to scratch if it is wanted.
+
+    Parameters
+    ----------
+    rank, ranks, sync, layers, parameter
+        As in ``chain_forward``.
+    grad : vector, read and written
+    scratch : vector, read and written
+        As ``chain_forward`` left it.
+    input : array of shape (n, IN of the first layer), read
+        That of ``chain_forward``.
+    grad_output : array of shape (n, OUT of the last layer), read
+    wants_grad_input : bool
+    """
+    last, n = layers.shape[0] - 1, input.shape[0]
+    p, g, s, wait = pointer(parameter), pointer(grad), pointer(scratch), pointer(sync)
+    first, stop = share(n, SLAB, rank, ranks)
+    _activation_of_last_layer(layers, s, grad_output, first, stop)
+    for layer in range(last, 0, -1):
+        backward_rows(layers, layer, p, s, first, stop)
+    barrier(ranks, wait)
+    for layer in range(last, -1, -1):
+        x = pointer(input) if layer == 0 else shift(s, layers[layer, X])
+        layer_gradients(layers, layer, x, ROWS, shift(s, layers[layer, G]), g, n, rank, ranks)
+    if wants_grad_input:
+        barrier(ranks, wait)
+        i, o = layers[0, IN], layers[0, OUT]
+        weight, grad_x = shift(p, layers[0, WEIGHT]), shift(s, layers[0, X] + first * i)
+        g_first = shift(s, layers[0, G] + first * o)
+        product(stop - first, i, o, g_first, o, 1, weight, i, ROWS, False, weight, grad_x, i, STORE, grad_x, i)
+
+
+@inner_kernel
+def _activation_of_last_layer(layers: Array, scratch: Pointer, grad_output: Array, first: int, stop: int) -> None:
+    """Carry some rows of ``grad_output`` through the last layer's activation to its G."""
+    last = layers.shape[0] - 1
+    o = layers[last, OUT]
+    count, given = (stop - first) * o, shift(pointer(grad_output), first * o)
+    y, g = shift(scratch, layers[last, Y] + first * o), shift(scratch, layers[last, G] + first * o)
+    if layers[last, ACTIVATION] == IDENTITY:
+        copy_loop(count, given, g)
+    else:
+        activation_derivative(layers[last, ACTIVATION], count, given, y, g)
