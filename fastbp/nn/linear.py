@@ -177,7 +177,8 @@ class Linear(Module):
         forward(rows, self.weight.kernel_data, bias, as_rows(output))
 
     def _checked(self, input: Array) -> Array:
-        require_floats(input, self._name, self._dtype)
+        if type(input) is not np.ndarray or input.dtype != self._dtype:
+            require_floats(input, self._name, self._dtype)
         shape = input.shape
         if not shape or shape[-1] != self._in_features:
             raise ValueError(f"{self._name} takes inputs of shape (..., {self._in_features}), got {shape}")

@@ -155,13 +155,16 @@ class Sequential(Module):
                 return self._guarded(self._predict_by_modules, input)
             predictor = self._predictor = Predictor(plan)
         plan = predictor.plan
-        rows = as_rows(plan.first._checked(input))
+        rows = input = plan.first._checked(input)
+        are_rows = input.ndim == 2
+        if not are_rows:
+            rows = as_rows(input)
         guard = plan.guard
         changes = guard.changes
         output = predictor.predict(rows)
         if changes % 2 or guard.changes != changes:
             guard.check_reading()
-        return output if input.ndim == 2 else output.reshape(*input.shape[:-1], plan.out_features)
+        return output if are_rows else output.reshape(*input.shape[:-1], plan.out_features)
 
     def _predict_by_modules(self, input: Array) -> Array:
         for module in self._modules:

@@ -187,7 +187,8 @@ def _weight_product(
     first, stop = share(o, 1, rank, ranks)
     weight = shift(to, layers[layer, WEIGHT] + first * i)
     product(
-        stop - first, i, rows, shift(g, first), 1, g_row, x, x_row, x_kind, False, x, weight, i, epilogue, weight, i, lr,
+        stop - first, i, rows, shift(g, first), 1, g_row, x, x_row, x_kind, False, x, weight, i, epilogue, weight, i,
+        lr,
     )  # fmt: skip
 
 
