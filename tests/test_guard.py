@@ -113,6 +113,20 @@ def test_a_second_thread_is_refused_while_one_runs_forward(call):
     CHANGES[call](model)
 
 
+@pytest.mark.parametrize("module", [nn.Linear(4, 4), nn.Tanh()], ids=repr)
+@pytest.mark.parametrize("call", ["forward", "backward", "backward_parameters"])
+def test_a_second_thread_is_refused_while_one_is_in_a_single_module(monkeypatch, module, call):
+    wait = Waiting()
+    module(X)
+    with monkeypatch.context() as patch:
+        patch.setattr("fastbp.nn.linear.linear_forward", wait)
+        patch.setattr(type(module), "forward_kernel", wait, raising=False)
+        with in_another_thread(lambda: module(X), wait), pytest.raises(RuntimeError, match=MATCH):
+            getattr(module, call)(X)
+    module(X)
+    getattr(module, call)(X)
+
+
 def test_a_prediction_while_another_thread_trains_is_refused():
     model, wait = mlp(4, 5, 3), Waiting()
     with in_another_thread(lambda: train(model, wait), wait), pytest.raises(RuntimeError, match=MATCH):

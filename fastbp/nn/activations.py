@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from fastbp.arrays import Array, Buffer, plain, require_floats
-from fastbp.nn.module import LastForward, Module
+from fastbp.nn.module import LastForward, Module, guarded
 from fastbp_kernels import (
     relu_backward,
     relu_forward,
@@ -32,6 +32,7 @@ class Activation(Module):
     def __init__(self) -> None:
         self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()
 
+    @guarded
     def forward(self, input: Array) -> Array:
         """Return an array of the input's shape and dtype; the next ``forward`` overwrites it."""
         input = plain(require_floats(input, type(self).__name__))
@@ -45,6 +46,7 @@ class Activation(Module):
         self.forward_kernel(input, output)
         return output
 
+    @guarded
     def backward(self, grad_output: Array) -> Array:
         """Return ``grad_output`` times the derivative at the last input, in an array that this module owns."""
         grad_output = self._last_forward.checked(grad_output, self)

@@ -19,7 +19,7 @@ from fastbp.arrays import (
     require_generator,
 )
 from fastbp.nn.init import Init, initial_values
-from fastbp.nn.module import LastForward, Module
+from fastbp.nn.module import LastForward, Module, guarded
 from fastbp.nn.parameter import Parameter, flatten
 from fastbp.threads import whole_or_shared
 from fastbp_kernels import (
@@ -118,6 +118,7 @@ class Linear(Module):
             raise AttributeError(f"{self._name} needs its {name}; set bias to None for a layer without one")
         super().__delattr__(name)
 
+    @guarded
     def forward(self, input: Array) -> Array:
         """Return the output for ``input``.
 
@@ -142,6 +143,7 @@ class Linear(Module):
         self._compute(input, output)
         return output
 
+    @guarded
     def backward(self, grad_output: Array) -> Array:
         """Add to the gradients of weight and bias and return the gradient with respect to the input.
 
@@ -164,6 +166,7 @@ class Linear(Module):
         )  # fmt: skip
         return grad_input.view()
 
+    @guarded
     def backward_parameters(self, grad_output: Array) -> None:
         rows = as_rows(self._last_forward.checked(grad_output, self))
         flop = self._flop_per_row * len(rows)

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any, ClassVar, Concatenate, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 
 from fastbp.arrays import Array, Buffer, plain, require_floats
 from fastbp.nn.parameter import FlatView, Parameter, Storage
+
+M = TypeVar("M", bound="Module")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def guarded(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
+    """Make a method of a module raise RuntimeError while another thread is in the module."""
+
+    @wraps(method)
+    def call(self: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        guard = self._current().guard
+        guard.acquire()
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            guard.release()
+
+    return call
 
 
 class LastForward:
@@ -91,7 +111,8 @@ class LastForward:
 class Module:
     """A part of a network, as in PyTorch, with its backward pass written out.
 
-    Subclasses define ``forward(input)`` and ``backward(grad_output)``. Attributes that are a ``Parameter`` or a
+    Subclasses define ``forward(input)`` and ``backward(grad_output)``. A module of the library remembers one forward: who
+    needs a layer at two places of a pass makes two. Attributes that are a ``Parameter`` or a
     ``Module`` are found by ``named_parameters`` in the order in which they were set.
     """
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar, overload
+from collections.abc import Iterator
+from typing import overload
 
 import numpy as np
 
 from fastbp.arrays import Array, as_rows, require_floats
 from fastbp.chain import Chain
-from fastbp.nn.module import Module
+from fastbp.nn.module import Module, guarded
 from fastbp.nn.parameter import Storage, flatten
 from fastbp.plan import NotPlannable, Plan, Predictor
-
-R = TypeVar("R")
 
 
 class Sequential(Module):
@@ -57,6 +55,7 @@ class Sequential(Module):
         for position, module in enumerate(self._modules):
             yield str(position), module
 
+    @guarded
     def forward(self, input: Array) -> Array:
         """Return the output for ``input``.
 
@@ -70,8 +69,14 @@ class Sequential(Module):
         output : ndarray
             Owned by this model: the next ``forward`` overwrites it.
         """
-        return self._guarded(self._forward_guarded, input)
+        chain = self._current_chain()
+        if chain is not None:
+            return chain.forward(input)
+        for module in self._modules:
+            input = module.forward(input)
+        return input if self._modules else require_floats(input, "Sequential")
 
+    @guarded
     def backward(self, grad_output: Array) -> Array:
         """Add to the gradients of all parameters and return the gradient with respect to the input.
 
@@ -84,29 +89,6 @@ class Sequential(Module):
         grad_input : ndarray of the last input's shape
             Owned by this model: the next ``backward`` overwrites it.
         """
-        return self._guarded(self._backward_guarded, grad_output)
-
-    def backward_parameters(self, grad_output: Array) -> None:
-        self._guarded(self._backward_parameters_guarded, grad_output)
-
-    def _guarded(self, call: Callable[[Array], R], array: Array) -> R:
-        """Return ``call(array)``, made while no other thread is in this model."""
-        guard = self._current().guard
-        guard.acquire()
-        try:
-            return call(array)
-        finally:
-            guard.release()
-
-    def _forward_guarded(self, input: Array) -> Array:
-        chain = self._current_chain()
-        if chain is not None:
-            return chain.forward(input)
-        for module in self._modules:
-            input = module.forward(input)
-        return input if self._modules else require_floats(input, "Sequential")
-
-    def _backward_guarded(self, grad_output: Array) -> Array:
         chain = self._current_chain()
         if chain is not None and chain.is_last_forward:
             return chain.backward(grad_output)
@@ -115,7 +97,8 @@ class Sequential(Module):
             grad_output = module.backward(grad_output)
         return grad_output
 
-    def _backward_parameters_guarded(self, grad_output: Array) -> None:
+    @guarded
+    def backward_parameters(self, grad_output: Array) -> None:
         chain = self._current_chain()
         if chain is not None and chain.is_last_forward:
             chain.backward_parameters(grad_output)
@@ -152,7 +135,7 @@ class Sequential(Module):
         if predictor is None or predictor.plan.layouts != Storage.layouts:
             plan = _plan_for(self)
             if plan is None:
-                return self._guarded(self._predict_by_modules, input)
+                return self._predict_by_modules(input)
             predictor = self._predictor = Predictor(plan)
         plan = predictor.plan
         rows = input = plan.first._checked(input)
@@ -166,6 +149,7 @@ class Sequential(Module):
             guard.check_reading()
         return output if are_rows else output.reshape(*input.shape[:-1], plan.out_features)
 
+    @guarded
     def _predict_by_modules(self, input: Array) -> Array:
         for module in self._modules:
             input = module.predict(input)
