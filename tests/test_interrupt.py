@@ -24,18 +24,22 @@ class CtrlC:
     """Sends this process SIGINT so many seconds after ``with`` begins, unless it has ended before."""
 
     def __init__(self, seconds):
-        self._timer = threading.Timer(seconds, self._send)
+        self._seconds, self._begun, self._over = seconds, threading.Event(), threading.Event()
+        self._timer = threading.Thread(target=self._send)
 
     def _send(self):
-        self.sent = time.perf_counter()
-        os.kill(os.getpid(), signal.SIGINT)
+        self._begun.wait()
+        if not self._over.wait(self._seconds):
+            self.sent = time.perf_counter()
+            os.kill(os.getpid(), signal.SIGINT)
 
     def __enter__(self):
         self._timer.start()
+        self._begun.set()  # not while this thread still waits for the other one's start
         return self
 
     def __exit__(self, *error):
-        self._timer.cancel()
+        self._over.set()
         self._timer.join()
         time.sleep(0)  # a signal that has just been sent comes here and not later
 
