@@ -209,7 +209,8 @@ def test_no_home_at_all_means_compiling_in_memory(place):
 
 
 def test_a_full_disk_means_compiling_in_memory(place):
-    full = "import os\ndef full(*arguments):\n    raise OSError(28, 'No space left on device')\nos.replace = full\n"
+    full = "import pathlib\ndef full(*arguments):\n    raise OSError(28, 'No space left on device')\n"
+    full += "pathlib.Path.replace = full\n"
     output, errors = place.run(PREAMBLE + full + TWICE.removeprefix(PREAMBLE))
     assert output == TWO_RESULTS
     assert errors.count("cannot be kept") == 1
