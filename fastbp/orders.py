@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,9 @@ def state_from_json(state: Any) -> Any:
         return None
     try:
         generator = BIT_GENERATORS[state["bit_generator"]](0)
-        generator.state = state
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # NumPy 1 warns of -1, takes it and returns another
+            generator.state = state
         found = generator.state
         position, last = found.get("buffer_pos", found["state"].get("pos", 0)), 4 if "buffer_pos" in found else 624
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as error:
