@@ -111,9 +111,9 @@ class LastForward:
 class Module:
     """A part of a network, as in PyTorch, with its backward pass written out.
 
-    Subclasses define ``forward(input)`` and ``backward(grad_output)``. A module of the library remembers one forward: who
-    needs a layer at two places of a pass makes two. Attributes that are a ``Parameter`` or a
-    ``Module`` are found by ``named_parameters`` in the order in which they were set.
+    Subclasses define ``forward(input)`` and ``backward(grad_output)``. A module of the library remembers one forward:
+    who needs a layer at two places of a pass makes two. Attributes that are a ``Parameter`` or a ``Module`` are found
+    by ``named_parameters`` in the order in which they were set.
     """
 
     _last_forward: LastForward | None = None  # of a module of the library
