@@ -198,7 +198,10 @@ class Module:
         """Return the parameters' flat vectors, with the guard that keeps a second thread out."""
         flat = self._flat
         if flat is None or not flat.is_current:
-            flat = self._flat = FlatView(self.parameters())
+            before, flat = flat, FlatView(self.parameters())
+            if before is not None and not (before.runs or flat.runs):
+                flat.guard = before.guard  # a thread may be in this module while parameters move elsewhere
+            self._flat = flat
         return flat
 
     def state_dict(self) -> dict[str, Array]:
