@@ -145,6 +145,9 @@ class _Helper:
         self._tasks.put(None)
         self._thread.join()
 
+    def __del__(self) -> None:
+        self._tasks.put(None)  # of a team that something kept from its end
+
 
 def _serve(
     rank: int,

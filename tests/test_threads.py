@@ -236,6 +236,15 @@ def test_an_interrupt_at_a_teams_end_leaves_no_thread(monkeypatch):
     assert [thread.is_alive() for thread in started] == [False, False]
 
 
+def test_the_threads_of_a_team_that_never_ended_end_with_it(eager_threads):
+    team = threads.Team(3)
+    team.run(lambda rank, ranks: None)
+    del team
+    for thread in eager_threads:
+        thread.join(30)
+    assert [thread.is_alive() for thread in eager_threads] == [False, False]
+
+
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_what_a_rank_raises_comes_out_of_its_team(failing):
     seen = []
