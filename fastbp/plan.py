@@ -58,6 +58,8 @@ class Plan:
         for module in modules:
             if type(module) is not Linear and type(module) not in _ACTIVATIONS:
                 raise NotPlannable(f"it contains a {type(module).__name__}, which the engine does not know")
+            if module._has_own_methods:
+                raise NotPlannable(f"it contains a {type(module).__name__} with methods of its own")
         linears = [module for module in modules if type(module) is Linear]
         parameters = [parameter for linear in linears for parameter in linear.parameters()]
         if not linears:

@@ -86,12 +86,17 @@ class Team:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        helpers, self._helpers = self._helpers, []
-        for helper in helpers:
-            helper.end()
+        if self._helpers:
+            with Interrupts() as interrupts, interrupts.held:
+                helpers, self._helpers = self._helpers, []
+                for helper in helpers:
+                    helper.end()
 
     def run(self, kernel: Callable[..., Any], *arguments: Any) -> None:
-        """Call ``kernel(rank, ranks, *arguments)`` in every thread and wait until all are at rest, Ctrl-C held back."""
+        """Call ``kernel(rank, ranks, *arguments)`` in every thread and wait until all are at rest, Ctrl-C held back.
+
+        What a rank's call raises is raised here.
+        """
         if self.ranks == 1:
             kernel(0, 1, *arguments)
             return
@@ -102,8 +107,10 @@ class Team:
             for helper in self._helpers:
                 helper.begin(kernel, ranks, arguments)
             kernel(0, ranks, *arguments)
-            for helper in self._helpers:
-                helper.wait()
+            errors = [helper.wait() for helper in self._helpers]
+        for error in errors:
+            if error is not None:
+                raise error
 
     def _start(self) -> None:
         core = _current_core()
@@ -120,7 +127,7 @@ class _Helper:
 
     def __init__(self, rank: int, core: int) -> None:
         self._tasks: SimpleQueue[tuple[Callable[..., Any], int, tuple[Any, ...]] | None] = SimpleQueue()
-        self._done: SimpleQueue[None] = SimpleQueue()
+        self._done: SimpleQueue[BaseException | None] = SimpleQueue()
         self._thread = Thread(target=_serve, args=(rank, core, self._tasks, self._done), daemon=True)
         self._thread.start()
 
@@ -130,28 +137,35 @@ class _Helper:
     def begin(self, kernel: Callable[..., Any], ranks: int, arguments: tuple[Any, ...]) -> None:
         self._tasks.put((kernel, ranks, arguments))
 
-    def wait(self) -> None:
-        self._done.get()
+    def wait(self) -> BaseException | None:
+        """Return what the call raised, once it is over."""
+        return self._done.get()
 
     def end(self) -> None:
         self._tasks.put(None)
         self._thread.join()
+
+    def __del__(self) -> None:
+        self._tasks.put(None)  # of a team that something kept from its end
 
 
 def _serve(
     rank: int,
     core: int,
     tasks: SimpleQueue[tuple[Callable[..., Any], int, tuple[Any, ...]] | None],
-    done: SimpleQueue[None],
+    done: SimpleQueue[BaseException | None],
 ) -> None:
     _keep_off(core)
     while (task := tasks.get()) is not None:
         kernel, ranks, arguments = task
+        error = None
         try:
             kernel(rank, ranks, *arguments)
-        finally:
-            del task, kernel, arguments  # nothing of a call is kept until the next
-            done.put(None)
+        except BaseException as raised:
+            error = raised
+        del task, kernel, arguments  # nothing of a call is kept until the next
+        done.put(error)
+        del error
 
 
 def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> None:
@@ -176,7 +190,7 @@ def _keep_off(core: int) -> None:
     """
     if core < 0:
         return
-    others = os.sched_getaffinity(0) - {core}
-    if others:
-        with suppress(OSError):  # forbidden by a sandbox
+    with suppress(OSError):  # forbidden by a sandbox
+        others = os.sched_getaffinity(0) - {core}
+        if others:
             os.sched_setaffinity(0, others)

@@ -246,6 +246,30 @@ def test_a_module_of_the_users_own_is_called(dtype):
     assert_bits([model.forward(x), model.backward(grad_output), *gradients(model)], expected)
 
 
+@pytest.mark.parametrize("place", [0, 1, "inner"])
+def test_methods_that_one_module_was_given_are_called(place, dtype):
+    model = nn.Sequential(SMOOTH.build(dtype))
+    x, grad_output = batch(SMOOTH, (40,), dtype)
+    model.backward(model.forward(x))
+    part = model[0] if place == "inner" else model[0][place]
+    calls = []
+
+    def noting(name, original):
+        return lambda array: (calls.append(name), original(array))[1]
+
+    for name in ("forward", "backward", "predict"):
+        setattr(part, name, noting(name, getattr(part, name)))
+    model.zero_grad()
+    actual = [model.forward(x).copy(), model.backward(grad_output).copy(), *gradients(model)]
+    model.predict(x)
+    assert calls == ["forward", "backward", "predict"]
+    assert_bits(actual, one_by_one(SMOOTH.build(dtype), x, grad_output))
+    for name in ("forward", "backward", "predict"):
+        delattr(part, name)
+    in_one(model, x, grad_output)
+    assert len(calls) == 3
+
+
 # What is refused, and that nothing has changed then
 
 

@@ -14,6 +14,7 @@ from same_bits import Network, OwnSGD, assert_same_bits, train
 
 import fastbp
 from fastbp import nn, optim, threads, trainers
+from fastbp.course import Rows
 from fastbp_kernels import engine
 
 ORIGINAL = Network((2, 25, 25, 25, 2), ("ReLU", "ReLU", "ReLU", None))
@@ -60,6 +61,13 @@ def test_a_long_shuffled_training_ends_with_the_same_bits(network, reduction, dt
     assert one.history["train_loss"][-1] < one.history["train_loss"][0]
 
 
+@pytest.fixture(params=[0, 1 << 30], ids=["weights follow at once", "gradients kept"])
+def either_update(request, monkeypatch):
+    """Both ways of the engine to update a small network's parameters."""
+    monkeypatch.setattr(trainers, "_DESCENDING_PARAMETERS", request.param)
+
+
+@pytest.mark.usefixtures("either_update")
 def test_a_training_that_diverges_does_so_with_the_same_numbers(dtype):
     data = ORIGINAL.data(dtype, 50, 30)
     options = {"lr": 1e6, "on_nonfinite": "ignore"}
@@ -68,6 +76,7 @@ def test_a_training_that_diverges_does_so_with_the_same_numbers(dtype):
     assert_same_bits(one, two)
 
 
+@pytest.mark.usefixtures("either_update")
 def test_numbers_that_are_not_finite_go_through_alike(dtype):
     for network in (SMOOTH, ORIGINAL, NETWORKS["activation last"]):
         for value in (numpy.nan, numpy.inf, -numpy.inf, numpy.finfo(dtype).max, 1e-40, -0.0):
@@ -107,6 +116,7 @@ def test_a_training_repeats_bit_for_bit(by_modules, dtype):
     assert_same_bits(*(train(SMOOTH.build(dtype), data, 10, 20, **options) for _ in range(2)))
 
 
+@pytest.mark.usefixtures("either_update")
 @pytest.mark.parametrize("seconds", [0.0, 1e-5, 1e9])
 def test_it_does_not_matter_where_compiled_calls_end(monkeypatch, seconds, dtype):
     data = ORIGINAL.data(dtype, 101, 600)
@@ -114,6 +124,22 @@ def test_it_does_not_matter_where_compiled_calls_end(monkeypatch, seconds, dtype
     monkeypatch.setattr(trainers, "STRETCH_SECONDS", seconds)
     monkeypatch.setattr(trainers, "_FIRST_FLOP", 0.0)
     assert_same_bits(expected, train(ORIGINAL.build(dtype), data, 8, 20, shuffle=True, rng=1))
+
+
+def test_a_compiled_call_leaves_the_gradients_of_its_last_mini_batch_wherever_it_ends(monkeypatch, dtype):
+    """An epoch is six mini-batches and five blocks of validation rows."""
+    data = ORIGINAL.data(dtype, 101, 600)
+    for stop in range(1, 24):
+        outcomes = []
+        for least in (0, 1 << 30):
+            monkeypatch.setattr(trainers, "_DESCENDING_PARAMETERS", least)
+            model = ORIGINAL.build(dtype)
+            opt = optim.SGD(model.parameters(), lr=0.05)
+            trainer = trainers.EngineTrainer(model, nn.MSELoss(), opt, Rows(*data[:2]), Rows(*data[2:]), 20)
+            trainer._call([], 0, stop, *trainer._results(-(-stop // 11)))
+            outcomes.append([array.copy() for p in model.parameters() for array in (p.data, p.grad)])
+        for one, two in zip(*outcomes, strict=True):
+            numpy.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("arrange", [LAYOUTS[name] for name in LAYOUTS if name != "broadcast_row"])

@@ -1,6 +1,7 @@
 """How many threads compute, and that nobody can tell from the results."""
 
 import os
+import signal
 import sys
 import threading
 
@@ -215,6 +216,62 @@ def test_the_threads_of_a_team_leave_its_core_to_the_first():
     assert set(cores) == {0, 1, 2}
     assert cores[1] == cores[2]
     assert len(cores[0] - cores[1]) == (len(cores[0]) > 1), "the first may run anywhere"
+
+
+def test_an_interrupt_at_a_teams_end_leaves_no_thread(monkeypatch):
+    started = []
+
+    class Interrupted(threading.Thread):
+        def start(self):
+            started.append(self)
+            super().start()
+
+        def join(self, timeout=None):
+            signal.raise_signal(signal.SIGINT)
+            super().join(timeout)
+
+    monkeypatch.setattr(threads, "Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        threads.run_ranks(3, lambda rank, ranks: None)
+    assert [thread.is_alive() for thread in started] == [False, False]
+
+
+def test_the_threads_of_a_team_that_never_ended_end_with_it(eager_threads):
+    team = threads.Team(3)
+    team.run(lambda rank, ranks: None)
+    del team
+    for thread in eager_threads:
+        thread.join(30)
+    assert [thread.is_alive() for thread in eager_threads] == [False, False]
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_what_a_rank_raises_comes_out_of_its_team(failing):
+    seen = []
+
+    def fail(rank, ranks):
+        if rank == failing:
+            raise MemoryError(f"rank {rank}")
+
+    with pytest.raises(MemoryError, match=f"rank {failing}"):
+        threads.run_ranks(3, fail)
+    with threads.Team(3) as team:
+        if failing:
+            with pytest.raises(MemoryError, match=f"rank {failing}"):
+                team.run(fail)
+        team.run(lambda rank, ranks: seen.append((rank, ranks)))
+    assert sorted(seen) == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_a_team_computes_where_cores_may_not_be_asked_for(monkeypatch):
+    def forbidden(*arguments):
+        raise PermissionError("a sandbox")
+
+    ranks_seen = []
+    for name in ("sched_getaffinity", "sched_setaffinity"):
+        monkeypatch.setattr(os, name, forbidden, raising=False)
+    threads.run_ranks(2, lambda rank, ranks: ranks_seen.append(rank))
+    assert sorted(ranks_seen) == [0, 1]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -31,6 +31,9 @@ def guarded(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P
     return call
 
 
+_METHODS = frozenset({"forward", "backward", "backward_parameters", "predict"})
+
+
 class LastForward:
     """What a module keeps of its last forward for its backward. Copies and pickles of it are empty.
 
@@ -123,13 +126,19 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
             value.registered = True
-        if isinstance(value, Parameter | Module) or isinstance(vars(self).get(name), Parameter | Module):
+        moves = isinstance(value, Parameter | Module) or isinstance(vars(self).get(name), Parameter | Module)
+        if moves or name in _METHODS:
             Storage.layouts += 1
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         Storage.layouts += 1
         super().__delattr__(name)
+
+    @property
+    def _has_own_methods(self) -> bool:
+        """Whether the user gave this very module another forward, backward or predict: what knows its class asks."""
+        return not _METHODS.isdisjoint(vars(self))
 
     def __call__(self, input: Array) -> Array:
         return self.forward(input)
@@ -198,7 +207,10 @@ class Module:
         """Return the parameters' flat vectors, with the guard that keeps a second thread out."""
         flat = self._flat
         if flat is None or not flat.is_current:
-            flat = self._flat = FlatView(self.parameters())
+            before, flat = flat, FlatView(self.parameters())
+            if before is not None and not (before.runs or flat.runs):
+                flat.guard = before.guard  # a thread may be in this module while parameters move elsewhere
+            self._flat = flat
         return flat
 
     def state_dict(self) -> dict[str, Array]:

@@ -174,7 +174,7 @@ class Sequential(Module):
 
 def leaves(module: Module) -> Iterator[Module]:
     """Yield the modules that a network applies one after the other, those of nested ``Sequential``s included."""
-    if type(module) is Sequential:
+    if type(module) is Sequential and not module._has_own_methods:
         for child in module:
             yield from leaves(child)
     else:

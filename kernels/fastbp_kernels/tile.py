@@ -55,7 +55,7 @@ TILE_ROWS = {64: 10, 32: 6, 16: 6}[LANE_BYTES]
 STEPS = 128  # another number gives other last digits
 PREFETCH_FROM = 128  # steps of k, during which C comes to the cache; fewer do not repay asking for it
 
-# Epilogues; ADD may be combined with one of the others.
+# Epilogues; ADD may be combined with one of the others but DESCEND.
 STORE, RELU, RELU_DERIVATIVE, TANH_DERIVATIVE, SIGMOID_DERIVATIVE, DESCEND = range(6)
 ADD = 8
 
@@ -106,7 +106,7 @@ def tile(
     start : pointer
         ``width`` numbers that every row of the accumulators starts from.
     c : pointer; c_row : int
-        C, written, and read if ``epilogue`` has ADD.
+        C, written, and read if ``epilogue`` has ADD or is DESCEND.
     epilogue : int
     aux : pointer; aux_row : int
         Output of the activation whose derivative ``epilogue`` asks for, laid out like C; else not read.
