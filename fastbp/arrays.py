@@ -102,5 +102,9 @@ class Buffer:
             view = self._view = self._memory[:size].reshape(shape)
         return view
 
+    def owns(self, array: Array) -> bool:
+        """Whether ``array`` lies in this memory, which its owner is about to write."""
+        return getattr(array, "base", None) is self._memory.base
+
     def __reduce__(self) -> tuple[type[Buffer], tuple[()]]:
         return Buffer, ()

@@ -47,6 +47,8 @@ class Chain:
         input = plan.first._checked(input)
         if input.shape != self._shape:
             self._divide_memory(input.shape)
+        if input.base is self._memory.base:  # an array that this chain handed out and is about to write
+            input = input.copy()
         rows = as_rows(input)
         forward = whole_or_shared(plan.flop * len(rows), _forward_alone, chain_forward)
         forward(self._sync, self._layers, plan.parameter, self._memory, rows)

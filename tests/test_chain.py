@@ -262,12 +262,13 @@ def test_methods_that_one_module_was_given_are_called(place, dtype):
     model.zero_grad()
     actual = [model.forward(x).copy(), model.backward(grad_output).copy(), *gradients(model)]
     model.predict(x)
-    assert calls == ["forward", "backward", "predict"]
+    inner = ["forward"] if place != "inner" else []  # the library's predict goes through a forward of the user's own
+    assert calls == ["forward", "backward", "predict", *inner]
     assert_bits(actual, one_by_one(SMOOTH.build(dtype), x, grad_output))
     for name in ("forward", "backward", "predict"):
         delattr(part, name)
     in_one(model, x, grad_output)
-    assert len(calls) == 3
+    assert len(calls) == 3 + len(inner)
 
 
 # What is refused, and that nothing has changed then

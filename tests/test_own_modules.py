@@ -1,5 +1,7 @@
 """A user's own modules, written in Python, inside the library's; names, order and repr of the parts."""
 
+import copy
+
 import numpy
 import pytest
 import torch
@@ -124,3 +126,17 @@ def test_repr_names_every_layer_with_its_sizes_as_torch_does():
         assert number in repr(model[0])
     assert repr(model[0]) != repr(nn.Linear(2, 25, bias=False)), "a missing bias can be read"
     assert "sum" in repr(nn.MSELoss(reduction="sum"))
+
+
+@pytest.mark.parametrize("module", [nn.Linear(3, 3), nn.ReLU()], ids=repr)
+def test_a_subclass_predicts_by_its_own_forward(module):
+    class Doubling(type(module)):
+        def forward(self, input):
+            return 2 * super().forward(input)
+
+    doubling = copy.deepcopy(module)
+    doubling.__class__ = Doubling
+    x = draw((5, 3), numpy.float32)
+    numpy.testing.assert_array_equal(doubling.predict(x), 2 * module.predict(x))
+    model = nn.Sequential(doubling, nn.ReLU())
+    numpy.testing.assert_array_equal(model.predict(x), model(x))

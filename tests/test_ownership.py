@@ -172,3 +172,32 @@ def test_a_parameter_tells_its_shape_dtype_and_size():
 def test_linear_is_float32_unless_told_otherwise():
     assert nn.Linear(5, 3).weight.dtype == numpy.float32
     assert nn.Linear(5, 3).bias.dtype == numpy.float32
+
+
+class OwnReLU(nn.ReLU):
+    """A module that the compiled calls do not know."""
+
+
+SQUARE = {
+    "Linear": lambda: nn.Linear(4, 4, rng=0),
+    "Tanh": nn.Tanh,
+    "Sequential of one": lambda: nn.Sequential(nn.Linear(4, 4, rng=0)),
+    "Sequential": lambda: mlp(4, 4, 4),
+    "Sequential with a module of its own": lambda: nn.Sequential(
+        nn.Linear(4, 4, rng=0), OwnReLU(), nn.Linear(4, 4, rng=1)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SQUARE)
+def test_a_module_may_be_given_what_it_handed_out(kind):
+    module, other, x = SQUARE[kind](), SQUARE[kind](), draw((23, 4), numpy.float32)
+    for _ in range(3):
+        output, expected = module(module(x)), other(other(x).copy())
+        numpy.testing.assert_array_equal(output, expected)
+        numpy.testing.assert_array_equal(module.backward(output[:, ::-1]), other.backward(expected[:, ::-1]))
+        numpy.testing.assert_array_equal(module(module.backward(output)), other(other.backward(expected.copy()).copy()))
+        ours, theirs = module.backward(module.backward(output)), other.backward(other.backward(expected.copy()).copy())
+        numpy.testing.assert_array_equal(ours, theirs)
+    for mine, their in zip(module.parameters(), other.parameters(), strict=True):
+        numpy.testing.assert_array_equal(mine.grad, their.grad)

@@ -68,7 +68,7 @@ def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False, lr=0.0):
     out, other = Strided(c, columns + 2), Strided(aux, columns + 7)
     call(
         m, columns, k, left.place, a_row, a_k, right, b_row, b_kind, bias is not None, start.place, out.place, out.row,
-        epilogue, other.place, other.row, a.dtype.type(lr),
+        epilogue, other.place, other.row, lr,
     )  # fmt: skip
     out.assert_untouched()
     return out.inside

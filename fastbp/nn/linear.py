@@ -125,7 +125,7 @@ class Linear(Module):
         Parameters
         ----------
         input : ndarray of shape (..., in_features)
-            Kept, not copied, for ``backward``.
+            Kept for ``backward``, and not copied unless it is an array of this module's own.
 
         Returns
         -------
@@ -133,11 +133,15 @@ class Linear(Module):
             Owned by this module: the next ``forward`` overwrites it.
         """
         input = self._checked(input)
+        if self._owns(input):
+            input = input.copy()
         output = self._output.get((*input.shape[:-1], self._out_features), self._dtype)
         self._compute(input, output)
         return self._last_forward.keep(input, output)
 
     def predict(self, input: Array) -> Array:
+        if self._is_overridden(Linear.forward):
+            return super().predict(input)
         input = self._checked(input)
         output = np.empty((*input.shape[:-1], self._out_features), self._dtype)
         self._compute(input, output)
@@ -157,6 +161,8 @@ class Linear(Module):
             Owned by this module: the next ``backward`` overwrites it.
         """
         rows = as_rows(self._last_forward.checked(grad_output, self))
+        if self._grad_input.owns(rows):
+            rows = rows.copy()
         input = self._last_forward.input
         grad_input = self._grad_input.get(input.shape, self._dtype)
         weight = self.weight

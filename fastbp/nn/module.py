@@ -168,6 +168,14 @@ class Module:
         """Return the output for ``input`` as a new array."""
         return np.array(self.forward(input))
 
+    def _owns(self, array: Array) -> bool:
+        """Whether ``array`` lies in a buffer of this module, which it writes in its next forward or backward."""
+        return any(isinstance(value, Buffer) and value.owns(array) for value in vars(self).values())
+
+    def _is_overridden(self, forward: Callable[..., Any]) -> bool:
+        """Whether this module's forward is another than ``forward``, of a subclass or set on the instance."""
+        return getattr(self.forward, "__func__", None) is not forward
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules directly inside this one with their names."""
         for name, value in vars(self).items():

@@ -72,6 +72,8 @@ class Sequential(Module):
         chain = self._current_chain()
         if chain is not None:
             return chain.forward(input)
+        if any(module._owns(input) for child in self._modules for module in leaves(child)):
+            input = np.array(input)
         for module in self._modules:
             input = module.forward(input)
         return input if self._modules else require_floats(input, "Sequential")

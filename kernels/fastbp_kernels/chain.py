@@ -92,7 +92,7 @@ def chain_backward(
         i, o = layers[0, IN], layers[0, OUT]
         weight, grad_x = shift(p, layers[0, WEIGHT]), shift(s, layers[0, X] + first * i)
         g_first = shift(s, layers[0, G] + first * o)
-        product(stop - first, i, o, g_first, o, 1, weight, i, ROWS, False, weight, grad_x, i, STORE, grad_x, i)
+        product(stop - first, i, o, g_first, o, 1, weight, i, ROWS, False, weight, grad_x, i, STORE, grad_x, i, 0.0)
 
 
 @inner_kernel

@@ -44,7 +44,7 @@ def linear_forward_share(rank: int, ranks: int, input: Array, weight: Array, bia
     y = shift(pointer(output), first * o)
     product(
         stop - first, o, i, shift(pointer(input), first * i), i, 1, pointer(weight), i, TRANSPOSED, bias.size > 0,
-        pointer(bias), y, o, STORE, y, o,
+        pointer(bias), y, o, STORE, y, o, 0.0,
     )  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def linear_backward_input_share(rank: int, ranks: int, grad_output: Array, weigh
     first, stop = share(grad_output.shape[0], 1, rank, ranks)
     w, grad_x = pointer(weight), shift(pointer(grad_input), first * i)
     g = shift(pointer(grad_output), first * o)
-    product(stop - first, i, o, g, o, 1, w, i, ROWS, False, w, grad_x, i, STORE, grad_x, i)
+    product(stop - first, i, o, g, o, 1, w, i, ROWS, False, w, grad_x, i, STORE, grad_x, i, 0.0)
 
 
 @kernel
@@ -95,7 +95,7 @@ def linear_backward_parameters_share(
     first, stop = share(o, 1, rank, ranks)
     g = shift(pointer(grad_output), first)
     weight = shift(pointer(grad_weight), first * i)
-    product(stop - first, i, n, g, 1, o, pointer(input), i, ROWS, False, g, weight, i, ADD, weight, i)
+    product(stop - first, i, n, g, 1, o, pointer(input), i, ROWS, False, g, weight, i, ADD, weight, i, 0.0)
     if grad_bias.size:
         add_column_sums(n, stop - first, g, o, shift(pointer(grad_bias), first))
 

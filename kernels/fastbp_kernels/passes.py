@@ -63,7 +63,7 @@ def forward_layer(
     epilogue = RELU if activation == RECTIFIED else STORE
     product(
         rows, o, i, x, x_row, 1, weight, i, TRANSPOSED, bias >= 0, shift(parameter, max(bias, 0)), y, y_row, epilogue,
-        y, y_row,
+        y, y_row, 0.0,
     )  # fmt: skip
     if activation == TANH:
         tanh_loop(rows * y_row, y, y)
@@ -130,7 +130,9 @@ def backward_rows(
     x = shift(scratch, layers[layer, X] + first_row * x_row)
     grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
     weight = shift(parameter, layers[layer, WEIGHT])
-    product(stop_row - first_row, i, o, g, g_row, 1, weight, i, ROWS, False, weight, grad_x, x_row, epilogue, x, x_row)
+    product(
+        stop_row - first_row, i, o, g, g_row, 1, weight, i, ROWS, False, weight, grad_x, x_row, epilogue, x, x_row, 0.0,
+    )  # fmt: skip
 
 
 @inner_kernel
@@ -166,7 +168,7 @@ def descend_gradients(
     The gradient of the weight is kept nowhere: that spares large networks half of their way through memory.
     """
     x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
-    _weight_product(layers, layer, x, PADDED_ROWS, g, parameter, rows, rank, ranks, DESCEND, lr)
+    _weight_product(layers, layer, x, PADDED_ROWS, g, parameter, rows, rank, ranks, DESCEND, float(lr))
     if layers[layer, BIAS] >= 0:
         first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
         own = layers[layer, BIAS] + first

@@ -28,7 +28,7 @@ _PANEL = K_BLOCK * _START
 @inner_kernel
 def product(
     m: int, columns: int, k: int, a: Pointer, a_row: int, a_k: int, b: Pointer, b_row: int, b_kind: int,
-    has_bias: bool, bias: Pointer, c: Pointer, c_row: int, epilogue: int, aux: Pointer, aux_row: int, lr: float = 0.0,
+    has_bias: bool, bias: Pointer, c: Pointer, c_row: int, epilogue: int, aux: Pointer, aux_row: int, lr: float,
 ) -> None:  # fmt: skip
     """Compute ``C = bias + A @ B`` and its epilogue.
 
