@@ -82,7 +82,8 @@ def _noise(table: dict[str, Any] | None) -> list[str]:
             f"`make compare BASE=commit` runs two codes in turn, in {PAIRS} pairs of processes, and calls a workload "
             f"slower if every pair shows more than {THRESHOLD:.0%}. `make bench` measures commits with asv, "
             "`make bench-site` makes its pages, where training, kernels, prediction, scaling, starting and memory have "
-            "a group each; `OverTorch` is the figure that compares across machines."
+            "a group each; `OverTorch` is the figure that compares across machines. The results kept in "
+            "`bench/results/asv` begin with the engine's first commit."
         )
     ]
     if table is None:
