@@ -1,11 +1,14 @@
 """What a user may do between calls: reshape, freeze and exchange what he was handed. Kernels read within arrays."""
 
 import copy
+import resource
 import warnings
+from pathlib import Path
 
 import numpy
 import pytest
 from helpers import assert_unchanged, draw, mlp, snapshot
+from memory import assert_survives
 
 import fastbp
 from fastbp import nn, optim
@@ -310,3 +313,39 @@ def test_a_backward_that_is_refused_half_way_has_added_no_gradient():
             with pytest.raises(RuntimeError, match=r"\.backward needs the"):
                 call(ones(6, 3))
         assert_unchanged(model, before)
+
+
+def _train_few_epochs(model, x):
+    target = numpy.zeros((len(x), 3), x.dtype)
+    fastbp.train_model(model, x, target, None, None, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1), 3, 10**6)
+
+
+MEMORY_HUNGRY = {
+    "forward": lambda model, x: model(x),
+    "predict": lambda model, x: model[0].predict(x),
+    "single module": lambda model, x: model[0](x),
+    "train_model": lambda model, x: _train_few_epochs(nn.Sequential(*model, nn.Tanh(), nn.Tanh()), x),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("call", MEMORY_HUNGRY)
+def test_where_memory_ends_a_model_stays_as_it_was(call):
+    """The rows take 4 MB and their outputs gigabytes, in a process that may take 200 MB more."""
+    model, small, rows = mlp(1, 2000, 3), draw((5, 1), numpy.float32), numpy.ones((1_000_000, 1), numpy.float32)
+    grad_output = draw((5, 3), numpy.float32)
+    model.backward(model(small))
+    MEMORY_HUNGRY[call](mlp(1, 2000, 3), small)
+    before, expected = snapshot(model), copy.deepcopy(model)
+    expected.backward(expected(small) + grad_output)
+
+    def work():
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + (200 << 20), resource.RLIM_INFINITY))
+        with pytest.raises(MemoryError):
+            MEMORY_HUNGRY[call](model, rows)
+        assert_unchanged(model, before)
+        model.backward(model(small) + grad_output)
+        assert_unchanged(model, snapshot(expected))
+
+    assert_survives(work)
