@@ -127,6 +127,7 @@ def _section(table: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     limits = [measured["limit"] for measured in results.values() if measured["limit"]]
     ours, torch = (median(results[WARM]["seconds"][peer]["default"]) for peer in ("fastbp", "torch"))
+    by_hand = seconds(results[CHARTED[1]], "modules")
     kept = {dtype: [goal.judge(each).holds for goal in goals(dtype, each)] for dtype, each in table["results"].items()}
     counts = ", ".join(f"{sum(holds)} of {len(holds)} in {dtype}" for dtype, holds in kept.items())
     text = (
@@ -134,7 +135,9 @@ def _section(table: dict[str, Any]) -> str:
         f"{host['processor']}: Python {host['python']}, numba {host['numba']}, PyTorch {host['torch']}, "
         f"JAX {host['jax']}, scikit-learn {host['scikit-learn']}. Each library at its better number of threads, one or "
         "two. The limit is what one core computes with the tile on data in its first cache, "
-        f"{median(limits) / 1e9:.0f} GFLOP/s; the last column is the share that one thread reaches. A whole process "
+        f"{median(limits) / 1e9:.0f} GFLOP/s; the last column is the share that one thread reaches. In a loop of one's "
+        f"own, with `model(x)`, `criterion` and `opt.step()`, a step of the second row takes {_number(by_hand)} µs. A "
+        "whole process "
         "that imports fastbp, trains the first row for 1,000 epochs and prints the accuracy takes "
         f'{ours:.2f} s, `python -c "import torch"` {torch:.2f} s. Of the goals in `bench/goals.py` hold {counts}; '
         "`make speed` prints them all."
