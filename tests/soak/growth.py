@@ -90,7 +90,9 @@ def no_growth(count):
 
 
 PEAK = """
-import resource, sys, numpy
+import ctypes, resource, sys
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of 2 MB would count whole where a part is used
+import numpy
 from helpers import mlp
 from fastbp import nn, optim, train_model, set_num_threads
 set_num_threads(int(sys.argv[1]))
