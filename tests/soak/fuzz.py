@@ -1,6 +1,6 @@
 """Random sequences of calls of the public interface, each compared with slow references.
 
-    python tests/soak/fuzz.py --count 100000
+    PYTHONPATH=tests python tests/soak/fuzz.py --count 100000
 
 Hypothesis draws what is called on what (``machine``), in children, so that a crash or a hang is seen. What a call
 raises must be raised by fastbp, in its words; MemoryError is the one exception.

@@ -1,6 +1,6 @@
 """Memory that a process takes over many steps and many models: none that stays, and for a training what is documented.
 
-    python tests/soak/growth.py --count 1000000
+    PYTHONPATH=tests python tests/soak/growth.py --count 1000000
 
 trains so many steps in the engine, a tenth as many module by module, and makes and drops a hundredth as many models.
 """
