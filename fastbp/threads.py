@@ -174,12 +174,12 @@ def run_ranks(ranks: int, kernel: Callable[..., Any], *arguments: Any) -> None:
         team.run(kernel, *arguments)
 
 
+_sched_getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+
+
 def _current_core() -> int:
     """Return the core that this thread is on, or -1 where it is not known."""
     return -1 if _sched_getcpu is None else int(_sched_getcpu())
-
-
-_sched_getcpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
 def _keep_off(core: int) -> None:

@@ -28,6 +28,8 @@ class Activation(Module):
     forward_kernel: ClassVar[staticmethod[[Array, Array], None]]
     backward_kernel: ClassVar[staticmethod[[Array, Array, Array], None]]
     _last_forward: LastForward
+    _output: Buffer
+    _grad_input: Buffer
 
     def __init__(self) -> None:
         self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()

@@ -57,6 +57,8 @@ class Linear(Module):
     """
 
     _last_forward: LastForward
+    _output: Buffer
+    _grad_input: Buffer
 
     def __init__(
         self,

@@ -31,9 +31,6 @@ def guarded(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P
     return call
 
 
-_METHODS = frozenset({"forward", "backward", "backward_parameters", "predict"})
-
-
 class LastForward:
     """What a module keeps of its last forward for its backward. Copies and pickles of it are empty.
 
@@ -111,6 +108,9 @@ class LastForward:
         return LastForward, ()
 
 
+_METHODS = frozenset({"forward", "backward", "backward_parameters", "predict"})
+
+
 class Module:
     """A part of a network, as in PyTorch, with its backward pass written out.
 
@@ -119,7 +119,10 @@ class Module:
     by ``named_parameters`` in the order in which they were set.
     """
 
-    _last_forward: LastForward | None = None  # of a module of the library
+    # Of a module of the library.
+    _last_forward: LastForward | None = None
+    _output: Buffer | None = None
+    _grad_input: Buffer | None = None
     _flat: FlatView | None = None
     _derived: ClassVar[tuple[str, ...]] = ("_flat",)  # attributes that are found again and have no place in a copy
 
@@ -170,7 +173,8 @@ class Module:
 
     def _owns(self, array: Array) -> bool:
         """Whether ``array`` lies in a buffer of this module, which it writes in its next forward or backward."""
-        return any(isinstance(value, Buffer) and value.owns(array) for value in vars(self).values())
+        output, grad_input = self._output, self._grad_input
+        return (output is not None and output.owns(array)) or (grad_input is not None and grad_input.owns(array))
 
     def _is_overridden(self, forward: Callable[..., Any]) -> bool:
         """Whether this module's forward is another than ``forward``, of a subclass or set on the instance."""

@@ -133,16 +133,10 @@ def train(
             start = step * mini_batch_size
             end = min(start + mini_batch_size, n)
             following = unit + 1 if step + 1 < batches else (epoch + 1) * units
-            if descends and following < stop:
-                total = _descend_batch(
-                    rank, ranks, sync, layers, parameter, grad, scratch, slab_sums, input, target, order, epoch, start,
-                    end, mean, lr,
-                )  # fmt: skip
-            else:
-                total = _train_batch(
-                    rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target,
-                    order, epoch, start, end, mean, lr,
-                )  # fmt: skip
+            total = _train_batch(
+                rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target,
+                order, epoch, start, end, mean, lr, descends and following < stop,
+            )  # fmt: skip
             if rank == 0:
                 batch_sums[epoch, step] = total
         else:
@@ -157,14 +151,18 @@ def train(
 def _train_batch(
     rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, partial: Array, scratch: Array,
     block_rows: int, slab_sums: Array, input: Array, target: Array, order: Array, epoch: int, start: int, stop: int,
-    mean: bool, lr: float,
+    mean: bool, lr: float, descends: bool,
 ) -> float:  # fmt: skip
-    """Run forward, loss, backward and update of the rows from ``start`` to ``stop``; rank 0 returns the loss's sum."""
+    """Run forward, loss, backward and update of the rows from ``start`` to ``stop``; rank 0 returns the loss's sum.
+
+    Where it ``descends``, they are one block, and the weights follow their gradients while the tile has these.
+    """
     size = (stop - start) * target.shape[1]
     factor = parameter.dtype.type(2.0 * (1.0 / size if mean else 1.0))
     wait, p, g = pointer(sync), pointer(parameter), pointer(grad)
     own_first, own_stop = share(parameter.size, SLAB, rank, ranks)
-    grad[own_first:own_stop] = 0
+    if not descends:
+        grad[own_first:own_stop] = 0
     total = 0.0
     by_stretches = partial.size > 0
     for group in range(start, stop, block_rows * (ranks if by_stretches else 1)):
@@ -183,6 +181,12 @@ def _train_batch(
                     own_stop - own_first, shift(pointer(partial), other * parameter.size + own_first),
                     shift(g, own_first), shift(g, own_first),
                 )  # fmt: skip
+        elif descends:
+            end = stop
+            _descend(
+                layers, p, grad, pointer(scratch), slab_sums, input, target, order, epoch, group, end - group, factor,
+                lr, rank, ranks, wait,
+            )  # fmt: skip
         else:
             end = min(group + block_rows, stop)
             _gradients(
@@ -193,33 +197,9 @@ def _train_batch(
             for slab in range((end - group + SLAB - 1) // SLAB):
                 total += slab_sums[slab]
         barrier(ranks, wait)
-    sgd_loop(own_stop - own_first, lr, shift(p, own_first), shift(g, own_first), shift(p, own_first))
-    barrier(ranks, wait)
-    return total
-
-
-@inner_kernel
-def _descend_batch(
-    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, scratch: Array, slab_sums: Array,
-    input: Array, target: Array, order: Array, epoch: int, start: int, stop: int, mean: bool, lr: float,
-) -> float:  # fmt: skip
-    """Do what ``_train_batch`` does for one block, with weights that follow their gradients while the tile has them."""
-    size = (stop - start) * target.shape[1]
-    factor = parameter.dtype.type(2.0 * (1.0 / size if mean else 1.0))
-    wait, p, s = pointer(sync), pointer(parameter), pointer(scratch)
-    first_row, stop_row = share(stop - start, SLAB, rank, ranks)
-    _propagate(layers, p, s, slab_sums, input, target, order, epoch, start, first_row, stop_row, factor)
-    last = layers.shape[0] - 1
-    for layer in range(last, 0, -1):
-        backward_rows(layers, layer, p, s, first_row, stop_row)
-    barrier(ranks, wait)
-    for layer in range(last, -1, -1):
-        descend_gradients(layers, layer, s, p, grad, stop - start, lr, rank, ranks)
-    total = 0.0
-    if rank == 0:
-        for slab in range((stop - start + SLAB - 1) // SLAB):
-            total += slab_sums[slab]
-    barrier(ranks, wait)
+    if not descends:
+        sgd_loop(own_stop - own_first, lr, shift(p, own_first), shift(g, own_first), shift(p, own_first))
+        barrier(ranks, wait)
     return total
 
 
@@ -255,6 +235,22 @@ def _gradients(
         barrier(ranks, wait)
         for layer in range(last, -1, -1):
             accumulate_gradients(layers, layer, scratch, grad, rows, rank, ranks)
+
+
+@inner_kernel
+def _descend(
+    layers: Array, parameter: Pointer, grad: Array, scratch: Pointer, slab_sums: Array, input: Array, target: Array,
+    order: Array, epoch: int, block: int, rows: int, factor: float, lr: float, rank: int, ranks: int, wait: Pointer,
+) -> None:  # fmt: skip
+    """Step the parameters against their gradients of the ``rows`` rows at ``block``; note the loss of each slab."""
+    last = layers.shape[0] - 1
+    first_row, stop_row = share(rows, SLAB, rank, ranks)
+    _propagate(layers, parameter, scratch, slab_sums, input, target, order, epoch, block, first_row, stop_row, factor)
+    for layer in range(last, 0, -1):
+        backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
+    barrier(ranks, wait)
+    for layer in range(last, -1, -1):
+        descend_gradients(layers, layer, scratch, parameter, grad, rows, lr, rank, ranks)
 
 
 @inner_kernel
