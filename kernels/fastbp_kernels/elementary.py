@@ -13,6 +13,7 @@ from math import e, factorial, log2
 
 from llvmlite import ir
 
+from fastbp_kernels import tanh_table
 from fastbp_kernels.vectors import Vectors
 
 
@@ -35,7 +36,9 @@ class _Format:
 
 
 _FORMATS = {
-    4: _Format(23, 127, 0.693145751953125, 1.428606820309417e-06, 8, 10, (-104.0, 89.0), (-104.0, 20.0), 10.0),
+    4: _Format(
+        23, 127, 0.693145751953125, 1.428606820309417e-06, 8, 10, (-104.0, 89.0), (-104.0, 20.0), tanh_table.LIMIT
+    ),
     8: _Format(52, 1023, 0.6931471803691238, 1.9082149292705877e-10, 14, 17, (-746.0, 710.0), (-746.0, 40.0), 22.0),
 }
 
@@ -54,12 +57,14 @@ def exp(v: Vectors, x: ir.Value) -> ir.Value:
 
 
 def tanh(v: Vectors, x: ir.Value) -> ir.Value:
-    """Return tanh(x) as t / (t + 2) with t = exp(2 |x|) - 1, and the sign of x.
+    """Return tanh(x) from a table where one fits, else as t / (t + 2) with t = exp(2 |x|) - 1, and the sign of x.
 
     Near 0 the same quotient is |x| + (t - 2 |x| - |x| t) / (t + 2): the second part is small, and so are its errors.
     """
     builder, form = v.builder, _FORMATS[v.bytes]
     magnitude = at_most(v, v.absolute(x), form.tanh_limit)
+    if tanh_table.fits(v):
+        return tanh_table.tanh(v, x, magnitude)
     double = builder.fadd(magnitude, magnitude)
     near_zero = builder.fcmp_ordered("<", double, v.constant(NEAR_ZERO))
     n, r = _reduce(v, double, keep=near_zero)

@@ -46,6 +46,7 @@ class Vectors:
         self.int_type = ir.VectorType(self.int_element, lanes)
         self.mask_type = ir.VectorType(ir.IntType(1), lanes)
         self.size = lanes * self.bytes
+        self.looks_up = 2 * lanes if self.size == 64 else 0  # numbers in the largest table for look_up
 
     def constant(self, value: float) -> ir.Constant:
         return ir.Constant(self.type, [value] * self.lanes)
@@ -98,13 +99,21 @@ class Vectors:
     def copysign(self, magnitude: ir.Value, sign: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("copysign", self.type, [self.type] * 2), [magnitude, sign])
 
+    def look_up(self, table: list[float], places: ir.Value) -> ir.Value:
+        """Return for each lane the number at that of the ``places`` (integers) in a table of ``looks_up`` numbers.
+
+        The places' higher bits do not count.
+        """
+        suffix = "s" if self.bytes == 4 else "d"
+        low, high = (ir.Constant(self.type, table[start : start + self.lanes]) for start in (0, self.lanes))
+        arguments = [self.type, self.int_type, self.type]
+        function = self._function(f"llvm.x86.avx512.vpermi2var.p{suffix}.512", self.type, arguments)
+        return self.builder.call(function, [low, places, high])
+
     def prefetch(self, place: ir.Value) -> None:
         """Ask for the cache line at ``place``, to be written soon."""
         byte = ir.IntType(8).as_pointer()
-        name, module = "llvm.prefetch.p0", self.builder.module
-        function = module.globals.get(name) or ir.Function(
-            module, ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32]), name
-        )
+        function = self._function("llvm.prefetch.p0", ir.VoidType(), [byte, INT32, INT32, INT32])
         write, keep, data = INT32(1), INT32(3), INT32(1)
         self.builder.call(function, [self.builder.bitcast(place, byte), write, keep, data])
 
@@ -123,8 +132,8 @@ class Vectors:
 
     def _intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type], suffix: str = "") -> ir.Function:
         overload = f"v{self.lanes}f{8 * self.bytes}" + (f".{suffix}" if suffix else "")
-        full_name = f"llvm.{name}.{overload}"
+        return self._function(f"llvm.{name}.{overload}", result, arguments)
+
+    def _function(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
         module = self.builder.module
-        if full_name in module.globals:
-            return module.globals[full_name]
-        return ir.Function(module, ir.FunctionType(result, arguments), full_name)
+        return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, arguments), name)
