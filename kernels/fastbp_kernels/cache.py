@@ -25,7 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import llvmlite
 import numba
-from numba import njit
+from numba import njit, types
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, NullCache
 from numba.core.serialize import dumps
@@ -33,7 +33,7 @@ from numba.core.serialize import dumps
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
 # Settings of numba that do not change the code.
 _IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "DEBUG_CACHE")
@@ -41,8 +41,21 @@ _IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAU
 
 def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` for use by other kernels; its code is kept as a part of theirs."""
-    compiled: Callable[P, R] = njit(**OPTIONS)(function)
+    compiled: Callable[P, R] = _compiled_once(njit(**OPTIONS)(function))
     return compiled
+
+
+def inlined_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile ``function`` into each place that calls it: where handing over the arguments would take long."""
+    compiled: Callable[P, R] = _compiled_once(njit(forceinline=True, **OPTIONS)(function))
+    return compiled
+
+
+def _compiled_once(dispatcher: Any) -> Any:
+    """Let a dispatcher take constants for what they are of: numba would compile it anew for each constant argument."""
+    template = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda args, kws: template(tuple(types.unliteral(arg) for arg in args), kws)
+    return dispatcher
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
