@@ -140,7 +140,7 @@ SWEPT = tuple(workload.name for workload in SWEEP)
 SWEEP_NAME = "10-w-w-10 ReLU, batch 128"
 
 GOALS: tuple[Goal, ...] = (
-    Faster(_original, 50, ("torch",)),
+    Faster(_original, 50, ("torch",), threads=None),
     Faster(_disk, 3, ("jax",)),
     Faster(_disk, 10, ("torch",), ours="modules"),
     Faster(_small, 1.5),

@@ -94,7 +94,7 @@ class Plan:
     def layout(self, block_rows: int, *, in_place: bool = False, padded: bool = True) -> tuple[Array, int]:
         """Return the engine's table of layers for blocks of ``block_rows`` rows, and the size of their scratch memory.
 
-        All areas start at a cache line, and where they are ``padded`` all rows do.
+        All areas start at a cache line, and where they are ``padded`` all rows do, but those of the last layer.
 
         ``in_place`` lets the gradients of all layers but the last replace the outputs, where the tile allows it: where
         ``K_BLOCK`` steps finish a product. It is for a thread that has the scratch memory to itself.
@@ -107,7 +107,7 @@ class Plan:
         for row, columns in zip(layers, self._rows, strict=True):
             for column, value in columns.items():
                 row[column] = value
-            y, y_row = place, row_size(columns[table.OUT])
+            y, y_row = place, (int if columns is self._rows[-1] else row_size)(columns[table.OUT])
             area = self._whole_lines(block_rows * y_row)
             place += area
             g = y

@@ -10,6 +10,7 @@ import ctypes
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -103,39 +104,46 @@ class Team:
         with Interrupts() as interrupts, interrupts.held:
             if not self._helpers or not self._helpers[0].is_alive():  # a forked process has none of its parent's
                 self._start()
-            ranks = 1 + len(self._helpers)
+            task = _Task(kernel, 1 + len(self._helpers), arguments, _current_core())
             for helper in self._helpers:
-                helper.begin(kernel, ranks, arguments)
-            kernel(0, ranks, *arguments)
+                helper.begin(task)
+            kernel(0, task.ranks, *arguments)
             errors = [helper.wait() for helper in self._helpers]
         for error in errors:
             if error is not None:
                 raise error
 
     def _start(self) -> None:
-        core = _current_core()
         self._helpers = []
         try:
             for rank in range(1, self.ranks):
-                self._helpers.append(_Helper(rank, core))
+                self._helpers.append(_Helper(rank))
         except RuntimeError:
             self.__exit__(None, None, None)
+
+
+@dataclass(frozen=True)
+class _Task:
+    kernel: Callable[..., Any]
+    ranks: int
+    arguments: tuple[Any, ...]
+    core: int  # where rank 0 is
 
 
 class _Helper:
     """One more thread of a team, off the core that rank 0 is on."""
 
-    def __init__(self, rank: int, core: int) -> None:
-        self._tasks: SimpleQueue[tuple[Callable[..., Any], int, tuple[Any, ...]] | None] = SimpleQueue()
+    def __init__(self, rank: int) -> None:
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._done: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._thread = Thread(target=_serve, args=(rank, core, self._tasks, self._done), daemon=True)
+        self._thread = Thread(target=_serve, args=(rank, self._tasks, self._done), daemon=True)
         self._thread.start()
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def begin(self, kernel: Callable[..., Any], ranks: int, arguments: tuple[Any, ...]) -> None:
-        self._tasks.put((kernel, ranks, arguments))
+    def begin(self, task: _Task) -> None:
+        self._tasks.put(task)
 
     def wait(self) -> BaseException | None:
         """Return what the call raised, once it is over."""
@@ -149,21 +157,18 @@ class _Helper:
         self._tasks.put(None)  # of a team that something kept from its end
 
 
-def _serve(
-    rank: int,
-    core: int,
-    tasks: SimpleQueue[tuple[Callable[..., Any], int, tuple[Any, ...]] | None],
-    done: SimpleQueue[BaseException | None],
-) -> None:
-    _keep_off(core)
+def _serve(rank: int, tasks: SimpleQueue[_Task | None], done: SimpleQueue[BaseException | None]) -> None:
+    cores, kept_off = _own_cores(), -1
     while (task := tasks.get()) is not None:
-        kernel, ranks, arguments = task
         error = None
         try:
-            kernel(rank, ranks, *arguments)
+            if task.core != kept_off:
+                kept_off = task.core
+                _keep_off(kept_off, cores)
+            task.kernel(rank, task.ranks, *task.arguments)
         except BaseException as raised:
             error = raised
-        del task, kernel, arguments  # nothing of a call is kept until the next
+        del task  # nothing of a call is kept until the next
         done.put(error)
         del error
 
@@ -182,15 +187,20 @@ def _current_core() -> int:
     return -1 if _sched_getcpu is None else int(_sched_getcpu())
 
 
-def _keep_off(core: int) -> None:
-    """Keep this thread off ``core`` if there are others.
+def _own_cores() -> set[int]:
+    """Return the cores that this thread may use, or none where that is not known."""
+    with suppress(AttributeError, OSError):  # not on this system; forbidden by a sandbox
+        return os.sched_getaffinity(0)
+    return set()
+
+
+def _keep_off(core: int, cores: set[int]) -> None:
+    """Keep this thread to those of ``cores`` that are not ``core``, if there are any.
 
     A scheduler may leave a new thread for milliseconds on the core of the one that started it. There, each of the two
     uses up its turn waiting for the other at a barrier.
     """
-    if core < 0:
-        return
-    with suppress(OSError):  # forbidden by a sandbox
-        others = os.sched_getaffinity(0) - {core}
-        if others:
+    others = cores - {core}
+    if others:
+        with suppress(OSError):  # forbidden by a sandbox
             os.sched_setaffinity(0, others)

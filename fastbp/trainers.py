@@ -24,6 +24,7 @@ from fastbp.threads import Team, get_num_threads, ranks_for
 from fastbp_kernels import engine
 from fastbp_kernels.barrier import SYNC_SIZE
 from fastbp_kernels.losses import SLAB
+from fastbp_kernels.offers import offers_size
 from fastbp_kernels.product import K_BLOCK
 
 STRETCH_SECONDS = 0.04  # a compiled call's length: Ctrl-C and the progress bar wait for its end
@@ -32,6 +33,8 @@ STRETCH_SECONDS = 0.04  # a compiled call's length: Ctrl-C and the progress bar 
 _FIRST_FLOP = 3e8
 _FLOP_PER_BATCH = 1e5
 
+# From so many operations an epoch on, validation is left to another thread if there is one.
+_FLOP_BESIDE = 2e5
 # Rows of a block at the least, so that validation does not pack the weights for a few rows at a time.
 _VALIDATION_ROWS = 128
 # Up to so many parameters, a gradient for each thread costs less than sharing activations.
@@ -163,17 +166,28 @@ class EngineTrainer:
             self._block_rows = min(engine.BLOCK_ROWS, slabs * SLAB)
             rows = min(self._size, self._block_rows)
             ranks = ranks_for(flop * rows, -(-rows // SLAB))
-        self._team = Team(ranks)
         descends = self._size <= K_BLOCK and plan.parameter.size >= _DESCENDING_PARAMETERS
         in_place = by_stretches or (ranks == 1 and not descends)
         self._layers, size = plan.layout(self._block_rows, in_place=in_place)
-        copies = ranks if by_stretches else 1
-        self._scratch = aligned_zeros(copies * size, plan.dtype)
+        validators = self._validators(plan) if ranks == 1 else 0
+        self._team = Team(ranks + validators)
+        places = 2 * validators  # one to work on and one that waits, for each
+        self._copies = aligned_zeros(places * plan.parameter.size, plan.dtype).reshape(places, plan.parameter.size)
+        each = self._team.ranks if by_stretches or validators else 1
+        self._scratch = aligned_zeros(each * size, plan.dtype)
         self._partial = aligned_zeros(ranks * plan.parameter.size if by_stretches else 0, plan.dtype)
-        self._slab_sums = np.zeros(copies * (self._block_rows // SLAB))
+        self._slab_sums = np.zeros(each * (self._block_rows // SLAB))
+
+    def _validators(self, plan: Plan) -> int:
+        """Return the number of threads that validate beside the training: as many as keep pace with it."""
+        rows = len(self._val_rows)
+        pace = -(-rows // (3 * len(self._train)))
+        return min(get_num_threads() - 1, pace) if plan.flop * rows >= _FLOP_BESIDE else 0
 
     def run(self, course: Course) -> Iterator[None]:
         """Train, and yield after each compiled call."""
+        if course.stops_at_epochs and len(self._copies):  # there is nothing to do meanwhile
+            self._team, self._copies = Team(1), self._copies[:0]
         with self._team:
             yield from self._stretches(course)
 
@@ -235,11 +249,12 @@ class EngineTrainer:
         plan = self._plan
         self._team.run(
             engine.train,
-            np.zeros(SYNC_SIZE, np.int64),
+            np.zeros(SYNC_SIZE + offers_size(len(self._copies)), np.int64),
             self._layers,
             plan.parameter,
             plan.grad,
             self._partial,
+            self._copies,
             self._scratch,
             self._block_rows,
             self._slab_sums,

@@ -229,9 +229,43 @@ def test_threads_that_take_stretches_of_rows_give_the_same_bits(eager_threads, c
             assert set(eager_threads) == {(count, True)}
 
 
+@pytest.fixture
+def validation_beside(monkeypatch, eager_threads):
+    """The smallest validation is left to other threads, and no other work; yields the engine's calls."""
+    monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1e30)
+    monkeypatch.setattr(trainers, "_FLOP_BESIDE", 0.0)
+    return eager_threads
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-5, 1e9])
+@pytest.mark.parametrize("count", [2, 3])
+def test_validation_beside_the_training_gives_the_same_bits(monkeypatch, validation_beside, count, seconds, dtype):
+    """Wherever compiled calls end, also within the blocks of a validation; little or most of the work is validation."""
+    monkeypatch.setattr(trainers, "STRETCH_SECONDS", seconds)
+    monkeypatch.setattr(trainers, "_FIRST_FLOP", 0.0)
+    for network in (ORIGINAL, SMOOTH, NETWORKS["without bias, activation last"]):
+        for n, mini_batch_size, val in [(101, 20, 600), (101, 20, 1), (40, 7, 300), (300, 300, 20)]:
+            data, options = network.data(dtype, n, val), {"shuffle": True, "rng": 1}
+            expected = train(network.build(dtype), data, 6, mini_batch_size, by_modules=True, **options)
+            fastbp.set_num_threads(count)
+            validation_beside.clear()
+            assert_same_bits(expected, train(network.build(dtype), data, 6, mini_batch_size, **options))
+            assert set(validation_beside) == {(min(count, 1 + -(-val // (3 * n))), False)}
+
+
+def test_validation_stays_with_the_training_where_somebody_looks_after_each_epoch(validation_beside):
+    fastbp.set_num_threads(2)
+    data = ORIGINAL.data(numpy.float32, 100, 50)
+    expected = train(ORIGINAL.build(numpy.float32), data, 4, 20)
+    assert set(validation_beside) == {(2, False)}
+    validation_beside.clear()
+    assert_same_bits(expected, train(ORIGINAL.build(numpy.float32), data, 4, 20, progress=lambda history: None))
+    assert set(validation_beside) == {(1, False)}
+
+
 def test_small_work_stays_on_one_thread(monkeypatch):
     monkeypatch.setattr(threads, "Thread", None)
-    train(ORIGINAL.build(numpy.float32), ORIGINAL.data(numpy.float32, 100), 3, 50)
+    train(ORIGINAL.build(numpy.float32), ORIGINAL.data(numpy.float32, 100, 20), 3, 50)
 
 
 def test_threads_train_a_large_network_to_the_bits_of_one(dtype):

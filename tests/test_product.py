@@ -10,7 +10,17 @@ from numba import njit
 
 from fastbp_kernels import sgd_step, tile
 from fastbp_kernels.pointers import pointer
-from fastbp_kernels.product import IN_PLACE_TILES, K_BLOCK, M_BLOCK, PADDED_ROWS, ROWS, THIN, TRANSPOSED, product
+from fastbp_kernels.product import (
+    IN_PLACE_TILES,
+    K_BLOCK,
+    M_BLOCK,
+    PADDED_ROWS,
+    ROWS,
+    THIN,
+    TRANSPOSED,
+    product,
+    transposed_product,
+)
 
 LINE = 64  # bytes
 
@@ -20,6 +30,13 @@ def call(m, columns, k, a, a_row, a_k, b, b_row, b_kind, has_bias, bias, c, c_ro
     product(
         m, columns, k, pointer(a), a_row, a_k, pointer(b), b_row, b_kind, has_bias, pointer(bias),
         pointer(c), c_row, epilogue, pointer(aux), aux_row, lr,
+    )  # fmt: skip
+
+
+@njit
+def call_transposed(m, columns, k, a, a_row, a_kind, b, b_row, b_kind, c, epilogue, lr):
+    transposed_product(
+        m, columns, k, pointer(a), a_row, a_kind, pointer(b), b_row, b_kind, pointer(c), epilogue, lr
     )  # fmt: skip
 
 
@@ -143,6 +160,21 @@ def test_a_step_against_the_product_is_that_of_sgd_to_the_bit(k, dtype):
     actual = multiply(a, b, PADDED_ROWS, None, c, tile.DESCEND, c, lr=0.1)
     numpy.testing.assert_array_equal(actual, expected)
     numpy.testing.assert_array_equal(numpy.signbit(actual), numpy.signbit(expected))
+
+
+@pytest.mark.parametrize("epilogue", [tile.STORE, tile.ADD, tile.DESCEND], ids=["store", "add", "descend"])
+@pytest.mark.parametrize("kind", [ROWS, PADDED_ROWS], ids=["rows", "padded rows"])
+def test_a_product_of_the_transpose_has_the_bits_of_the_product(kind, epilogue, dtype):
+    """Narrow and wide B, few and many rows of A, in one block of columns and in several; nothing beside is written."""
+    for m, columns, k in every((1, 2, 25, 64, 128, 129, 300), (1, 2, 4, 6, 10, 11, 17), (0, 1, 5, 50, K_BLOCK, 700)):
+        if epilogue == tile.DESCEND and k > K_BLOCK:
+            continue
+        a, b, c = draw((k, m), dtype), draw((k, columns), dtype, seed=1), draw((m, columns), dtype, seed=2)
+        left, right = (padded(each) if kind == PADDED_ROWS else (each.ravel(), each.shape[1]) for each in (a, b))
+        out = Strided(c, columns)
+        call_transposed(m, columns, k, *left, kind, *right, kind, out.place, epilogue, 0.1)
+        out.assert_untouched()
+        numpy.testing.assert_array_equal(out.inside, multiply(a.T, b, ROWS, None, c, epilogue, c, lr=0.1))
 
 
 def test_blocks_of_rows_beyond_the_first(dtype):

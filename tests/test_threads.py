@@ -171,11 +171,16 @@ class Refused(threading.Thread):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("partial_parameters", [0, 1 << 16], ids=["rows and outputs", "stretches"])
-def test_where_no_thread_can_be_started_one_computes_the_same_bits(monkeypatch, partial_parameters, dtype):
-    data = SMALL.data(dtype, 1000, 300)
-    expected = train(SMALL.build(dtype), data, 2, 800)
-    monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1.0)
+@pytest.mark.parametrize(
+    ("partial_parameters", "flop"),
+    [(0, 1.0), (1 << 16, 1.0), (0, 1e30)],
+    ids=["rows and outputs", "stretches", "validation beside"],
+)
+def test_where_no_thread_can_be_started_one_computes_the_same_bits(monkeypatch, partial_parameters, flop, dtype):
+    data = SMALL.data(dtype, 100, 1300) if flop > 1 else SMALL.data(dtype, 1000, 300)
+    expected = train(SMALL.build(dtype), data, 2, 800, by_modules=True)
+    monkeypatch.setattr(threads, "FLOP_PER_THREAD", flop)
+    monkeypatch.setattr(trainers, "_FLOP_BESIDE", 0.0)
     monkeypatch.setattr(threads, "Thread", Refused)
     monkeypatch.setattr(trainers, "_PARTIAL_PARAMETERS", partial_parameters)
     fastbp.set_num_threads(3)

@@ -51,9 +51,23 @@ def barrier(typing_context: Context, ranks: types.Integer, sync: types.CPointer)
     return types.void(types.intp, sync), codegen
 
 
+@intrinsic
+def offer_core(typing_context: Context) -> Definition:
+    """Let another thread have the core, if one waits for it."""
+
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
+        _emit_yield(builder)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+def _emit_yield(builder: ir.IRBuilder) -> None:
+    builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), _YIELD), [])
+
+
 def _emit_wait(builder: ir.IRBuilder, generation: ir.Value, current: ir.Value) -> None:
     """Emit a loop that looks at ``generation`` until it differs from ``current``."""
-    yield_thread = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), _YIELD)
     before, look, again, after = builder.block, *(builder.append_basic_block(name) for name in ("look", "again", "go"))
     builder.branch(look)
     builder.position_at_end(look)
@@ -63,7 +77,7 @@ def _emit_wait(builder: ir.IRBuilder, generation: ir.Value, current: ir.Value) -
 
     builder.position_at_end(again)
     with builder.if_then(builder.icmp_signed(">", spins, INT64(_SPINS)), likely=False):
-        builder.call(yield_thread, [])
+        _emit_yield(builder)
     spins.add_incoming(INT64(0), before)
     spins.add_incoming(builder.add(spins, INT64(1)), builder.block)
     builder.branch(look)

@@ -86,7 +86,8 @@ def chain_backward(
     barrier(ranks, wait)
     for layer in range(last, -1, -1):
         x = pointer(input) if layer == 0 else shift(s, layers[layer, X])
-        layer_gradients(layers, layer, x, ROWS, shift(s, layers[layer, G]), g, n, rank, ranks)
+        x_row, g_layer = layers[layer, IN], shift(s, layers[layer, G])
+        layer_gradients(layers, layer, x, x_row, ROWS, g_layer, g, n, rank, ranks)
     if wants_grad_input:
         barrier(ranks, wait)
         i, o = layers[0, IN], layers[0, OUT]

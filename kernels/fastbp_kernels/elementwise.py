@@ -71,15 +71,10 @@ add_loop = elementwise2(lambda v, x, y: v.builder.fadd(x, y))
 
 @intrinsic
 def zero_loop(typing_context: Context, count: types.Integer, out: types.CPointer) -> Definition:
-    """Store 0 to ``count`` elements, a multiple of a vector's lanes."""
-    place_type = out
+    """Store 0 to ``count`` elements."""
 
     def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-        count, out = arguments
-        v = full_vectors(context, builder, place_type)
-        with cgutils.for_range_slice(builder, INT64(0), count, INT64(v.lanes), inc=True) as (index, _):
-            v.store(v.constant(0.0), builder.gep(out, [index]))
-        return context.get_dummy_value()
+        return _emit_loop(context, builder, out, lambda v: v.constant(0.0), arguments)
 
     return types.void(types.intp, out), codegen
 

@@ -8,37 +8,40 @@ network. Rows of data go through it in blocks that stay in cache:
 Y holds a layer's outputs, which are the next layer's X, and G the gradient with respect to what its activation took.
 A thread that has its scratch to itself may be given a table in which G is Y in all layers but the last: it needs a
 layer's inputs no more once the gradients have replaced them. Given another, and mini-batches of one stretch of at most
-``K_BLOCK`` rows, it lets the weights follow their gradients while the tile still holds these. Every row starts at a
-cache line and is padded to whole lines, so that all of them serve as operands of the tile without a copy.
+``K_BLOCK`` rows, it lets the weights follow their gradients while the tile still holds these. Rows that are inputs of
+a layer start at a cache line and are padded to whole lines: they serve as operands of the tile without a copy.
 
 Several threads may run the same call side by side, each with its own ``rank``. Each number is computed in the same way
-by whoever computes it, in one of two divisions of labour:
+by whoever computes it, in one of three divisions of labour:
 
     by rows and outputs    All ranks work on one block: each takes some of its rows in forward and backward, then some
                            of the outputs in the gradients. For large layers.
     by stretches           Each rank takes ``K_BLOCK`` rows to itself, in scratch of its own, up to their gradients in
                            ``partial``; these are then added in the order of the rows. For few parameters and many rows.
+    validation beside      Rank 0 trains and leaves a copy of the parameters behind after each epoch; the others, each
+                           in scratch of its own, validate it meanwhile. For small mini-batches.
 """
 
 from __future__ import annotations
 
-from fastbp_kernels.barrier import barrier
-from fastbp_kernels.cache import inner_kernel, kernel
-from fastbp_kernels.elementwise import add_loop
+from fastbp_kernels.barrier import SYNC_SIZE, barrier
+from fastbp_kernels.cache import inlined_kernel, inner_kernel, kernel
+from fastbp_kernels.elementwise import add_loop, copy_loop, zero_loop
 from fastbp_kernels.linear import share
 from fastbp_kernels.losses import SLAB, mse_slab
+from fastbp_kernels.offers import close, finish, free_place, offer, take
 from fastbp_kernels.optimizers import sgd_loop
 from fastbp_kernels.passes import (
-    accumulate_gradients,
     backward_rows,
     descend_gradients,
     forward_layer,
     forward_rows,
     gather,
+    layer_gradients,
     loss_rows,
 )
 from fastbp_kernels.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.product import K_BLOCK
+from fastbp_kernels.product import K_BLOCK, PADDED_ROWS, ROWS
 from fastbp_kernels.table import X_ROW, Y_ROW, G, X, Y
 
 BLOCK_ROWS = 2 * K_BLOCK  # whole stretches, so that gradients are summed in the same ones as over whole batches
@@ -78,10 +81,10 @@ def predict(
 
 @kernel
 def train(
-    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, partial: Array, scratch: Array,
-    block_rows: int, slab_sums: Array, input: Array, target: Array, order: Array, mini_batch_size: int, mean: bool,
-    lr: float, val_input: Array, val_target: Array, first: int, stop: int, batch_sums: Array, val_sums: Array,
-    val_hits: Array,
+    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, partial: Array, copies: Array,
+    scratch: Array, block_rows: int, slab_sums: Array, input: Array, target: Array, order: Array, mini_batch_size: int,
+    mean: bool, lr: float, val_input: Array, val_target: Array, first: int, stop: int, batch_sums: Array,
+    val_sums: Array, val_hits: Array,
 ) -> None:  # fmt: skip
     """Train and validate from the ``first`` unit of work up to ``stop``.
 
@@ -92,15 +95,17 @@ def train(
     ----------
     rank, ranks : int
         This thread and the number of threads.
-    sync : array of int64, shape (SYNC_SIZE,)
-        The threads' barrier, zeros at first.
+    sync : vector of int64, zeros at first
+        ``SYNC_SIZE`` for the threads' barrier, then ``offers_size`` of the number of ``copies``.
     layers : array of int64, shape (layers, COLUMNS), read
     parameter, grad : vectors, read and written
         ``grad`` is left with the gradient of the last mini-batch.
     partial : vector, written
-        ``ranks`` times the parameters, for division by stretches; empty for division by rows and outputs.
+        ``ranks`` times the parameters, for division by stretches; else empty.
+    copies : array of shape (any, the parameters' size or more), written
+        Room for the parameters of so many epochs, for validation beside the training; else empty.
     scratch : vector, written; zeros at first
-        For division by stretches ``ranks`` times what ``layers`` was laid out for.
+        What ``layers`` was laid out for; ``ranks`` times that, but for division by rows and outputs.
     block_rows : int
         Rows for which ``layers`` was laid out in scratch: a multiple of ``SLAB``, and of ``K_BLOCK`` where mini-batches
         are larger. For division by stretches ``K_BLOCK``.
@@ -127,27 +132,51 @@ def train(
     units = batches + (val_n + block_rows - 1) // block_rows
     one_stretch = min(mini_batch_size, n) <= min(K_BLOCK, block_rows) and partial.size == 0
     descends = one_stretch and layers[0, G] != layers[0, Y]
-    for unit in range(first, stop):
+    places = copies.shape[0]
+    trainers = 1 if places else ranks
+    offers = shift(pointer(sync), SYNC_SIZE)
+    own_scratch, own_sums = pointer(scratch), slab_sums
+    if places:
+        own_scratch = shift(own_scratch, rank * (scratch.size // ranks))
+        own_sums = slab_sums[rank * (slab_sums.size // ranks) :]
+    for unit in range(first, stop if rank < trainers else first):
         epoch, step = unit // units, unit % units
         if step < batches:
             start = step * mini_batch_size
             end = min(start + mini_batch_size, n)
             following = unit + 1 if step + 1 < batches else (epoch + 1) * units
             total = _train_batch(
-                rank, ranks, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target,
+                rank, trainers, sync, layers, parameter, grad, partial, scratch, block_rows, slab_sums, input, target,
                 order, epoch, start, end, mean, lr, descends and following < stop,
             )  # fmt: skip
             if rank == 0:
                 batch_sums[epoch, step] = total
-        else:
-            start = (step - batches) * block_rows
-            _evaluate_block(
-                rank, ranks, sync, layers, parameter, scratch, slab_sums, val_input, val_target, start,
-                min(start + block_rows, val_n), val_sums, val_hits, epoch,
+        elif unit == first or step == batches:
+            place = free_place(offers, places)
+            if place >= 0:
+                copy_loop(parameter.size, pointer(parameter), pointer(copies[place]))
+                offer(offers, place, epoch)
+            else:
+                _evaluate(
+                    rank, trainers, sync, layers, pointer(parameter), own_scratch, block_rows, own_sums, val_input,
+                    val_target, epoch, units, batches, first, stop, val_sums, val_hits,
+                )  # fmt: skip
+    if places:
+        if rank == 0:
+            close(offers, places)
+        while True:
+            epoch, place = take(offers, places)
+            if epoch < 0:
+                break
+            _evaluate(
+                0, 1, sync, layers, pointer(copies[place]), own_scratch, block_rows, own_sums, val_input, val_target,
+                epoch, units, batches, first, stop, val_sums, val_hits,
             )  # fmt: skip
+            finish(offers, place)
+        barrier(ranks, pointer(sync))
 
 
-@inner_kernel
+@inlined_kernel
 def _train_batch(
     rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, partial: Array, scratch: Array,
     block_rows: int, slab_sums: Array, input: Array, target: Array, order: Array, epoch: int, start: int, stop: int,
@@ -162,7 +191,7 @@ def _train_batch(
     wait, p, g = pointer(sync), pointer(parameter), pointer(grad)
     own_first, own_stop = share(parameter.size, SLAB, rank, ranks)
     if not descends:
-        grad[own_first:own_stop] = 0
+        zero_loop(own_stop - own_first, shift(g, own_first))
     total = 0.0
     by_stretches = partial.size > 0
     for group in range(start, stop, block_rows * (ranks if by_stretches else 1)):
@@ -170,7 +199,7 @@ def _train_batch(
             block = min(group + rank * block_rows, stop)
             s = shift(pointer(scratch), rank * (scratch.size // ranks))
             own = shift(pointer(partial), rank * parameter.size)
-            partial[rank * parameter.size : (rank + 1) * parameter.size] = 0
+            zero_loop(parameter.size, own)
             slabs = slab_sums[rank * block_rows // SLAB :]
             rows = min(block_rows, stop - block)
             _gradients(layers, p, own, s, slabs, input, target, order, epoch, block, rows, factor, 0, 1, wait)
@@ -184,7 +213,7 @@ def _train_batch(
         elif descends:
             end = stop
             _descend(
-                layers, p, grad, pointer(scratch), slab_sums, input, target, order, epoch, group, end - group, factor,
+                layers, p, g, pointer(scratch), slab_sums, input, target, order, epoch, group, end - group, factor,
                 lr, rank, ranks, wait,
             )  # fmt: skip
         else:
@@ -203,20 +232,35 @@ def _train_batch(
     return total
 
 
-@inner_kernel
+@inlined_kernel
+def _inputs(
+    layers: Array, layer: int, scratch: Pointer, input: Array, order: Array, block: int
+) -> tuple[Pointer, int, int]:
+    """Return where a layer's inputs of the block at ``block`` are, the distance of their rows, and their kind of B.
+
+    The network's are read where they lie if they are taken in their order, else gathered in scratch.
+    """
+    if layer == 0 and not order.size:
+        return shift(pointer(input), block * input.shape[1]), input.shape[1], ROWS
+    return shift(scratch, layers[layer, X]), layers[layer, X_ROW], PADDED_ROWS
+
+
+@inlined_kernel
 def _propagate(
     layers: Array, parameter: Pointer, scratch: Pointer, slab_sums: Array, input: Array, target: Array, order: Array,
     epoch: int, block: int, first_row: int, stop_row: int, factor: float,
 ) -> None:  # fmt: skip
     """Run forward and loss of some rows of the block: their gradient is then in the last layer's G."""
     last = layers.shape[0] - 1
-    gather(scratch, layers[0, X], layers[0, X_ROW], input, order, epoch, block, first_row, stop_row)
+    if order.size:
+        gather(scratch, layers[0, X], layers[0, X_ROW], input, order, epoch, block, first_row, stop_row)
     gather(scratch, layers[last, G], layers[last, Y_ROW], target, order, epoch, block, first_row, stop_row)
-    forward_rows(layers, parameter, scratch, first_row, stop_row)
+    x, x_row, _ = _inputs(layers, 0, scratch, input, order, block)
+    forward_rows(layers, parameter, scratch, x, x_row, first_row, stop_row)
     loss_rows(layers, scratch, factor, first_row, stop_row, slab_sums)
 
 
-@inner_kernel
+@inlined_kernel
 def _gradients(
     layers: Array, parameter: Pointer, grad: Pointer, scratch: Pointer, slab_sums: Array, input: Array, target: Array,
     order: Array, epoch: int, block: int, rows: int, factor: float, rank: int, ranks: int, wait: Pointer,
@@ -225,21 +269,21 @@ def _gradients(
     last = layers.shape[0] - 1
     first_row, stop_row = share(rows, SLAB, rank, ranks)
     _propagate(layers, parameter, scratch, slab_sums, input, target, order, epoch, block, first_row, stop_row, factor)
-    if ranks == 1:
-        for layer in range(last, -1, -1):
-            accumulate_gradients(layers, layer, scratch, grad, rows, 0, 1)
-            backward_rows(layers, layer, parameter, scratch, 0, rows)
-    else:
+    if ranks > 1:
         for layer in range(last, 0, -1):
             backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
         barrier(ranks, wait)
-        for layer in range(last, -1, -1):
-            accumulate_gradients(layers, layer, scratch, grad, rows, rank, ranks)
+    for layer in range(last, -1, -1):
+        x, x_row, x_kind = _inputs(layers, layer, scratch, input, order, block)
+        g = shift(scratch, layers[layer, G])
+        layer_gradients(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks)
+        if ranks == 1:  # its inputs may make room now
+            backward_rows(layers, layer, parameter, scratch, 0, rows)
 
 
-@inner_kernel
+@inlined_kernel
 def _descend(
-    layers: Array, parameter: Pointer, grad: Array, scratch: Pointer, slab_sums: Array, input: Array, target: Array,
+    layers: Array, parameter: Pointer, grad: Pointer, scratch: Pointer, slab_sums: Array, input: Array, target: Array,
     order: Array, epoch: int, block: int, rows: int, factor: float, lr: float, rank: int, ranks: int, wait: Pointer,
 ) -> None:  # fmt: skip
     """Step the parameters against their gradients of the ``rows`` rows at ``block``; note the loss of each slab."""
@@ -250,37 +294,49 @@ def _descend(
         backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
     barrier(ranks, wait)
     for layer in range(last, -1, -1):
-        descend_gradients(layers, layer, scratch, parameter, grad, rows, lr, rank, ranks)
+        x, x_row, x_kind = _inputs(layers, layer, scratch, input, order, block)
+        g = shift(scratch, layers[layer, G])
+        descend_gradients(layers, layer, x, x_row, x_kind, g, parameter, grad, rows, lr, rank, ranks)
 
 
 @inner_kernel
+def _evaluate(
+    rank: int, ranks: int, sync: Array, layers: Array, parameter: Pointer, scratch: Pointer, block_rows: int,
+    slab_sums: Array, input: Array, target: Array, epoch: int, units: int, batches: int, first: int, stop: int,
+    sums: Array, hits: Array,
+) -> None:  # fmt: skip
+    """Evaluate those blocks of the epoch whose units are from ``first`` up to ``stop``."""
+    n, start_of_epoch = input.shape[0], epoch * units + batches
+    for block in range(max(first - start_of_epoch, 0), min(stop - start_of_epoch, units - batches)):
+        start = block * block_rows
+        _evaluate_block(
+            rank, ranks, sync, layers, parameter, scratch, slab_sums, input, target, start, min(start + block_rows, n),
+            sums, hits, epoch,
+        )  # fmt: skip
+
+
+@inlined_kernel
 def _evaluate_block(
-    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, scratch: Array, slab_sums: Array, input: Array,
-    target: Array, start: int, stop: int, sums: Array, hits: Array, epoch: int,
+    rank: int, ranks: int, sync: Array, layers: Array, parameter: Pointer, scratch: Pointer, slab_sums: Array,
+    input: Array, target: Array, start: int, stop: int, sums: Array, hits: Array, epoch: int,
 ) -> None:  # fmt: skip
     """Add the loss's sum and the hits of the rows from ``start`` to ``stop`` to ``sums[epoch]`` and ``hits[epoch]``."""
     last = layers.shape[0] - 1
     i, o = input.shape[1], target.shape[1]
-    s, p, wait = pointer(scratch), pointer(parameter), pointer(sync)
-    y_row = layers[last, Y_ROW]
+    wait = pointer(sync)
     first_row, stop_row = share(stop - start, SLAB, rank, ranks)
-    x, x_row = shift(pointer(input), (start + first_row) * i), i
-    for layer in range(last + 1):
-        y, next_row = shift(s, layers[layer, Y] + first_row * layers[layer, Y_ROW]), layers[layer, Y_ROW]
-        forward_layer(layers, layer, p, stop_row - first_row, x, x_row, y, next_row)
-        x, x_row = y, next_row
-    prediction = shift(s, layers[last, Y])
+    forward_rows(layers, parameter, scratch, shift(pointer(input), start * i), i, first_row, stop_row)
+    prediction = shift(scratch, layers[last, Y])
     expected = shift(pointer(target), start * o)
     for row in range(first_row, stop_row, SLAB):
-        slab_sums[row // SLAB] = mse_slab(
-            min(SLAB, stop_row - row), o, shift(prediction, row * y_row), y_row, shift(expected, row * o), o
-        )
+        count = min(SLAB, stop_row - row) * o
+        slab_sums[row // SLAB] = mse_slab(count, shift(prediction, row * o), shift(expected, row * o))
     barrier(ranks, wait)
     if rank == 0:
         for slab in range((stop - start + SLAB - 1) // SLAB):
             sums[epoch] += slab_sums[slab]
         for row in range(stop - start):
-            hits[epoch] += expected[row * o + _argmax(shift(prediction, row * y_row), o)] == 1
+            hits[epoch] += expected[row * o + _argmax(shift(prediction, row * o), o)] == 1
     barrier(ranks, wait)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from fastbp_kernels.cache import inner_kernel, kernel
 from fastbp_kernels.pointers import Array, pointer, shift
-from fastbp_kernels.product import ROWS, TRANSPOSED, product
+from fastbp_kernels.product import ROWS, TRANSPOSED, product, transposed_product
 from fastbp_kernels.sums import add_column_sums
 from fastbp_kernels.tile import ADD, STORE
 
@@ -95,7 +95,7 @@ def linear_backward_parameters_share(
     first, stop = share(o, 1, rank, ranks)
     g = shift(pointer(grad_output), first)
     weight = shift(pointer(grad_weight), first * i)
-    product(stop - first, i, n, g, 1, o, pointer(input), i, ROWS, False, g, weight, i, ADD, weight, i, 0.0)
+    transposed_product(stop - first, i, n, g, o, ROWS, pointer(input), i, ROWS, weight, ADD, 0.0)
     if grad_bias.size:
         add_column_sums(n, stop - first, g, o, shift(pointer(grad_bias), first))
 

@@ -14,11 +14,14 @@ from numba import types
 from numba.core import cgutils
 
 from fastbp_kernels.cache import inner_kernel
+from fastbp_kernels.elementwise import zero_loop
 from fastbp_kernels.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.native import NativeFunction
 from fastbp_kernels.pointers import Pointer, shift
 from fastbp_kernels.tile import widths
 from fastbp_kernels.vectors import INT64, Vectors, bytes_of
+
+FEW = 6  # so few columns are transposed number by number: a square of registers would be mostly empty
 
 
 @inner_kernel
@@ -32,6 +35,12 @@ def pack_panel(panel: Pointer, width: int, columns: int, k: int, b: Pointer, b_r
     b : pointer; b_row : int
         B[j, c] is ``b[j * b_row + c]``, or ``b[c * b_row + j]`` if ``transposed``.
     """
+    if transposed and k <= FEW:
+        zero_loop(k * width, panel)
+        for row in range(k):
+            for column in range(columns):
+                panel[row * width + column] = b[column * b_row + row]
+        return
     lanes = _vector_lanes(panel, width)
     for column in range(0, width, lanes):
         valid = max(0, min(lanes, columns - column))

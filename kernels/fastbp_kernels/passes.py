@@ -5,6 +5,8 @@ All of them read the network from the table ``layers``; ``scratch`` is laid out 
 
 from __future__ import annotations
 
+import numpy
+
 from fastbp_kernels.activations import (
     relu_derivative_loop,
     sigmoid_derivative_loop,
@@ -13,12 +15,12 @@ from fastbp_kernels.activations import (
     tanh_loop,
 )
 from fastbp_kernels.cache import inner_kernel
-from fastbp_kernels.elementwise import copy_loop
+from fastbp_kernels.elementwise import copy_loop, zero_loop
 from fastbp_kernels.linear import share
 from fastbp_kernels.losses import SLAB, mse_slab_with_gradient
 from fastbp_kernels.optimizers import sgd_loop
 from fastbp_kernels.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.product import PADDED_ROWS, ROWS, TRANSPOSED, product
+from fastbp_kernels.product import PADDED_ROWS, ROWS, TRANSPOSED, product, transposed_product
 from fastbp_kernels.sums import add_column_sums
 from fastbp_kernels.table import (
     ACTIVATION,
@@ -46,6 +48,10 @@ def gather(
     """Copy rows of ``source`` into scratch: those at ``block + first_row`` and behind it in the epoch's order."""
     features = source.shape[1]
     rows = pointer(source)
+    if not order.size and place_row == features:
+        first = shift(rows, (block + first_row) * features)
+        copy_loop((stop_row - first_row) * features, first, shift(scratch, place + first_row * features))
+        return
     for row in range(first_row, stop_row):
         taken = order[epoch, block + row] if order.size else block + row
         to = place + row * place_row
@@ -72,28 +78,29 @@ def forward_layer(
 
 
 @inner_kernel
-def forward_rows(layers: Array, parameter: Pointer, scratch: Pointer, first_row: int, stop_row: int) -> None:
-    """Run all layers over some rows of the block in scratch."""
+def forward_rows(
+    layers: Array, parameter: Pointer, scratch: Pointer, x: Pointer, x_row: int, first_row: int, stop_row: int
+) -> None:
+    """Run all layers over some rows of the block whose inputs are the rows of ``x``."""
+    x = shift(x, first_row * x_row)
     for layer in range(layers.shape[0]):
-        x_row, y_row = layers[layer, X_ROW], layers[layer, Y_ROW]
-        x = shift(scratch, layers[layer, X] + first_row * x_row)
+        y_row = layers[layer, Y_ROW]
         y = shift(scratch, layers[layer, Y] + first_row * y_row)
         forward_layer(layers, layer, parameter, stop_row - first_row, x, x_row, y, y_row)
+        x, x_row = y, y_row
 
 
 @inner_kernel
 def loss_rows(layers: Array, scratch: Pointer, factor: float, first_row: int, stop_row: int, slab_sums: Array) -> None:
     """Turn the targets in the last layer's G into the gradient and note the loss of each slab of rows."""
     last = layers.shape[0] - 1
-    o, row_size, activation = layers[last, OUT], layers[last, Y_ROW], layers[last, ACTIVATION]
+    o, activation = layers[last, OUT], layers[last, ACTIVATION]
     y, g = shift(scratch, layers[last, Y]), shift(scratch, layers[last, G])
     for row in range(first_row, stop_row, SLAB):
-        prediction, grad = shift(y, row * row_size), shift(g, row * row_size)
-        rows = min(SLAB, stop_row - row)
-        slab_sums[row // SLAB] = mse_slab_with_gradient(
-            rows, o, prediction, row_size, grad, row_size, factor, grad, row_size
-        )
-        activation_derivative(activation, rows * row_size, grad, prediction, grad)
+        prediction, grad = shift(y, row * o), shift(g, row * o)
+        count = min(SLAB, stop_row - row) * o
+        slab_sums[row // SLAB] = mse_slab_with_gradient(count, prediction, grad, factor, grad)
+        activation_derivative(activation, count, grad, prediction, grad)
 
 
 @inner_kernel
@@ -136,23 +143,15 @@ def backward_rows(
 
 
 @inner_kernel
-def accumulate_gradients(
-    layers: Array, layer: int, scratch: Pointer, grad: Pointer, rows: int, rank: int, ranks: int
-) -> None:
-    """Add the gradients of this rank's share of one layer's weight and bias over the rows of the block."""
-    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
-    layer_gradients(layers, layer, x, PADDED_ROWS, g, grad, rows, rank, ranks)
-
-
-@inner_kernel
 def layer_gradients(
-    layers: Array, layer: int, x: Pointer, x_kind: int, g: Pointer, grad: Pointer, rows: int, rank: int, ranks: int
-) -> None:
+    layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, grad: Pointer, rows: int, rank: int,
+    ranks: int,
+) -> None:  # fmt: skip
     """Add the gradients of this rank's share of one layer's weight and bias over ``rows`` rows of ``x`` and ``g``.
 
     ``x_kind`` is how ``product`` may read ``x``: PADDED_ROWS or ROWS.
     """
-    _weight_product(layers, layer, x, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
+    _weight_product(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
     if layers[layer, BIAS] >= 0:
         first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
         _add_bias_gradient(layers, layer, g, grad, rows, first, stop)
@@ -160,38 +159,34 @@ def layer_gradients(
 
 @inner_kernel
 def descend_gradients(
-    layers: Array, layer: int, scratch: Pointer, parameter: Pointer, grad: Array, rows: int, lr: float, rank: int,
-    ranks: int,
+    layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, parameter: Pointer, grad: Pointer,
+    rows: int, lr: float, rank: int, ranks: int,
 ) -> None:  # fmt: skip
     """Step this rank's share of one layer's weight and bias against their gradients over up to ``K_BLOCK`` rows.
 
     The gradient of the weight is kept nowhere: that spares large networks half of their way through memory.
     """
-    x, g = shift(scratch, layers[layer, X]), shift(scratch, layers[layer, G])
-    _weight_product(layers, layer, x, PADDED_ROWS, g, parameter, rows, rank, ranks, DESCEND, float(lr))
+    _weight_product(layers, layer, x, x_row, x_kind, g, parameter, rows, rank, ranks, DESCEND, numpy.float64(lr))
     if layers[layer, BIAS] >= 0:
         first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
         own = layers[layer, BIAS] + first
-        grad[own : own + stop - first] = 0
-        _add_bias_gradient(layers, layer, g, pointer(grad), rows, first, stop)
+        zero_loop(stop - first, shift(grad, own))
+        _add_bias_gradient(layers, layer, g, grad, rows, first, stop)
         bias = shift(parameter, own)
-        sgd_loop(stop - first, lr, bias, shift(pointer(grad), own), bias)
+        sgd_loop(stop - first, lr, bias, shift(grad, own), bias)
 
 
 @inner_kernel
 def _weight_product(
-    layers: Array, layer: int, x: Pointer, x_kind: int, g: Pointer, to: Pointer, rows: int, rank: int, ranks: int,
-    epilogue: int, lr: float,
+    layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, to: Pointer, rows: int, rank: int,
+    ranks: int, epilogue: int, lr: float,
 ) -> None:  # fmt: skip
     """Compute ``g.T @ x`` for this rank's outputs into the weight's place in ``to``."""
-    i, o = layers[layer, IN], layers[layer, OUT]
-    x_row, g_row = layers[layer, X_ROW], layers[layer, Y_ROW]
+    i, o, g_row = layers[layer, IN], layers[layer, OUT], layers[layer, Y_ROW]
     first, stop = share(o, 1, rank, ranks)
     weight = shift(to, layers[layer, WEIGHT] + first * i)
-    product(
-        stop - first, i, rows, shift(g, first), 1, g_row, x, x_row, x_kind, False, x, weight, i, epilogue, weight, i,
-        lr,
-    )  # fmt: skip
+    g_kind = PADDED_ROWS if first == 0 and g_row > o else ROWS  # in the middle of padded rows, nothing is aligned
+    transposed_product(stop - first, i, rows, shift(g, first), g_row, g_kind, x, x_row, x_kind, weight, epilogue, lr)
 
 
 @inner_kernel

@@ -1,7 +1,7 @@
 """What kernels take: arrays, and typed pointers, by which inner kernels name a place in an array.
 
 An inner kernel takes pointers and strides instead of arrays, so that one compiled version serves whole arrays, blocks
-of rows and padded scratch memory alike. A pointer reads one element as ``p[k]``.
+of rows and padded scratch memory alike. One element is ``p[k]``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Pointer(Protocol):
     """A pointer to elements of one type, as mypy sees it: it exists in compiled code only."""
 
     def __getitem__(self, k: int) -> float: ...
+    def __setitem__(self, k: int, value: float) -> None: ...
 
 
 @intrinsic

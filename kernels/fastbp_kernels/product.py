@@ -18,8 +18,13 @@ ROWS, PADDED_ROWS, TRANSPOSED = range(3)
 K_BLOCK = 256
 M_BLOCK = 256  # rows of A that go through all panels before the next: with K_BLOCK, what the second cache holds
 THIN = 64  # with so few steps of k, C takes the time, not the sums: it is gone through by rows, as it lies in memory
-THIN_ROWS = 2 * TILE_ROWS
+THIN_ROWS, THIN_COLUMNS = 2 * TILE_ROWS, 256  # such blocks of rows; and less wide than that, C is in cache anyway
 IN_PLACE_TILES = 16  # so few tiles of rows do not repay copying rows of B that the tile can read where they lie
+# Of vectors: so many sums at once hide the time of each, and so many steps of k take the time of turning a number of C.
+_LATENCY = 8
+_TURNING = 4
+_TURNED = 128  # columns of a transpose that is computed at once
+_TURNED_SIZE = TILE_ROWS * _TURNED
 _FLOATS = LANE_BYTES // 4
 _START = 2 * _FLOATS  # elements of the widest tile, of float32
 _PANEL = K_BLOCK * _START
@@ -47,7 +52,8 @@ def product(
     packed = stack_memory(a, _PANEL)
     start = stack_memory(a, _START)
     zero_loop(_START, start)
-    m_block = THIN_ROWS if k <= THIN and b_kind == PADDED_ROWS else M_BLOCK
+    thin = k <= THIN and columns >= THIN_COLUMNS and b_kind != TRANSPOSED
+    m_block = THIN_ROWS if thin else M_BLOCK
     for top in range(0, m, m_block):
         height = min(m_block, m - top)
         tiles = (height + TILE_ROWS - 1) // TILE_ROWS
@@ -83,3 +89,34 @@ def product(
                         )  # fmt: skip
                     row += rows * count
                 column += width
+
+
+@inner_kernel
+def transposed_product(
+    m: int, columns: int, k: int, a: Pointer, a_row: int, a_kind: int, b: Pointer, b_row: int, b_kind: int, c: Pointer,
+    epilogue: int, lr: float,
+) -> None:  # fmt: skip
+    """Compute ``C = A.T @ B`` for A of shape (k, m) and C without gaps: the gradient of a weight.
+
+    For narrow B as the transpose of ``B.T @ A``, which fills the lanes: a network's first layer often has few inputs.
+    The bits are the same. Parameters as those of ``product``; the kinds are ROWS or PADDED_ROWS.
+    """
+    wide = panel_width(c, 1 << 30)
+    spared = m * ((2 * columns + wide - 1) // wide) - max(2 * columns, _LATENCY) * ((m + wide - 1) // wide)
+    if columns > TILE_ROWS or k * spared < _TURNING * m * columns:
+        product(m, columns, k, a, 1, a_row, b, b_row, b_kind, False, b, c, columns, epilogue, c, columns, lr)
+        return
+    turned = stack_memory(c, _TURNED_SIZE)
+    for first in range(0, m, _TURNED):
+        width = min(_TURNED, m - first)
+        own = shift(c, first * columns)
+        for column in range(columns):
+            for row in range(width):
+                turned[column * _TURNED + row] = own[row * columns + column]
+        product(
+            columns, width, k, b, 1, b_row, shift(a, first), a_row, a_kind, False, b, turned, _TURNED, epilogue, turned,
+            _TURNED, lr,
+        )  # fmt: skip
+        for column in range(columns):
+            for row in range(width):
+                own[row * columns + column] = turned[column * _TURNED + row]
