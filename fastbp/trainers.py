@@ -37,10 +37,10 @@ _FLOP_PER_BATCH = 1e5
 _FLOP_BESIDE = 2e5
 # Rows of a block at the least, so that validation does not pack the weights for a few rows at a time.
 _VALIDATION_ROWS = 128
-# Up to so many parameters, a gradient for each thread costs less than sharing activations.
+# Up to so many parameters, gradients for each thread cost less than sharing activations: several for each, so that they
+# seldom wait for each other.
 _PARTIAL_PARAMETERS = 1 << 16
-# From so many parameters on, steps that leave the gradients out of memory repay scratch that is twice as large.
-_DESCENDING_PARAMETERS = 1 << 12
+_PARTIALS_EACH = 8
 
 
 class ModuleTrainer:
@@ -166,8 +166,8 @@ class EngineTrainer:
             self._block_rows = min(engine.BLOCK_ROWS, slabs * SLAB)
             rows = min(self._size, self._block_rows)
             ranks = ranks_for(flop * rows, -(-rows // SLAB))
-        descends = self._size <= K_BLOCK and plan.parameter.size >= _DESCENDING_PARAMETERS
-        in_place = by_stretches or (ranks == 1 and not descends)
+        # In place of the outputs, gradients stay in cache longer; apart from them, weights can follow theirs at once.
+        in_place = by_stretches or (ranks == 1 and self._size > K_BLOCK)
         self._layers, size = plan.layout(self._block_rows, in_place=in_place)
         validators = self._validators(plan) if ranks == 1 else 0
         self._team = Team(ranks + validators)
@@ -175,8 +175,9 @@ class EngineTrainer:
         self._copies = aligned_zeros(places * plan.parameter.size, plan.dtype).reshape(places, plan.parameter.size)
         each = self._team.ranks if by_stretches or validators else 1
         self._scratch = aligned_zeros(each * size, plan.dtype)
-        self._partial = aligned_zeros(ranks * plan.parameter.size if by_stretches else 0, plan.dtype)
-        self._slab_sums = np.zeros(each * (self._block_rows // SLAB))
+        partials = ranks * min(_PARTIALS_EACH, -(-stretches // ranks)) if by_stretches else 0
+        self._partial = aligned_zeros(partials * plan.parameter.size, plan.dtype)
+        self._slab_sums = np.zeros(max(each, partials) * (self._block_rows // SLAB))
 
     def _validators(self, plan: Plan) -> int:
         """Return the number of threads that validate beside the training: as many as keep pace with it."""

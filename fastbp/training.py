@@ -113,8 +113,8 @@ def train_model(
 
     Beside the model and the data, the engine takes memory for one block of at most 512 rows: for each row at most twice
     the layers' outputs, plus the inputs, each rounded up to whole cache lines. Threads that share many rows have each
-    256 rows and a gradient; one that validates beside the training has a block and two copies of the parameters. Arrays
-    that are not C-contiguous, aligned and writeable are copied once.
+    256 rows and up to 8 gradients; one that validates beside the training has a block and two copies of the parameters.
+    Arrays that are not C-contiguous, aligned and writeable are copied once.
     """
     epochs = _count("epochs", epochs, 0)
     mini_batch_size = _count("mini_batch_size", mini_batch_size, 1)

@@ -15,6 +15,7 @@ from same_bits import Network, OwnSGD, assert_same_bits, train
 import fastbp
 from fastbp import nn, optim, threads, trainers
 from fastbp.course import Rows
+from fastbp.plan import Plan
 from fastbp_kernels import engine
 
 ORIGINAL = Network((2, 25, 25, 25, 2), ("ReLU", "ReLU", "ReLU", None))
@@ -61,10 +62,21 @@ def test_a_long_shuffled_training_ends_with_the_same_bits(network, reduction, dt
     assert one.history["train_loss"][-1] < one.history["train_loss"][0]
 
 
-@pytest.fixture(params=[0, 1 << 30], ids=["weights follow at once", "gradients kept"])
+def keep_gradients(monkeypatch):
+    """Let gradients replace outputs in the engine, also where weights could follow theirs at once."""
+    layout = Plan.layout
+
+    def in_place(plan, rows, **options):
+        return layout(plan, rows, **(options | {"in_place": "in_place" in options}))
+
+    monkeypatch.setattr(Plan, "layout", in_place)
+
+
+@pytest.fixture(params=[False, True], ids=["weights follow at once", "gradients kept"])
 def either_update(request, monkeypatch):
-    """Both ways of the engine to update a small network's parameters."""
-    monkeypatch.setattr(trainers, "_DESCENDING_PARAMETERS", request.param)
+    """Both ways of the engine to update a network's parameters."""
+    if request.param:
+        keep_gradients(monkeypatch)
 
 
 @pytest.mark.usefixtures("either_update")
@@ -131,11 +143,13 @@ def test_a_compiled_call_leaves_the_gradients_of_its_last_mini_batch_wherever_it
     data = ORIGINAL.data(dtype, 101, 600)
     for stop in range(1, 24):
         outcomes = []
-        for least in (0, 1 << 30):
-            monkeypatch.setattr(trainers, "_DESCENDING_PARAMETERS", least)
+        for keeps in (False, True):
             model = ORIGINAL.build(dtype)
             opt = optim.SGD(model.parameters(), lr=0.05)
-            trainer = trainers.EngineTrainer(model, nn.MSELoss(), opt, Rows(*data[:2]), Rows(*data[2:]), 20)
+            with monkeypatch.context() as patched:
+                if keeps:
+                    keep_gradients(patched)
+                trainer = trainers.EngineTrainer(model, nn.MSELoss(), opt, Rows(*data[:2]), Rows(*data[2:]), 20)
             trainer._call([], 0, stop, *trainer._results(-(-stop // 11)))
             outcomes.append([array.copy() for p in model.parameters() for array in (p.data, p.grad)])
         for one, two in zip(*outcomes, strict=True):
@@ -424,7 +438,7 @@ def test_memory_beside_the_data_is_that_of_a_block_of_rows():
     """A row of X and twice the outputs, in cache lines, for 512 rows; twice, as the model's predict keeps its own."""
     lines = 1 + 2 * (2 + 1 + 1)
     peaks = []
-    for n in (1000, 50_000):
+    for n in (5000, 50_000):
         model, data = SMOOTH.build(numpy.float32), SMOOTH.data(numpy.float32, n)
         tracemalloc.start()
         train(model, data, 1, n)

@@ -17,7 +17,8 @@ by whoever computes it, in one of three divisions of labour:
     by rows and outputs    All ranks work on one block: each takes some of its rows in forward and backward, then some
                            of the outputs in the gradients. For large layers.
     by stretches           Each rank takes ``K_BLOCK`` rows to itself, in scratch of its own, up to their gradients in
-                           ``partial``; these are then added in the order of the rows. For few parameters and many rows.
+                           ``partial``; when that is full, they are added in the order of the rows. For few parameters
+                           and many rows.
     validation beside      Rank 0 trains and leaves a copy of the parameters behind after each epoch; the others, each
                            in scratch of its own, validate it meanwhile. For small mini-batches.
 """
@@ -101,7 +102,7 @@ def train(
     parameter, grad : vectors, read and written
         ``grad`` is left with the gradient of the last mini-batch.
     partial : vector, written
-        ``ranks`` times the parameters, for division by stretches; else empty.
+        A whole number of times the parameters, for division by stretches; else empty.
     copies : array of shape (any, the parameters' size or more), written
         Room for the parameters of so many epochs, for validation beside the training; else empty.
     scratch : vector, written; zeros at first
@@ -193,21 +194,22 @@ def _train_batch(
     if not descends:
         zero_loop(own_stop - own_first, shift(g, own_first))
     total = 0.0
-    by_stretches = partial.size > 0
-    for group in range(start, stop, block_rows * (ranks if by_stretches else 1)):
+    by_stretches, partials = partial.size > 0, partial.size // parameter.size
+    for group in range(start, stop, block_rows * (partials if by_stretches else 1)):
         if by_stretches:
-            block = min(group + rank * block_rows, stop)
+            end = min(group + partials * block_rows, stop)
             s = shift(pointer(scratch), rank * (scratch.size // ranks))
-            own = shift(pointer(partial), rank * parameter.size)
-            zero_loop(parameter.size, own)
-            slabs = slab_sums[rank * block_rows // SLAB :]
-            rows = min(block_rows, stop - block)
-            _gradients(layers, p, own, s, slabs, input, target, order, epoch, block, rows, factor, 0, 1, wait)
-            end = min(group + block_rows * ranks, stop)
+            for block in range(group + rank * block_rows, end, ranks * block_rows):
+                place = (block - group) // block_rows
+                own = shift(pointer(partial), place * parameter.size)
+                zero_loop(parameter.size, own)
+                slabs = slab_sums[place * block_rows // SLAB :]
+                rows = min(block_rows, end - block)
+                _gradients(layers, p, own, s, slabs, input, target, order, epoch, block, rows, factor, 0, 1, wait)
             barrier(ranks, wait)
-            for other in range((end - group + block_rows - 1) // block_rows):
+            for place in range((end - group + block_rows - 1) // block_rows):
                 add_loop(
-                    own_stop - own_first, shift(pointer(partial), other * parameter.size + own_first),
+                    own_stop - own_first, shift(pointer(partial), place * parameter.size + own_first),
                     shift(g, own_first), shift(g, own_first),
                 )  # fmt: skip
         elif descends:

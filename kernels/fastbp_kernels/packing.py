@@ -134,10 +134,10 @@ def _emit_transpose(
                 rows_whole = [v.load(source) for source in sources]
                 end_whole = builder.block
             with ragged:
-                rows_ragged = []
-                for row, source in enumerate(sources):
-                    exists = builder.icmp_signed(">", valid, INT64(row))
-                    rows_ragged.append(v.masked_load(source, v.first_lanes(builder.select(exists, left, INT64(0)))))
+                in_k, none = v.first_lanes(left), ir.Constant(v.mask_type, [0] * v.lanes)
+                exist = [builder.icmp_signed(">", valid, INT64(row)) for row in range(v.lanes)]
+                masks = [builder.select(exists, in_k, none) for exists in exist]
+                rows_ragged = [v.masked_load(source, mask) for source, mask in zip(sources, masks)]
                 end_ragged = builder.block
         rows = []
         for row_whole, row_ragged in zip(rows_whole, rows_ragged):

@@ -74,8 +74,13 @@ class Vectors:
 
     def first_lanes(self, count: ir.Value) -> ir.Value:
         """Return the mask of the lanes below ``count`` (64 bit, any value)."""
-        lanes = ir.Constant(ir.VectorType(INT64, self.lanes), list(range(self.lanes)))
-        return self.builder.icmp_signed("<", lanes, self.splat(count))
+        builder, all_lanes = self.builder, INT64(self.lanes)
+        count = builder.select(builder.icmp_signed("<", count, all_lanes), count, all_lanes)
+        count = builder.select(builder.icmp_signed(">", count, INT64(0)), count, INT64(0))
+        if self.bytes == 4:
+            count = builder.trunc(count, self.int_element)
+        lanes = ir.Constant(self.int_type, list(range(self.lanes)))
+        return builder.icmp_signed("<", lanes, self.splat(count))
 
     def masked_load(self, place: ir.Value, mask: ir.Value) -> ir.Value:
         """Load the lanes in ``mask``, touching no others, with zero elsewhere."""
