@@ -38,12 +38,12 @@ class Rows:
         return len(self.input)
 
 
-class Epoch(NamedTuple):
-    """What an epoch left: the sum of the batch losses, and loss and accuracy on the validation data if there is any."""
+class Epochs(NamedTuple):
+    """What finished epochs left: the sums of their batch losses, and loss and accuracy on the validation data if any."""
 
-    train_loss: float
-    val_loss: float | None = None
-    val_accuracy: float | None = None
+    train_loss: list[float]
+    val_loss: list[float]
+    val_accuracy: list[float]
 
 
 @dataclass(frozen=True)

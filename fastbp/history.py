@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from fastbp.arrays import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fastbp.course import Epoch
+    from fastbp.course import Epochs
 
 
 @dataclass(slots=True)
@@ -76,12 +76,10 @@ class History(Mapping[str, list[float]]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def record(self, finished: Iterable[Epoch], position: Position) -> None:
+    def record(self, finished: Epochs, position: Position) -> None:
         """Add what finished epochs left, and where the training stands after them."""
-        for epoch in finished:
-            for values, value in zip(self._values.values(), epoch, strict=True):
-                if value is not None:
-                    values.append(value)
+        for values, new in zip(self._values.values(), finished, strict=True):
+            values.extend(new)
         self.position = position
 
     @property

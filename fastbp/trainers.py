@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from fastbp.arrays import Array, Buffer, aligned_zeros
-from fastbp.course import Course, Criterion, Epoch, Optimizer, Rows, accuracy, is_one_hot
+from fastbp.course import Course, Criterion, Epochs, Optimizer, Rows, accuracy, is_one_hot
 from fastbp.history import Position
 from fastbp.nn.losses import MSELoss
 from fastbp.nn.module import Module
@@ -69,13 +69,11 @@ class ModuleTrainer:
             with course.held:
                 drawn = orders.of_next(1)
             self._train_epoch(drawn[0] if drawn else None, course)
-            epoch = Epoch(history.position.loss)
-            if self._validation is not None:
-                epoch = Epoch(epoch.train_loss, *self._evaluate(self._validation))
+            left = Epochs([history.position.loss], *self._evaluate())
             with course.held:
                 orders.finish(1)
-                history.record([epoch], Position(generator=orders.state))
-            if course.watch and self._validation and not isfinite(epoch.val_loss or 0):
+                history.record(left, Position(generator=orders.state))
+            if course.watch and self._validation and not all(map(isfinite, left.val_loss)):
                 course.watch.loss(history.epochs, None)
             yield
 
@@ -96,10 +94,14 @@ class ModuleTrainer:
             if course.watch and not isfinite(loss):
                 course.watch.loss(course.history.epochs + 1, position.batches)
 
-    def _evaluate(self, data: Rows) -> tuple[float, float | None]:
+    def _evaluate(self) -> tuple[list[float], list[float]]:
+        """Return loss and accuracy on the validation data, each in a list that is empty without."""
+        data = self._validation
+        if data is None:
+            return [], []
         prediction = self._model.predict(data.input)
         loss = float(getattr(self._criterion, "evaluate", self._criterion.forward)(prediction, data.target))
-        return loss, accuracy(prediction, data.target) if self._scores else None
+        return [loss], [accuracy(prediction, data.target)] if self._scores else []
 
 
 def _batch(rows: Array, order: Array | None, start: int, stop: int, buffer: Buffer) -> Array:
@@ -274,15 +276,14 @@ class EngineTrainer:
             val_hits,
         )
 
-    def _epochs(self, losses: list[float], val_sums: Array, val_hits: Array) -> Iterator[Epoch]:
+    def _epochs(self, losses: list[float], val_sums: Array, val_hits: Array) -> Epochs:
         """Return what the engine's sums say of finished epochs."""
         if self._validation is None:
-            return map(Epoch, losses)
+            return Epochs(losses, [], [])
         rows = len(self._validation)
         val_losses = (val_sums * self._criterion.scale(rows * self._plan.out_features)).tolist()
-        if not self._scores:
-            return map(Epoch, losses, val_losses)
-        return map(Epoch, losses, val_losses, (val_hits / rows if rows else np.full(len(losses), np.nan)).tolist())
+        accuracies = val_hits / rows if rows else np.full(len(losses), np.nan)
+        return Epochs(losses, val_losses, accuracies.tolist() if self._scores else [])
 
 
 _NO_ORDER = np.empty((0, 0), np.int64)
