@@ -39,7 +39,7 @@ class Rows:
 
 
 class Epochs(NamedTuple):
-    """What finished epochs left: the sums of their batch losses, and loss and accuracy on the validation data if any."""
+    """What finished epochs left: sums of the batch losses, and loss and accuracy on the validation data if any."""
 
     train_loss: list[float]
     val_loss: list[float]
