@@ -5,11 +5,12 @@ network. Rows of data go through it in blocks that stay in cache:
 
     scratch:   | X: inputs | Y, G of layer 0 | Y, G of layer 1 | ...        (block_rows rows each)
 
-Y holds a layer's outputs, which are the next layer's X, and G the gradient with respect to what its activation took.
-A thread that has its scratch to itself may be given a table in which G is Y in all layers but the last: it needs a
-layer's inputs no more once the gradients have replaced them. Given another, and mini-batches of one stretch of at most
-``K_BLOCK`` rows, it lets the weights follow their gradients while the tile still holds these. Rows that are inputs of
-a layer start at a cache line and are padded to whole lines: they serve as operands of the tile without a copy.
+X holds the inputs that were gathered in another order; those in their own are read where they lie. Y holds a layer's
+outputs, which are the next layer's X, and G the gradient with respect to what its activation took. A thread that has
+its scratch to itself may be given a table in which G is Y in all layers but the last: it needs a layer's inputs no more
+once the gradients have replaced them. Given another, and mini-batches of one stretch of at most ``K_BLOCK`` rows, it
+lets the weights follow their gradients while the tile still holds these. Rows that are inputs of a layer start at a
+cache line and are padded to whole lines: they serve as operands of the tile without a copy.
 
 Several threads may run the same call side by side, each with its own ``rank``. Each number is computed in the same way
 by whoever computes it, in one of three divisions of labour:
