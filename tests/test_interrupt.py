@@ -21,7 +21,10 @@ LARGE = Network((60, 64, 3), ("Tanh", None))
 
 
 class CtrlC:
-    """Sends this process SIGINT so many seconds after ``with`` begins, unless it has ended before."""
+    """Sends this process SIGINT so many seconds after ``with`` begins, unless it has ended before.
+
+    If nothing comes of it, because Python ran a finaliser just then, another one lets the test fail instead of hang.
+    """
 
     def __init__(self, seconds):
         self._seconds, self._begun, self._over = seconds, threading.Event(), threading.Event()
@@ -32,6 +35,8 @@ class CtrlC:
         if not self._over.wait(self._seconds):
             self.sent = time.perf_counter()
             os.kill(os.getpid(), signal.SIGINT)
+            if not self._over.wait(60):
+                os.kill(os.getpid(), signal.SIGINT)
 
     def __enter__(self):
         self._timer.start()
