@@ -33,8 +33,10 @@ STRETCH_SECONDS = 0.04  # a compiled call's length: Ctrl-C and the progress bar 
 _FIRST_FLOP = 3e8
 _FLOP_PER_BATCH = 1e5
 
-# From so many operations an epoch on, validation is left to another thread if there is one.
+# Validation of so many operations or more is left to another thread, if it is a tenth of an epoch's work and the copies
+# of the parameters stay in cache.
 _FLOP_BESIDE = 2e5
+_COPIED_PARAMETERS = 1 << 16
 # Rows of a block at the least, so that validation does not pack the weights for a few rows at a time.
 _VALIDATION_ROWS = 128
 # Up to so many parameters, gradients for each thread cost less than sharing activations: several for each, so that they
@@ -154,8 +156,11 @@ class EngineTrainer:
         self._first_stretch = max(1, int(_FIRST_FLOP / (3 * plan.flop * self._size + _FLOP_PER_BATCH)))
         self._units = self.batches + -(-len(self._val_rows) // self._block_rows)
 
-    def _divide(self, plan: Plan) -> None:
-        """Choose the number of threads, the division of labour among them and the rows of a block; see the engine."""
+    def _divide(self, plan: Plan, *, beside: bool = True) -> None:
+        """Choose the number of threads, the division of labour among them and the rows of a block; see the engine.
+
+        ``beside`` tells whether validation may be left to other threads.
+        """
         flop = 3 * plan.flop
         stretches = -(-self._size // K_BLOCK)
         ranks = ranks_for(flop * K_BLOCK * get_num_threads(), stretches)
@@ -171,7 +176,7 @@ class EngineTrainer:
         # In place of the outputs, gradients stay in cache longer; apart from them, weights can follow theirs at once.
         in_place = by_stretches or (ranks == 1 and self._size > K_BLOCK)
         self._layers, size = plan.layout(self._block_rows, in_place=in_place)
-        validators = self._validators(plan) if ranks == 1 else 0
+        validators = self._validators(plan) if ranks == 1 and beside else 0
         self._team = Team(ranks + validators)
         places = 2 * validators  # one to work on and one that waits, for each
         self._copies = aligned_zeros(places * plan.parameter.size, plan.dtype).reshape(places, plan.parameter.size)
@@ -183,14 +188,14 @@ class EngineTrainer:
 
     def _validators(self, plan: Plan) -> int:
         """Return the number of threads that validate beside the training: as many as keep pace with it."""
-        rows = len(self._val_rows)
-        pace = -(-rows // (3 * len(self._train)))
-        return min(get_num_threads() - 1, pace) if plan.flop * rows >= _FLOP_BESIDE else 0
+        rows, trained = len(self._val_rows), 3 * len(self._train)
+        pays = plan.flop * rows >= _FLOP_BESIDE and 9 * rows >= trained and plan.parameter.size <= _COPIED_PARAMETERS
+        return min(get_num_threads() - 1, -(-rows // trained)) if pays else 0
 
     def run(self, course: Course) -> Iterator[None]:
         """Train, and yield after each compiled call."""
         if course.stops_at_epochs and len(self._copies):  # there is nothing to do meanwhile
-            self._team, self._copies = Team(1), self._copies[:0]
+            self._divide(self._plan, beside=False)
         with self._team:
             yield from self._stretches(course)
 
@@ -249,15 +254,17 @@ class EngineTrainer:
         val_sums: Array,
         val_hits: Array,
     ) -> None:
-        plan = self._plan
-        self._team.run(
+        plan, team, copies = self._plan, self._team, self._copies
+        if len(copies) and stop <= (first // self._units + 1) * self._units:  # no training follows the validation
+            team, copies = Team(1), copies[:0]
+        team.run(
             engine.train,
-            np.zeros(SYNC_SIZE + offers_size(len(self._copies)), np.int64),
+            np.zeros(SYNC_SIZE + offers_size(len(copies)), np.int64),
             self._layers,
             plan.parameter,
             plan.grad,
             self._partial,
-            self._copies,
+            copies,
             self._scratch,
             self._block_rows,
             self._slab_sums,

@@ -19,6 +19,8 @@ import pytest
 from helpers import child_environment
 
 import fastbp_kernels
+from fastbp_kernels import engine
+from fastbp_kernels.product import product
 
 PREAMBLE = """
 import numpy, sys
@@ -291,3 +293,15 @@ def test_the_tile_is_found_by_a_users_function_from_numbas_cache_and_is_never_st
     assert place.run(product) == ("[4.0, 4.0, 4.0]\n", "")
     place.edit("product.py", "if has_bias:", "if not has_bias:")
     assert place.run(product) == ("[3.0, 3.0, 3.0]\n", NOTICE)
+
+
+def test_what_is_compiled_beneath_an_inlined_kernel_is_not_inlined():
+    """Otherwise its stack memory would add up in the caller's, by the order in which kernels happen to be compiled."""
+    assert product.targetoptions["forceinline"] is False
+    assert engine._train_batch.targetoptions["forceinline"] is True
+
+
+def test_the_library_is_imported_where_numba_compiles_nothing():
+    environment = child_environment() | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", "import fastbp"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -33,7 +33,8 @@ from numba.core.serialize import dumps
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+# Said where it is not wanted as well: numba hands it on to what is compiled beneath, and stack memory would add up.
+OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": False}
 
 # Settings of numba that do not change the code.
 _IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "DEBUG_CACHE")
@@ -47,14 +48,15 @@ def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 def inlined_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` into each place that calls it: where handing over the arguments would take long."""
-    compiled: Callable[P, R] = _compiled_once(njit(forceinline=True, **OPTIONS)(function))
+    compiled: Callable[P, R] = _compiled_once(njit(**(OPTIONS | {"forceinline": True}))(function))
     return compiled
 
 
 def _compiled_once(dispatcher: Any) -> Any:
     """Let a dispatcher take constants for what they are of: numba would compile it anew for each constant argument."""
-    template = dispatcher.get_call_template
-    dispatcher.get_call_template = lambda args, kws: template(tuple(types.unliteral(arg) for arg in args), kws)
+    template = getattr(dispatcher, "get_call_template", None)
+    if template is not None:  # None under NUMBA_DISABLE_JIT
+        dispatcher.get_call_template = lambda args, kws: template(tuple(types.unliteral(arg) for arg in args), kws)
     return dispatcher
 
 

@@ -112,7 +112,7 @@ def train(
         Rows for which ``layers`` was laid out in scratch: a multiple of ``SLAB``, and of ``K_BLOCK`` where mini-batches
         are larger. For division by stretches ``K_BLOCK``.
     slab_sums : vector of float64, written
-        One for each ``SLAB`` rows of as many blocks as scratch holds.
+        One for each ``SLAB`` rows of as many blocks as scratch holds, or for division by stretches ``partial``.
     input, target : arrays of shape (n, IN of the first layer) and (n, OUT of the last layer), read
     order : array of int64, shape (epochs, n) or (0, 0), read
         The rows of each epoch that the call touches, in order; without it the rows are taken as they stand.
