@@ -107,11 +107,12 @@ class Plan:
         for row, columns in zip(layers, self._rows, strict=True):
             for column, value in columns.items():
                 row[column] = value
-            y, y_row = place, (int if columns is self._rows[-1] else row_size)(columns[table.OUT])
+            is_last, o = columns is self._rows[-1], columns[table.OUT]
+            y, y_row = place, o if is_last else row_size(o)
             area = self._whole_lines(block_rows * y_row)
             place += area
             g = y
-            if not in_place or columns is self._rows[-1]:
+            if not in_place or is_last:
                 g = place
                 place += area
             row[[table.X, table.X_ROW, table.Y, table.G, table.Y_ROW]] = x, x_row, y, g, y_row

@@ -116,9 +116,8 @@ class Team:
     def _start(self) -> None:
         self._helpers = []
         try:
-            core = _current_core()
             for rank in range(1, self.ranks):
-                self._helpers.append(_Helper(rank, core))
+                self._helpers.append(_Helper(rank))
         except RuntimeError:
             self.__exit__(None, None, None)
 
@@ -134,10 +133,10 @@ class _Task:
 class _Helper:
     """One more thread of a team, off the core that rank 0 is on."""
 
-    def __init__(self, rank: int, core: int) -> None:
+    def __init__(self, rank: int) -> None:
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._done: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._thread = Thread(target=_serve, args=(rank, core, self._tasks, self._done), daemon=True)
+        self._thread = Thread(target=_serve, args=(rank, self._tasks, self._done), daemon=True)
         self._thread.start()
 
     def is_alive(self) -> bool:
@@ -158,15 +157,14 @@ class _Helper:
         self._tasks.put(None)  # of a team that something kept from its end
 
 
-def _serve(rank: int, core: int, tasks: SimpleQueue[_Task | None], done: SimpleQueue[BaseException | None]) -> None:
-    cores = _own_cores()
-    _keep_off(core, cores)
+def _serve(rank: int, tasks: SimpleQueue[_Task | None], done: SimpleQueue[BaseException | None]) -> None:
+    cores, kept_off = _own_cores(), -1
     while (task := tasks.get()) is not None:
         error = None
         try:
-            if task.core != core:
-                core = task.core
-                _keep_off(core, cores)
+            if task.core != kept_off:
+                kept_off = task.core
+                _keep_off(kept_off, cores)
             task.kernel(rank, task.ranks, *task.arguments)
         except BaseException as raised:
             error = raised

@@ -141,7 +141,7 @@ def train(
     if places:
         own_scratch = shift(own_scratch, rank * (scratch.size // ranks))
         own_sums = slab_sums[rank * (slab_sums.size // ranks) :]
-    for unit in range(first, stop if rank < trainers else first):
+    for unit in range(first, stop if rank < trainers else first):  # who does not train goes on to the validation
         epoch, step = unit // units, unit % units
         if step < batches:
             start = step * mini_batch_size
@@ -153,7 +153,7 @@ def train(
             )  # fmt: skip
             if rank == 0:
                 batch_sums[epoch, step] = total
-        elif unit == first or step == batches:
+        elif unit == first or step == batches:  # all that the call does of this epoch's validation
             place = free_place(offers, places)
             if place >= 0:
                 copy_loop(parameter.size, pointer(parameter), pointer(copies[place]))
@@ -166,15 +166,10 @@ def train(
     if places:
         if rank == 0:
             close(offers, places)
-        while True:
-            epoch, place = take(offers, places)
-            if epoch < 0:
-                break
-            _evaluate(
-                0, 1, sync, layers, pointer(copies[place]), own_scratch, block_rows, own_sums, val_input, val_target,
-                epoch, units, batches, first, stop, val_sums, val_hits,
-            )  # fmt: skip
-            finish(offers, place)
+        _evaluate_offers(
+            offers, sync, layers, copies, own_scratch, block_rows, own_sums, val_input, val_target, units, batches,
+            first, stop, val_sums, val_hits,
+        )  # fmt: skip
         barrier(ranks, pointer(sync))
 
 
@@ -206,24 +201,20 @@ def _train_batch(
                 zero_loop(parameter.size, own)
                 slabs = slab_sums[place * block_rows // SLAB :]
                 rows = min(block_rows, end - block)
-                _gradients(layers, p, own, s, slabs, input, target, order, epoch, block, rows, factor, 0, 1, wait)
+                _gradients(
+                    layers, p, own, s, slabs, input, target, order, epoch, block, rows, factor, lr, False, 0, 1, wait
+                )
             barrier(ranks, wait)
             for place in range((end - group + block_rows - 1) // block_rows):
                 add_loop(
                     own_stop - own_first, shift(pointer(partial), place * parameter.size + own_first),
                     shift(g, own_first), shift(g, own_first),
                 )  # fmt: skip
-        elif descends:
-            end = stop
-            _descend(
-                layers, p, g, pointer(scratch), slab_sums, input, target, order, epoch, group, end - group, factor,
-                lr, rank, ranks, wait,
-            )  # fmt: skip
         else:
             end = min(group + block_rows, stop)
             _gradients(
-                layers, p, g, pointer(scratch), slab_sums, input, target, order, epoch, group, end - group, factor,
-                rank, ranks, wait,
+                layers, p, g, pointer(scratch), slab_sums, input, target, order, epoch, group, end - group, factor, lr,
+                descends, rank, ranks, wait,
             )  # fmt: skip
         if rank == 0:
             for slab in range((end - group + SLAB - 1) // SLAB):
@@ -266,40 +257,47 @@ def _propagate(
 @inlined_kernel
 def _gradients(
     layers: Array, parameter: Pointer, grad: Pointer, scratch: Pointer, slab_sums: Array, input: Array, target: Array,
-    order: Array, epoch: int, block: int, rows: int, factor: float, rank: int, ranks: int, wait: Pointer,
+    order: Array, epoch: int, block: int, rows: int, factor: float, lr: float, descends: bool, rank: int, ranks: int,
+    wait: Pointer,
 ) -> None:  # fmt: skip
-    """Add the gradients of the ``rows`` rows at ``block`` to ``grad`` and note the loss of each slab of them."""
+    """Add the gradients of the ``rows`` rows at ``block`` to ``grad`` and note the loss of each slab of them.
+
+    Where it ``descends``, the parameters are stepped against the gradients instead, which are kept nowhere.
+    """
     last = layers.shape[0] - 1
     first_row, stop_row = share(rows, SLAB, rank, ranks)
     _propagate(layers, parameter, scratch, slab_sums, input, target, order, epoch, block, first_row, stop_row, factor)
-    if ranks > 1:
+    in_turn = ranks == 1 and not descends  # a layer's inputs make room for gradients as soon as its own are computed
+    if not in_turn:
         for layer in range(last, 0, -1):
             backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
         barrier(ranks, wait)
     for layer in range(last, -1, -1):
         x, x_row, x_kind = _inputs(layers, layer, scratch, input, order, block)
         g = shift(scratch, layers[layer, G])
-        layer_gradients(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks)
-        if ranks == 1:  # its inputs may make room now
-            backward_rows(layers, layer, parameter, scratch, 0, rows)
+        if descends:
+            descend_gradients(layers, layer, x, x_row, x_kind, g, parameter, grad, rows, lr, rank, ranks)
+        else:
+            layer_gradients(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks)
+        if in_turn:
+            backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
 
 
-@inlined_kernel
-def _descend(
-    layers: Array, parameter: Pointer, grad: Pointer, scratch: Pointer, slab_sums: Array, input: Array, target: Array,
-    order: Array, epoch: int, block: int, rows: int, factor: float, lr: float, rank: int, ranks: int, wait: Pointer,
+@inner_kernel
+def _evaluate_offers(
+    offers: Pointer, sync: Array, layers: Array, copies: Array, scratch: Pointer, block_rows: int, slab_sums: Array,
+    input: Array, target: Array, units: int, batches: int, first: int, stop: int, sums: Array, hits: Array,
 ) -> None:  # fmt: skip
-    """Step the parameters against their gradients of the ``rows`` rows at ``block``; note the loss of each slab."""
-    last = layers.shape[0] - 1
-    first_row, stop_row = share(rows, SLAB, rank, ranks)
-    _propagate(layers, parameter, scratch, slab_sums, input, target, order, epoch, block, first_row, stop_row, factor)
-    for layer in range(last, 0, -1):
-        backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
-    barrier(ranks, wait)
-    for layer in range(last, -1, -1):
-        x, x_row, x_kind = _inputs(layers, layer, scratch, input, order, block)
-        g = shift(scratch, layers[layer, G])
-        descend_gradients(layers, layer, x, x_row, x_kind, g, parameter, grad, rows, lr, rank, ranks)
+    """Evaluate the copies of the parameters that rank 0 leaves behind, until no more will come."""
+    while True:
+        epoch, place = take(offers, copies.shape[0])
+        if epoch < 0:
+            break
+        _evaluate(
+            0, 1, sync, layers, pointer(copies[place]), scratch, block_rows, slab_sums, input, target, epoch, units,
+            batches, first, stop, sums, hits,
+        )  # fmt: skip
+        finish(offers, place)
 
 
 @inner_kernel

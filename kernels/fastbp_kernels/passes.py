@@ -92,7 +92,10 @@ def forward_rows(
 
 @inner_kernel
 def loss_rows(layers: Array, scratch: Pointer, factor: float, first_row: int, stop_row: int, slab_sums: Array) -> None:
-    """Turn the targets in the last layer's G into the gradient and note the loss of each slab of rows."""
+    """Turn the targets in the last layer's G into the gradient and note the loss of each slab of rows.
+
+    The last layer's rows have no gaps, so that a slab of them is one run of numbers.
+    """
     last = layers.shape[0] - 1
     o, activation = layers[last, OUT], layers[last, ACTIVATION]
     y, g = shift(scratch, layers[last, Y]), shift(scratch, layers[last, G])

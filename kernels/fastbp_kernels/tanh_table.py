@@ -1,8 +1,8 @@
 """tanh of float32 from a table: a polynomial for each interval of |x|, for CPUs that look up numbers in registers.
 
 The floats of an interval share exponent and first two bits of mantissa, so that its number stands in the bits of |x|.
-The first starts at 0; from ``LIMIT`` on, tanh is 1. AVX-512 looks up 32 numbers of two
-registers at once; without that, gathering them from memory would take longer than the quotient of ``elementary``.
+The first starts at 0; from ``LIMIT`` on, tanh is 1. AVX-512 looks up any of the 32 numbers in two registers at once;
+without that, gathering them from memory would take longer than the quotient of ``elementary``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FIRST = int(numpy.float32(1 / 16).view(numpy.int32)) >> _SHIFT
 
 def fits(v: Vectors) -> bool:
     """Whether vectors like these can look up the table."""
-    return v.bytes == 4 and v.looks_up == _INTERVALS
+    return v.looks_up == _INTERVALS
 
 
 def tanh(v: Vectors, x: ir.Value, magnitude: ir.Value) -> ir.Value:

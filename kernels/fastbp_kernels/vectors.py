@@ -46,7 +46,7 @@ class Vectors:
         self.int_type = ir.VectorType(self.int_element, lanes)
         self.mask_type = ir.VectorType(ir.IntType(1), lanes)
         self.size = lanes * self.bytes
-        self.looks_up = 2 * lanes if self.size == 64 else 0  # numbers in the largest table for look_up
+        self.looks_up = 2 * lanes if self.bytes == 4 and self.size == 64 else 0  # numbers in a table for look_up
 
     def constant(self, value: float) -> ir.Constant:
         return ir.Constant(self.type, [value] * self.lanes)
@@ -109,10 +109,9 @@ class Vectors:
 
         The places' higher bits do not count.
         """
-        suffix = "s" if self.bytes == 4 else "d"
         low, high = (ir.Constant(self.type, table[start : start + self.lanes]) for start in (0, self.lanes))
         arguments = [self.type, self.int_type, self.type]
-        function = self._function(f"llvm.x86.avx512.vpermi2var.p{suffix}.512", self.type, arguments)
+        function = self._function("llvm.x86.avx512.vpermi2var.ps.512", self.type, arguments)
         return self.builder.call(function, [low, places, high])
 
     def prefetch(self, place: ir.Value) -> None:
