@@ -1,7 +1,7 @@
 """How many threads compute, and how they are started.
 
 A kernel that can be shared takes ``(rank, ranks, ...)`` and releases the GIL. A ``Team`` calls it once in each of its
-threads, which live as long as the team: for one call, or for a training, whose calls take some 40 milliseconds.
+threads, which live as long as the team: for one call, or for a training, whose calls take some 100 milliseconds.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ from fastbp_kernels.losses import SLAB
 from fastbp_kernels.offers import offers_size
 from fastbp_kernels.product import K_BLOCK
 
-STRETCH_SECONDS = 0.04  # a compiled call's length: Ctrl-C and the progress bar wait for its end
+STRETCH_SECONDS = 0.1  # a compiled call's length: Ctrl-C and the progress bar wait for its end
+_GROWTH = 8  # from one call to the next, at most: the speed of a short one says little
 # Operations of the first call, whose speed is not known yet: 3 to 30 milliseconds; and those that take as long as what
 # there is to do for a mini-batch of the smallest network.
 _FIRST_FLOP = 3e8
@@ -219,7 +220,7 @@ class EngineTrainer:
                 self._record(course, stop, *results)
             finished = history.epochs - first_epoch
             unfinished = (val_sums[-1], val_hits[-1]) if finished < touched else (0.0, 0)
-            stretch = max(1, min(2 * stretch, int((stop - done) * STRETCH_SECONDS / max(seconds, 1e-9))))
+            stretch = max(1, min(_GROWTH * stretch, int((stop - done) * STRETCH_SECONDS / max(seconds, 1e-9))))
             done = stop
             if course.watch:
                 course.watch.losses(first_epoch + 1, batch_sums, val_sums[:finished])

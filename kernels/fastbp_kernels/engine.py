@@ -141,8 +141,8 @@ def train(
     if places:
         own_scratch = shift(own_scratch, rank * (scratch.size // ranks))
         own_sums = slab_sums[rank * (slab_sums.size // ranks) :]
+    epoch, step = first // units, first % units
     for unit in range(first, stop if rank < trainers else first):  # who does not train goes on to the validation
-        epoch, step = unit // units, unit % units
         if step < batches:
             start = step * mini_batch_size
             end = min(start + mini_batch_size, n)
@@ -163,6 +163,9 @@ def train(
                     rank, trainers, sync, layers, pointer(parameter), own_scratch, block_rows, own_sums, val_input,
                     val_target, epoch, units, batches, first, stop, val_sums, val_hits,
                 )  # fmt: skip
+        step += 1
+        if step == units:
+            epoch, step = epoch + 1, 0
     if places:
         if rank == 0:
             close(offers, places)
@@ -276,7 +279,7 @@ def _gradients(
         x, x_row, x_kind = _inputs(layers, layer, scratch, input, order, block)
         g = shift(scratch, layers[layer, G])
         if descends:
-            descend_gradients(layers, layer, x, x_row, x_kind, g, parameter, grad, rows, lr, rank, ranks)
+            descend_gradients(layers, layer, x, x_row, x_kind, g, parameter, rows, lr, rank, ranks)
         else:
             layer_gradients(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks)
         if in_turn:

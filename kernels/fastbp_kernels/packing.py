@@ -1,13 +1,13 @@
 """Panels: columns of B copied to where the tile reads them fast.
 
-A panel is ``width`` columns of B in aligned rows of ``width`` elements. Columns beyond B's last are zero, so that the
-tile needs no mask for B. The forward product takes B = weight.T: its panels are transposed on the way, in registers.
+A panel is ``width`` columns of B in aligned rows of ``width`` elements, whether B has so many or not: the tile needs no
+mask for B, and does not store what it computes of the others. The forward product takes B = weight.T: its panels are
+transposed on the way, in registers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -17,158 +17,125 @@ from fastbp_kernels.cache import inner_kernel
 from fastbp_kernels.elementwise import zero_loop
 from fastbp_kernels.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.native import NativeFunction
-from fastbp_kernels.pointers import Pointer, shift
+from fastbp_kernels.pointers import Pointer
 from fastbp_kernels.tile import widths
-from fastbp_kernels.vectors import INT64, Vectors, bytes_of
+from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors, bytes_of
 
-FEW = 6  # so few columns are transposed number by number: a square of registers would be mostly empty
+FEW = 6  # so few rows are transposed number by number: a square of registers would be mostly empty
 
 
 @inner_kernel
 def pack_panel(panel: Pointer, width: int, columns: int, k: int, b: Pointer, b_row: int, transposed: bool) -> None:
-    """Copy ``k`` rows of B, ``columns`` <= ``width`` of them wide, into ``panel``.
+    """Copy ``k`` rows of B, ``columns`` of them wide, into ``panel``.
 
     Parameters
     ----------
     panel : pointer
-        Aligned to a cache line, with room for ``width`` times ``k`` rounded up to full vectors.
+        Aligned to a cache line, with room for ``width`` times ``k``.
+    width, columns : int
+        A tile's width, and as many columns as fit it and no smaller one.
     b : pointer; b_row : int
         B[j, c] is ``b[j * b_row + c]``, or ``b[c * b_row + j]`` if ``transposed``.
     """
-    if transposed and k <= FEW:
+    if not transposed:
+        _copy(width, panel, columns, k, b, b_row)
+    elif k > FEW:
+        _transpose(width, panel, columns, k, b, b_row)
+    else:
         zero_loop(k * width, panel)
         for row in range(k):
             for column in range(columns):
                 panel[row * width + column] = b[column * b_row + row]
-        return
-    lanes = _vector_lanes(panel, width)
-    for column in range(0, width, lanes):
-        valid = max(0, min(lanes, columns - column))
-        if transposed:
-            _transpose_columns(lanes, shift(panel, column), width, valid, k, shift(b, column * b_row), b_row)
-        else:
-            _copy_columns(lanes, shift(panel, column), width, valid, k, shift(b, column), b_row)
 
 
-def _lane_counts(element_bytes: int) -> list[int]:
-    """Return the lanes of the vectors that tiles are made of, most first: only the widest tile has two to a row."""
-    return widths(element_bytes)[1:]
+def _packing(name: str, emit: Callable[..., None]) -> Callable[[int, Pointer, int, int, Pointer, int], None]:
+    """Return an intrinsic ``(width, panel, columns, k, b, b_row)``; ``emit`` takes the width as an int."""
 
-
-@intrinsic
-def _vector_lanes(typing_context: Context, like: types.CPointer, width: types.Integer) -> Definition:
-    """Return the lanes of the vectors that a tile of ``width`` is made of."""
-
-    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-        most = INT64(_lane_counts(like.dtype.bitwidth // 8)[0])
-        return builder.select(builder.icmp_signed("<", arguments[1], most), arguments[1], most)
-
-    return types.intp(like, types.intp), codegen
-
-
-def _columns_loop(function: NativeFunction) -> Callable[[int, Pointer, int, int, int, Pointer, int], None]:
-    """Return an intrinsic ``(lanes, panel, panel_row, valid, k, b, b_row)`` that calls ``function``."""
-
-    @intrinsic
-    def loop(
-        typing_context: Context, lanes: types.Integer, panel: types.CPointer, panel_row: types.Integer,
-        valid: types.Integer, k: types.Integer, b: types.CPointer, b_row: types.Integer,
-    ) -> Definition:  # fmt: skip
-        integer = types.intp
-        return types.void(integer, panel, integer, integer, integer, b, integer), function.call(panel)
-
-    return loop
-
-
-def _arguments(element: ir.Type) -> list[ir.Type]:
-    p = element.as_pointer()
-    return [INT64, p, INT64, INT64, INT64, p, INT64]
-
-
-def _emit_for_each_lane_count(emit: Callable[..., None]) -> Callable[[ir.Function, ir.Type], None]:
-    """Return a body that runs ``emit(vectors, *arguments)``; the body's first argument tells their lanes."""
+    def arguments(element: ir.Type) -> list[ir.Type]:
+        return [INT64, element.as_pointer(), INT64, INT64, element.as_pointer(), INT64]
 
     def emit_body(function: ir.Function, element: ir.Type) -> None:
-        lanes, *arguments = function.args
+        width, *others = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        for count in _lane_counts(bytes_of(element)):
-            with builder.if_then(builder.icmp_signed("==", lanes, INT64(count))):
-                emit(Vectors(builder, element, count), *arguments)
+        for each in widths(bytes_of(element)):
+            with builder.if_then(builder.icmp_signed("==", width, INT64(each))):
+                emit(builder, element, each, *others)
         builder.ret_void()
 
-    return emit_body
+    native = NativeFunction(name, arguments, emit_body)
+
+    @intrinsic
+    def pack(
+        typing_context: Context, width: types.Integer, panel: types.CPointer, columns: types.Integer, k: types.Integer,
+        b: types.CPointer, b_row: types.Integer,
+    ) -> Definition:  # fmt: skip
+        integer = types.intp
+        return types.void(integer, panel, integer, integer, b, integer), native.call(panel)
+
+    return pack
 
 
 def _emit_copy(
-    v: Vectors, panel: ir.Value, panel_row: ir.Value, valid: ir.Value, k: ir.Value, b: ir.Value, b_row: ir.Value
-) -> None:
-    """Emit the copy of ``k`` vectors of B of which the first ``valid`` lanes exist, with zeros in the others."""
-    builder = v.builder
+    builder: ir.IRBuilder, element: ir.Type, width: int, panel: ir.Value, columns: ir.Value, k: ir.Value, b: ir.Value,
+    b_row: ir.Value,
+) -> None:  # fmt: skip
+    """Emit the copy, with zeros in the columns that B does not have."""
+    v = Vectors(builder, element, min(width, LANE_BYTES // bytes_of(element)))
+    *whole_vectors, last = range(0, width, v.lanes)
+    in_last = builder.sub(columns, INT64(last))
 
-    def copy(load: Callable[[ir.Value], ir.Value]) -> None:
+    def copy(load_last: Callable[[ir.Value], ir.Value]) -> None:
         with cgutils.for_range(builder, k) as loop:
             source = builder.gep(b, [builder.mul(loop.index, b_row)])
-            v.store(load(source), builder.gep(panel, [builder.mul(loop.index, panel_row)]), align=v.size)
+            row = builder.gep(panel, [builder.mul(loop.index, INT64(width))])
+            for start in whole_vectors:
+                v.store(v.load(builder.gep(source, [INT64(start)])), builder.gep(row, [INT64(start)]), align=v.size)
+            value = load_last(builder.gep(source, [INT64(last)]))
+            v.store(value, builder.gep(row, [INT64(last)]), align=v.size)
 
-    with builder.if_else(builder.icmp_signed("==", valid, INT64(v.lanes))) as (whole, ragged):
+    with builder.if_else(builder.icmp_signed("==", in_last, INT64(v.lanes))) as (whole, ragged):
         with whole:
             copy(v.load)
         with ragged:
-            mask = v.first_lanes(valid)
+            mask = v.first_lanes(in_last)
             copy(lambda source: v.masked_load(source, mask))
 
 
 def _emit_transpose(
-    v: Vectors, panel: ir.Value, panel_row: ir.Value, valid: ir.Value, k: ir.Value, b: ir.Value, b_row: ir.Value
-) -> None:
-    """Emit the copy of ``k`` elements of ``valid`` rows at ``b`` into the panel's columns, with zeros in the others."""
-    builder = v.builder
-    with cgutils.for_range_slice(builder, INT64(0), k, INT64(v.lanes), inc=True) as (first, _):
-        left = builder.sub(k, first)
-        sources = [builder.gep(b, [builder.add(builder.mul(b_row, INT64(row)), first)]) for row in range(v.lanes)]
-        all_there = builder.and_(
-            builder.icmp_signed("==", valid, INT64(v.lanes)), builder.icmp_signed(">=", left, INT64(v.lanes))
-        )
-        with builder.if_else(all_there) as (whole, ragged):
-            with whole:
-                rows_whole = [v.load(source) for source in sources]
-                end_whole = builder.block
-            with ragged:
-                in_k, none = v.first_lanes(left), ir.Constant(v.mask_type, [0] * v.lanes)
-                exist = [builder.icmp_signed(">", valid, INT64(row)) for row in range(v.lanes)]
-                masks = [builder.select(exists, in_k, none) for exists in exist]
-                rows_ragged = [v.masked_load(source, mask) for source, mask in zip(sources, masks)]
-                end_ragged = builder.block
-        rows = []
-        for row_whole, row_ragged in zip(rows_whole, rows_ragged):
-            row = builder.phi(v.type)
-            row.add_incoming(row_whole, end_whole)
-            row.add_incoming(row_ragged, end_ragged)
-            rows.append(row)
-        for step, column in enumerate(_transposed(v, rows)):
-            place = builder.gep(panel, [builder.mul(builder.add(first, INT64(step)), panel_row)])
-            v.store(column, place, align=v.size)
+    builder: ir.IRBuilder, element: ir.Type, width: int, panel: ir.Value, columns: ir.Value, k: ir.Value, b: ir.Value,
+    b_row: ir.Value,
+) -> None:  # fmt: skip
+    """Emit the transposition, with B's last column once more in those that it does not have.
 
+    A vector's quarters of 128 bits are loaded from a row of ``b`` each, so that in as many steps of k as a quarter has
+    lanes, only squares within the quarters are left to transpose, which CPUs do in one cycle a vector. For float32::
 
-_copy_columns = _columns_loop(NativeFunction("copy_columns", _arguments, _emit_for_each_lane_count(_emit_copy)))
+        vector r, loaded:      | b[r]             | b[4 + r]         | b[8 + r]         | b[12 + r]         |
+        vector s, transposed:  | step s of b[:4]  | ... b[4:8]       | ... b[8:12]      | ... b[12:]        |
 
-
-def _transposed(v: Vectors, rows: list[ir.Value]) -> list[ir.Value]:
-    """Return the columns of a square of ``v.lanes`` rows.
-
-    First within quarters of 128 bits, where CPUs interleave in one cycle; then whole quarters change places.
+    ``k`` is at least a quarter's lanes. Where it is no multiple of them, the last steps overlap those before.
     """
-    quarter = min(16 // v.bytes, v.lanes)  # lanes in 128 bits
-    groups = [_interleaved(v, rows[g : g + quarter], quarter) for g in range(0, v.lanes, quarter)]
-    columns: list[ir.Value] = [None] * v.lanes
-    for within in range(quarter):
-        for position, column in enumerate(_quarters_transposed(v, [group[within] for group in groups], quarter)):
-            columns[position * quarter + within] = column
-    return columns
+    lanes = min(width, LANE_BYTES // bytes_of(element))
+    quarter = Vectors(builder, element, 16 // bytes_of(element))
+    last_column, last_step = builder.sub(columns, INT64(1)), builder.sub(k, INT64(quarter.lanes))
+    for start in range(0, width, lanes):
+        v = Vectors(builder, element, lanes)
+        sources = []
+        for column in range(start, start + lanes):
+            exists = builder.icmp_signed("<", INT64(column), columns)
+            sources.append(builder.gep(b, [builder.mul(b_row, builder.select(exists, INT64(column), last_column))]))
+        with cgutils.for_range_slice(builder, INT64(0), k, INT64(quarter.lanes), inc=True) as (step, _):
+            step = builder.select(builder.icmp_signed("<", step, last_step), step, last_step)
+            quarters = [quarter.load(builder.gep(source, [step])) for source in sources]
+            vectors = [v.joined(quarters[row :: quarter.lanes]) for row in range(quarter.lanes)]
+            for further, row in enumerate(_quarters_transposed(v, vectors)):
+                place = builder.mul(builder.add(step, INT64(further)), INT64(width))
+                v.store(row, builder.gep(panel, [builder.add(place, INT64(start))]), align=v.size)
 
 
-def _interleaved(v: Vectors, rows: list[ir.Value], quarter: int) -> list[ir.Value]:
-    """Transpose each 128-bit quarter of ``quarter`` rows (four of float32 or two of float64)."""
+def _quarters_transposed(v: Vectors, rows: Values) -> Values:
+    """Transpose the square in each 128-bit quarter of four vectors of float32 or two of float64."""
+    quarter = len(rows)
     for run in (1 << bit for bit in range(quarter.bit_length() - 1)):  # lanes that travel together
         low: list[int] = []
         high: list[int] = []
@@ -181,19 +148,5 @@ def _interleaved(v: Vectors, rows: list[ir.Value], quarter: int) -> list[ir.Valu
     return rows
 
 
-def _quarters_transposed(v: Vectors, vectors: list[ir.Value], quarter: int) -> list[ir.Value]:
-    """Return the vectors whose n-th quarters are the first vector's, the second's ... n-th quarter."""
-    if len(vectors) == 1:
-        return vectors
-    quarters = [list(range(start, start + quarter)) for start in range(0, 2 * v.lanes, quarter)]
-    halves = []
-    for parity in (0, 1):
-        order = [lane for lanes in quarters[parity::2] for lane in lanes]
-        joined = [v.shuffle(first, second, order) for first, second in zip(vectors[::2], vectors[1::2])]
-        halves.append(_quarters_transposed(v, joined, quarter))
-    return [vector for pair in zip(*halves) for vector in pair]
-
-
-_transpose_columns = _columns_loop(
-    NativeFunction("transpose_columns", _arguments, _emit_for_each_lane_count(_emit_transpose))
-)
+_copy = _packing("copy_panel", _emit_copy)
+_transpose = _packing("transpose_panel", _emit_transpose)

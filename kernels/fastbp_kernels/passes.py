@@ -15,13 +15,12 @@ from fastbp_kernels.activations import (
     tanh_loop,
 )
 from fastbp_kernels.cache import inner_kernel
-from fastbp_kernels.elementwise import copy_loop, zero_loop
+from fastbp_kernels.elementwise import copy_loop
 from fastbp_kernels.linear import share
 from fastbp_kernels.losses import SLAB, mse_slab_with_gradient
-from fastbp_kernels.optimizers import sgd_loop
 from fastbp_kernels.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.product import PADDED_ROWS, ROWS, TRANSPOSED, product, transposed_product
-from fastbp_kernels.sums import add_column_sums
+from fastbp_kernels.sums import add_column_sums, descend_column_sums
 from fastbp_kernels.table import (
     ACTIVATION,
     BIAS,
@@ -157,26 +156,24 @@ def layer_gradients(
     _weight_product(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
     if layers[layer, BIAS] >= 0:
         first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
-        _add_bias_gradient(layers, layer, g, grad, rows, first, stop)
+        bias_grad = shift(grad, layers[layer, BIAS] + first)
+        add_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], bias_grad)
 
 
 @inner_kernel
 def descend_gradients(
-    layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, parameter: Pointer, grad: Pointer,
-    rows: int, lr: float, rank: int, ranks: int,
+    layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, parameter: Pointer, rows: int,
+    lr: float, rank: int, ranks: int,
 ) -> None:  # fmt: skip
     """Step this rank's share of one layer's weight and bias against their gradients over up to ``K_BLOCK`` rows.
 
-    The gradient of the weight is kept nowhere: that spares large networks half of their way through memory.
+    The gradients are kept nowhere: that spares large networks half of their way through memory.
     """
     _weight_product(layers, layer, x, x_row, x_kind, g, parameter, rows, rank, ranks, DESCEND, numpy.float64(lr))
     if layers[layer, BIAS] >= 0:
         first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
-        own = layers[layer, BIAS] + first
-        zero_loop(stop - first, shift(grad, own))
-        _add_bias_gradient(layers, layer, g, grad, rows, first, stop)
-        bias = shift(parameter, own)
-        sgd_loop(stop - first, lr, bias, shift(grad, own), bias)
+        bias = shift(parameter, layers[layer, BIAS] + first)
+        descend_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], lr, bias)
 
 
 @inner_kernel
@@ -190,10 +187,3 @@ def _weight_product(
     weight = shift(to, layers[layer, WEIGHT] + first * i)
     g_kind = PADDED_ROWS if first == 0 and g_row > o else ROWS  # in the middle of padded rows, nothing is aligned
     transposed_product(stop - first, i, rows, shift(g, first), g_row, g_kind, x, x_row, x_kind, weight, epilogue, lr)
-
-
-@inner_kernel
-def _add_bias_gradient(layers: Array, layer: int, g: Pointer, grad: Pointer, rows: int, first: int, stop: int) -> None:
-    """Add the sums of columns ``first`` to ``stop`` of ``g`` to the bias's place in ``grad``."""
-    own = shift(grad, layers[layer, BIAS] + first)
-    add_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], own)

@@ -68,6 +68,13 @@ class Vectors:
         value.align = align or self.bytes
         return value
 
+    def joined(self, parts: list[ir.Value]) -> ir.Value:
+        """Return one vector of ``parts``, vectors of equal numbers of lanes whose number is a power of 2."""
+        while len(parts) > 1:
+            lanes = 2 * parts[0].type.count
+            parts = [self.shuffle(low, high, list(range(lanes))) for low, high in zip(parts[::2], parts[1::2])]
+        return parts[0]
+
     def store(self, value: ir.Value, place: ir.Value, align: int | None = None) -> None:
         store = self.builder.store(value, self.builder.bitcast(place, self.type.as_pointer()))
         store.align = align or self.bytes
