@@ -5,6 +5,9 @@ import numpy
 import pytest
 import torch
 
+import fastbp
+from fastbp import threads
+
 matplotlib.use("Agg")
 torch.set_num_threads(1)
 
@@ -17,3 +20,13 @@ def dtype(request):
 @pytest.fixture(params=["sum", "mean"])
 def reduction(request):
     return request.param
+
+
+@pytest.fixture(params=[1, 3], ids=["1 thread", "3 threads"])
+def count(request, monkeypatch):
+    """So many threads for the smallest work."""
+    before = fastbp.get_num_threads()
+    monkeypatch.setattr(threads, "FLOP_PER_START", 1.0)
+    fastbp.set_num_threads(request.param)
+    yield request.param
+    fastbp.set_num_threads(before)

@@ -36,6 +36,27 @@ class Network(NamedTuple):
         return *rows(n, 1), *((None, None) if val is None else rows(val, 2))
 
 
+ORIGINAL = Network((2, 25, 25, 25, 2), ("ReLU", "ReLU", "ReLU", None))
+SMOOTH = Network((4, 32, 16, 4), ("Tanh", "Sigmoid", None))
+NETWORKS = {
+    "one number": Network((1, 1), (None,)),
+    "one Linear": Network((4, 3), (None,)),
+    "the original": ORIGINAL,
+    "smooth": SMOOTH,
+    "activation last": Network((3, 9, 5), ("Tanh", "ReLU")),
+    "Tanh last": Network((3, 2, 7), ("ReLU", "Tanh")),
+    "Sigmoid last": Network((3, 15, 3), ("Sigmoid", "Sigmoid")),
+    "no activation": Network((5, 6, 7, 2), (None, None, None)),
+    "through one feature": Network((3, 1, 7, 1), ("Tanh", "ReLU", None)),
+    "whole vectors": Network((16, 32, 64, 8), ("ReLU", "Tanh", None)),
+    "one beside vectors": Network((31, 33, 65, 17), ("Sigmoid", "ReLU", None)),
+    "wider than a stretch of k": Network((300, 20, 257, 12), ("ReLU", "Tanh", None)),
+    "wide hidden": Network((10, 530, 6), ("Sigmoid", None)),
+    "without bias": Network((5, 17, 9, 3), ("ReLU", "Tanh", None), bias=False),
+    "without bias, activation last": Network((4, 8, 2), ("Sigmoid", "ReLU"), bias=False),
+}
+
+
 class OwnSGD(optim.SGD):
     """Does what SGD does, and the engine does not know it."""
 

@@ -19,6 +19,7 @@ FILES = (
     "tests/test_product.py",
     "tests/test_elementary.py",
     "tests/test_engine.py",
+    "tests/test_divisions.py",
 )
 
 

@@ -37,10 +37,10 @@ TESTS = (
     ("Bad input raises, says the rule, and changes nothing", "test_errors, test_training_errors, test_hard_to_break"),
     (
         "No kernel reads or writes beside an array (guards, forbidden pages)",
-        "test_linear_kernels, test_vector_kernels, test_chain",
+        "test_linear_kernels, test_vector_kernels, test_chain_memory",
     ),
     ("The cache: full, read-only, damaged, another user's, another CPU's", "test_cache, test_cache_elsewhere"),
-    ("Threads change no bit of a result", "test_threads, test_chain"),
+    ("Threads change no bit of a result", "test_threads, test_divisions, test_chain"),
     ("A short version of every script below but `machines`", "test_soak"),
 )
 

@@ -1,0 +1,128 @@
+"""The memory of a model that runs in one call: what it hands out, what it may be given, what it does not touch."""
+
+import itertools
+import tracemalloc
+
+import numpy
+import pytest
+from chains import assert_bits, batch, gradients, in_one, one_by_one
+from helpers import draw
+from memory import Fence, assert_survives
+from same_bits import ORIGINAL, SMOOTH, Network
+
+from fastbp import nn
+from fastbp.plan import Plan
+from fastbp_kernels.barrier import SYNC_SIZE
+from fastbp_kernels.chain import chain_backward, chain_forward
+
+F32 = numpy.float32
+SQUARE = Network((6, 9, 6), ("Tanh", None))
+
+
+def test_what_is_handed_out_is_contiguous_and_reused(dtype):
+    model = SMOOTH.build(dtype)
+    handed_out = []
+    for shape in [(50,), (50,), (13,), (2, 5)]:
+        x, grad_output = batch(SMOOTH, shape, dtype)
+        handed_out.append((model.forward(x), model.backward(grad_output)))
+        for array, like in zip(handed_out[-1], (grad_output, x), strict=True):
+            assert array.shape == like.shape
+            assert array.flags.carray
+    for output, grad_input in handed_out[1:]:
+        assert numpy.shares_memory(output, handed_out[0][0])
+        assert numpy.shares_memory(grad_input, handed_out[0][1])
+        assert not numpy.may_share_memory(output, grad_input)
+
+
+@pytest.mark.filterwarnings("ignore:Setting the shape")
+def test_what_was_handed_out_may_be_reshaped_and_frozen(dtype):
+    model, other = SMOOTH.build(dtype), SMOOTH.build(dtype)
+    x, grad_output = batch(SMOOTH, (40,), dtype)
+    expected = one_by_one(other, x, grad_output)
+    for _ in range(2):
+        model.zero_grad()
+        handed_out = [model.forward(x), model.backward(grad_output)]
+        assert_bits([*handed_out, *gradients(model)], expected)
+        for array in handed_out:
+            array.shape = array.shape[::-1]
+            array.flags.writeable = False
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(16, None), slice(5, 45), slice(0, 7)], ids=str)
+def test_an_output_may_be_the_next_input_or_the_gradient(rows, count, dtype):
+    for network in (SQUARE, Network((6, 6, 6, 6), ("ReLU", None, "Sigmoid"))):
+        x = draw((60, 6), dtype)
+        model, other = network.build(dtype), network.build(dtype)
+        output = other.forward(x)[rows].copy()
+        expected = in_one(other, output, output)
+        output = model.forward(model.forward(x)[rows])
+        assert_bits([output], expected[:1])
+        model.forward(x)
+        model.forward(expected[0])
+        again = other.forward(expected[0]).copy()
+        assert_bits([model.backward(model.forward(expected[0]))], [other.backward(again)])
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(16, None), slice(5, 45)], ids=str)
+def test_the_gradient_of_the_input_may_be_the_next_input_or_gradient(rows, count, dtype):
+    for network in (SQUARE, Network((6, 6), (None,)), Network((40, 40), ("Tanh",))):
+        model, other = network.build(dtype), network.build(dtype)
+        x, grad_output = batch(network, (60,), dtype)
+        model.forward(x)
+        given = model.backward(grad_output)[rows]
+        kept = given.copy()
+        model.forward(x[rows].copy())
+        other.forward(x[rows].copy())
+        model.zero_grad()
+        assert_bits([model.backward(given), *gradients(model)], [other.backward(kept), *gradients(other)])
+        model.zero_grad()
+        other.zero_grad()
+        model.forward(x)
+        given = model.backward(grad_output)[rows]
+        kept = given.copy()
+        model.zero_grad()
+        output = model.forward(given).copy()
+        expected = in_one(other, kept, kept)
+        assert_bits([output, model.backward(kept), *gradients(model)], expected)
+
+
+def run_beside_forbidden_pages(dtype):
+    parameter, grad, scratch, input, grad_output = (Fence() for _ in range(5))
+    sync = numpy.zeros(SYNC_SIZE, numpy.int64)
+    for at_end in (True, False):
+        for n, i, o, last in itertools.product((1, 5, 16, 21), (1, 5, 16, 21), (1, 3, 16, 17), (None, "Tanh")):
+            plan = Plan(Network((i, 18, o), ("ReLU", last)).build(dtype))
+            layers, size = plan.layout(n, padded=False)
+            p, g = (fence.array(plan.parameter.shape, dtype, at_end) for fence in (parameter, grad))
+            s = scratch.array((size,), dtype, at_end)
+            x, grad_y = input.array((n, i), dtype, at_end), grad_output.array((n, o), dtype, at_end)
+            chain_forward(0, 1, sync, layers, p, s, x)
+            chain_backward(0, 1, sync, layers, p, g, s, x, grad_y, True)
+            assert last or (g[-o:] == 1 + n).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_nothing_is_read_or_written_beside_the_arrays(dtype):
+    """A stray access is a segmentation fault."""
+    model = SMOOTH.build(dtype)
+    model.backward(model.forward(draw((3, 4), dtype)))
+    assert_survives(run_beside_forbidden_pages, dtype)
+
+
+def test_a_step_allocates_nothing_that_stays_and_nothing_large():
+    model, criterion = ORIGINAL.build(F32), nn.MSELoss()
+    x, target = batch(ORIGINAL, (1000,), F32)
+
+    def step():
+        criterion(model.forward(x), target)
+        model.backward(criterion.backward())
+        model.backward_parameters(criterion.backward())
+
+    step()
+    step()
+    tracemalloc.start()
+    for _ in range(10):
+        step()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5000
