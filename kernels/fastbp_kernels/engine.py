@@ -5,12 +5,13 @@ network. Rows of data go through it in blocks that stay in cache:
 
     scratch:   | X: inputs | Y, G of layer 0 | Y, G of layer 1 | ...        (block_rows rows each)
 
-X holds the inputs that were gathered in another order; those in their own are read where they lie. Y holds a layer's
-outputs, which are the next layer's X, and G the gradient with respect to what its activation took. A thread that has
-its scratch to itself may be given a table in which G is Y in all layers but the last: it needs a layer's inputs no more
-once the gradients have replaced them. Given another, and mini-batches of one stretch of at most ``K_BLOCK`` rows, it
-lets the weights follow their gradients while the tile still holds these. Rows that are inputs of a layer start at a
-cache line and are padded to whole lines: they serve as operands of the tile without a copy.
+X holds the inputs that were gathered in another order, and the last G the targets; what is taken in its own order is
+read where it lies. Y holds a layer's outputs, which are the next layer's X, and G the gradient with respect to what its
+activation took. A thread that has its scratch to itself may be given a table in which G is Y in all layers but the
+last: it needs a layer's inputs no more once the gradients have replaced them. Given another, and mini-batches of one
+stretch of at most ``K_BLOCK`` rows, it lets the weights follow their gradients while the tile still holds these. Rows
+that are inputs of a layer start at a cache line and are padded to whole lines: they serve as operands of the tile
+without a copy.
 
 Several threads may run the same call side by side, each with its own ``rank``. Each number is computed in the same way
 by whoever computes it, in one of three divisions of labour:
@@ -249,12 +250,14 @@ def _propagate(
 ) -> None:  # fmt: skip
     """Run forward and loss of some rows of the block: their gradient is then in the last layer's G."""
     last = layers.shape[0] - 1
+    expected = shift(pointer(target), block * target.shape[1])
     if order.size:
         gather(scratch, layers[0, X], layers[0, X_ROW], input, order, epoch, block, first_row, stop_row)
-    gather(scratch, layers[last, G], layers[last, Y_ROW], target, order, epoch, block, first_row, stop_row)
+        gather(scratch, layers[last, G], layers[last, Y_ROW], target, order, epoch, block, first_row, stop_row)
+        expected = shift(scratch, layers[last, G])
     x, x_row, _ = _inputs(layers, 0, scratch, input, order, block)
     forward_rows(layers, parameter, scratch, x, x_row, first_row, stop_row)
-    loss_rows(layers, scratch, factor, first_row, stop_row, slab_sums)
+    loss_rows(layers, scratch, expected, factor, first_row, stop_row, slab_sums)
 
 
 @inlined_kernel

@@ -46,15 +46,9 @@ def gather(
 ) -> None:  # fmt: skip
     """Copy rows of ``source`` into scratch: those at ``block + first_row`` and behind it in the epoch's order."""
     features = source.shape[1]
-    rows = pointer(source)
-    if not order.size and place_row == features:
-        first = shift(rows, (block + first_row) * features)
-        copy_loop((stop_row - first_row) * features, first, shift(scratch, place + first_row * features))
-        return
     for row in range(first_row, stop_row):
-        taken = order[epoch, block + row] if order.size else block + row
-        to = place + row * place_row
-        copy_loop(features, shift(rows, taken * features), shift(scratch, to))
+        taken = shift(pointer(source), order[epoch, block + row] * features)
+        copy_loop(features, taken, shift(scratch, place + row * place_row))
 
 
 @inner_kernel
@@ -90,10 +84,13 @@ def forward_rows(
 
 
 @inner_kernel
-def loss_rows(layers: Array, scratch: Pointer, factor: float, first_row: int, stop_row: int, slab_sums: Array) -> None:
-    """Turn the targets in the last layer's G into the gradient and note the loss of each slab of rows.
+def loss_rows(
+    layers: Array, scratch: Pointer, target: Pointer, factor: float, first_row: int, stop_row: int, slab_sums: Array
+) -> None:
+    """Write the loss's gradient to the last layer's G, which may be ``target``, and note the loss of each slab of rows.
 
-    The last layer's rows have no gaps, so that a slab of them is one run of numbers.
+    ``target`` is that of the block's rows. Its rows and the last layer's have no gaps, so that a slab is one run of
+    numbers.
     """
     last = layers.shape[0] - 1
     o, activation = layers[last, OUT], layers[last, ACTIVATION]
@@ -101,7 +98,7 @@ def loss_rows(layers: Array, scratch: Pointer, factor: float, first_row: int, st
     for row in range(first_row, stop_row, SLAB):
         prediction, grad = shift(y, row * o), shift(g, row * o)
         count = min(SLAB, stop_row - row) * o
-        slab_sums[row // SLAB] = mse_slab_with_gradient(count, prediction, grad, factor, grad)
+        slab_sums[row // SLAB] = mse_slab_with_gradient(count, prediction, shift(target, row * o), factor, grad)
         activation_derivative(activation, count, grad, prediction, grad)
 
 
