@@ -16,7 +16,9 @@ from fastbp_kernels.vectors import LANE_BYTES
 ROWS, PADDED_ROWS, TRANSPOSED = range(3)
 
 K_BLOCK = 256
-M_BLOCK = 256  # rows of A that go through all panels before the next: with K_BLOCK, what the second cache holds
+# Rows of A that go through all panels before the next: with K_BLOCK, what the second cache holds. Of half the steps it
+# holds twice as many.
+M_BLOCK = 256
 THIN = 64  # with so few steps of k, C takes the time, not the sums: it is gone through by rows, as it lies in memory
 THIN_ROWS, THIN_COLUMNS = 2 * TILE_ROWS, 256  # such blocks of rows; and less wide than that, C is in cache anyway
 IN_PLACE_TILES = 16  # so few tiles of rows do not repay copying rows of B that the tile can read where they lie
@@ -53,7 +55,7 @@ def product(
     start = stack_memory(a, _START)
     zero_loop(_START, start)
     thin = k <= THIN and columns >= THIN_COLUMNS and b_kind != TRANSPOSED
-    m_block = THIN_ROWS if thin else M_BLOCK
+    m_block = THIN_ROWS if thin else M_BLOCK if k > K_BLOCK // 2 else 2 * M_BLOCK
     for top in range(0, m, m_block):
         height = min(m_block, m - top)
         tiles = (height + TILE_ROWS - 1) // TILE_ROWS
