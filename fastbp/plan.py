@@ -15,7 +15,8 @@ from fastbp.nn.parameter import FlatView
 from fastbp.threads import FLOP_PER_START, get_num_threads, ranks_for, run_ranks
 from fastbp_kernels import engine, table
 from fastbp_kernels.losses import SLAB
-from fastbp_kernels.product import K_BLOCK
+from fastbp_kernels.product import K_BLOCK, ROOMY_ROWS, ROWS
+from fastbp_kernels.tile import widths
 
 _ACTIVATIONS: dict[type[Module], int] = {ReLU: table.RECTIFIED, Tanh: table.TANH, Sigmoid: table.SIGMOID}
 _ELEMENTARY_FLOP = 50  # operations of matrix products that take as long as one tanh or sigmoid
@@ -77,7 +78,7 @@ class Plan:
         self._rows: list[dict[int, int]] = []
         for module in modules:
             if type(module) is Linear:
-                self._rows.append(_linear_row(module, parameters[0].offset))
+                self._rows.append(_linear_row(module, parameters[0].offset, self.parameter.size))
             elif not self._rows or self._rows[-1][table.ACTIVATION] != table.IDENTITY:
                 raise NotPlannable(f"it has a {type(module).__name__} that does not follow a Linear")
             else:
@@ -133,12 +134,16 @@ class Plan:
         return -(-elements // line) * line
 
 
-def _linear_row(linear: Linear, start: int) -> dict[int, int]:
+def _linear_row(linear: Linear, start: int, size: int) -> dict[int, int]:
+    """Return the table's row of ``linear``, one of those whose ``size`` parameters begin at ``start`` of a storage."""
+    weight = linear.weight
+    behind = start + size - (weight.offset + weight.size)
     return {
         table.IN: linear.in_features,
         table.OUT: linear.out_features,
-        table.WEIGHT: linear.weight.offset - start,
+        table.WEIGHT: weight.offset - start,
         table.BIAS: -1 if linear.bias is None else linear.bias.offset - start,
+        table.KIND: ROOMY_ROWS if behind >= widths(weight.dtype.itemsize)[0] else ROWS,
         table.ACTIVATION: table.IDENTITY,
     }
 

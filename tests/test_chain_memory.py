@@ -87,18 +87,22 @@ def test_the_gradient_of_the_input_may_be_the_next_input_or_gradient(rows, count
 
 
 def run_beside_forbidden_pages(dtype):
+    """All sizes of a batch, and the last parameters so near that they leave no room behind the weight before."""
     parameter, grad, scratch, input, grad_output = (Fence() for _ in range(5))
     sync = numpy.zeros(SYNC_SIZE, numpy.int64)
+    sizes = [*itertools.product((1, 5, 16, 21), (1, 5, 16, 21), (1, 3, 16, 17)), *((5, 3, o) for o in range(4, 8))]
     for at_end in (True, False):
-        for n, i, o, last in itertools.product((1, 5, 16, 21), (1, 5, 16, 21), (1, 3, 16, 17), (None, "Tanh")):
-            plan = Plan(Network((i, 18, o), ("ReLU", last)).build(dtype))
-            layers, size = plan.layout(n, padded=False)
-            p, g = (fence.array(plan.parameter.shape, dtype, at_end) for fence in (parameter, grad))
-            s = scratch.array((size,), dtype, at_end)
-            x, grad_y = input.array((n, i), dtype, at_end), grad_output.array((n, o), dtype, at_end)
-            chain_forward(0, 1, sync, layers, p, s, x)
-            chain_backward(0, 1, sync, layers, p, g, s, x, grad_y, True)
-            assert last or (g[-o:] == 1 + n).all()
+        for (n, i, o), last in itertools.product(sizes, (None, "Tanh")):
+            for hidden in ((18,), (18, 5)):
+                network = Network((i, *hidden, o), ("ReLU",) * len(hidden) + (last,))
+                plan = Plan(network.build(dtype))
+                layers, size = plan.layout(n, padded=False)
+                p, g = (fence.array(plan.parameter.shape, dtype, at_end) for fence in (parameter, grad))
+                s = scratch.array((size,), dtype, at_end)
+                x, grad_y = input.array((n, i), dtype, at_end), grad_output.array((n, o), dtype, at_end)
+                chain_forward(0, 1, sync, layers, p, s, x)
+                chain_backward(0, 1, sync, layers, p, g, s, x, grad_y, True)
+                assert last or (g[-o:] == 1 + n).all()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -14,7 +14,7 @@ from fastbp_kernels.product import (
     IN_PLACE_TILES,
     K_BLOCK,
     M_BLOCK,
-    PADDED_ROWS,
+    ROOMY_ROWS,
     ROWS,
     THIN,
     TRANSPOSED,
@@ -76,7 +76,7 @@ def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False, lr=0.0):
     (m, k), columns, dtype = a.shape, b.shape[1], a.dtype
     left = Strided(a.T if a_transposed else a, (m if a_transposed else k) + 3)
     a_row, a_k = (1, left.row) if a_transposed else (left.row, 1)
-    if b_kind == PADDED_ROWS:
+    if b_kind == ROOMY_ROWS:
         right, b_row = padded(b)
     else:
         watched = Strided(b.T if b_kind == TRANSPOSED else b, (k if b_kind == TRANSPOSED else columns) + 5)
@@ -100,7 +100,7 @@ WIDTHS = [1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 24, 31, 32, 33, 49, 64, 67]
 HEIGHTS = [*range(1, 12), 21, 79, tile.TILE_ROWS * IN_PLACE_TILES, tile.TILE_ROWS * IN_PLACE_TILES + 1]
 
 
-@pytest.mark.parametrize("b_kind", [ROWS, PADDED_ROWS, TRANSPOSED], ids=["rows", "padded rows", "transposed"])
+@pytest.mark.parametrize("b_kind", [ROWS, ROOMY_ROWS, TRANSPOSED], ids=["rows", "roomy rows", "transposed"])
 def test_every_tile_and_kind_of_b(b_kind, dtype):
     """Up to where all of B is packed, and from where C is no longer done by rows; A also transposed; bias or none."""
     for m, columns, k in every(HEIGHTS, WIDTHS, (0, 1, 2, 17, THIN, THIN + 1)):
@@ -135,7 +135,7 @@ DERIVATIVES = {
 DEPTHS = (1, tile.STEPS, tile.STEPS + 1, K_BLOCK - 1, K_BLOCK, K_BLOCK + 1, 2 * K_BLOCK, 2 * K_BLOCK + 1, 700)
 
 
-@pytest.mark.parametrize("b_kind", [ROWS, PADDED_ROWS, TRANSPOSED], ids=["rows", "padded rows", "transposed"])
+@pytest.mark.parametrize("b_kind", [ROWS, ROOMY_ROWS, TRANSPOSED], ids=["rows", "roomy rows", "transposed"])
 @pytest.mark.parametrize("adds", [False, True], ids=["", "adding"])
 @pytest.mark.parametrize("epilogue", DERIVATIVES)
 def test_an_epilogue_applies_once_behind_the_last_stretch_of_k(epilogue, adds, b_kind, dtype):
@@ -154,23 +154,23 @@ def test_a_step_against_the_product_is_that_of_sgd_to_the_bit(k, dtype):
     """Also where parameter and gradient are -0: a gradient that is added to zeros is 0."""
     a, b, c = draw((23, k), dtype), draw((k, 37), dtype, seed=1), draw((23, 37), dtype, seed=2)
     a[3], c[3:5] = -0.0, -0.0
-    grad = numpy.zeros_like(c) + multiply(a, b, PADDED_ROWS, None, c, tile.STORE, c)
+    grad = numpy.zeros_like(c) + multiply(a, b, ROOMY_ROWS, None, c, tile.STORE, c)
     expected = c.copy()
     sgd_step(expected.reshape(-1), grad.reshape(-1), dtype(0.1))
-    actual = multiply(a, b, PADDED_ROWS, None, c, tile.DESCEND, c, lr=0.1)
+    actual = multiply(a, b, ROOMY_ROWS, None, c, tile.DESCEND, c, lr=0.1)
     numpy.testing.assert_array_equal(actual, expected)
     numpy.testing.assert_array_equal(numpy.signbit(actual), numpy.signbit(expected))
 
 
 @pytest.mark.parametrize("epilogue", [tile.STORE, tile.ADD, tile.DESCEND], ids=["store", "add", "descend"])
-@pytest.mark.parametrize("kind", [ROWS, PADDED_ROWS], ids=["rows", "padded rows"])
+@pytest.mark.parametrize("kind", [ROWS, ROOMY_ROWS], ids=["rows", "roomy rows"])
 def test_a_product_of_the_transpose_has_the_bits_of_the_product(kind, epilogue, dtype):
     """Narrow and wide B, few and many rows of A, in one block of columns and in several; nothing beside is written."""
     for m, columns, k in every((1, 2, 25, 64, 128, 129, 300), (1, 2, 4, 6, 10, 11, 17), (0, 1, 5, 50, K_BLOCK, 700)):
         if epilogue == tile.DESCEND and k > K_BLOCK:
             continue
         a, b, c = draw((k, m), dtype), draw((k, columns), dtype, seed=1), draw((m, columns), dtype, seed=2)
-        left, right = (padded(each) if kind == PADDED_ROWS else (each.ravel(), each.shape[1]) for each in (a, b))
+        left, right = (padded(each) if kind == ROOMY_ROWS else (each.ravel(), each.shape[1]) for each in (a, b))
         out = Strided(c, columns)
         call_transposed(m, columns, k, *left, kind, *right, kind, out.place, epilogue, 0.1)
         out.assert_untouched()
@@ -189,7 +189,7 @@ def test_blocks_of_rows_beyond_the_first(dtype):
 @pytest.mark.parametrize("k", [17, K_BLOCK, K_BLOCK + 1, 700])
 def test_the_kind_of_b_does_not_change_a_bit(k, dtype):
     a, b, c = draw((21, k), dtype), draw((k, 37), dtype, seed=1), numpy.zeros((21, 37), dtype)
-    results = [multiply(a, b, kind, None, c, tile.STORE, c).copy() for kind in (ROWS, PADDED_ROWS, TRANSPOSED)]
+    results = [multiply(a, b, kind, None, c, tile.STORE, c).copy() for kind in (ROWS, ROOMY_ROWS, TRANSPOSED)]
     results.append(multiply(a, b, ROWS, None, c, tile.STORE, c, a_transposed=True).copy())
     for other in results[1:]:
         numpy.testing.assert_array_equal(results[0], other)
@@ -202,5 +202,5 @@ def test_nan_and_infinity_reach_only_what_they_belong_to(dtype):
         b[11, 30] = value
         hit = numpy.zeros(c.shape, bool)
         hit[5], hit[:, 30] = True, True
-        for kind in (ROWS, PADDED_ROWS, TRANSPOSED):
+        for kind in (ROWS, ROOMY_ROWS, TRANSPOSED):
             numpy.testing.assert_array_equal(~numpy.isfinite(multiply(a, b, kind, None, c, tile.STORE, c)), hit)

@@ -23,7 +23,7 @@ from fastbp_kernels.losses import SLAB
 from fastbp_kernels.passes import activation_derivative, backward_rows, forward_layer, layer_gradients
 from fastbp_kernels.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.product import ROWS, product
-from fastbp_kernels.table import ACTIVATION, IDENTITY, IN, OUT, WEIGHT, Y_ROW, G, X, Y
+from fastbp_kernels.table import ACTIVATION, IDENTITY, IN, KIND, OUT, WEIGHT, Y_ROW, G, X, Y
 from fastbp_kernels.tile import STORE
 
 
@@ -93,7 +93,10 @@ def chain_backward(
         i, o = layers[0, IN], layers[0, OUT]
         weight, grad_x = shift(p, layers[0, WEIGHT]), shift(s, layers[0, X] + first * i)
         g_first = shift(s, layers[0, G] + first * o)
-        product(stop - first, i, o, g_first, o, 1, weight, i, ROWS, False, weight, grad_x, i, STORE, grad_x, i, 0.0)
+        product(
+            stop - first, i, o, g_first, o, 1, weight, i, layers[0, KIND], False, weight, grad_x, i, STORE, grad_x, i,
+            0.0,
+        )  # fmt: skip
 
 
 @inner_kernel

@@ -44,7 +44,7 @@ from fastbp_kernels.passes import (
     loss_rows,
 )
 from fastbp_kernels.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.product import K_BLOCK, PADDED_ROWS, ROWS
+from fastbp_kernels.product import K_BLOCK, ROOMY_ROWS, ROWS
 from fastbp_kernels.table import X_ROW, Y_ROW, G, X, Y
 
 BLOCK_ROWS = 2 * K_BLOCK  # whole stretches, so that gradients are summed in the same ones as over whole batches
@@ -240,7 +240,7 @@ def _inputs(
     """
     if layer == 0 and not order.size:
         return shift(pointer(input), block * input.shape[1]), input.shape[1], ROWS
-    return shift(scratch, layers[layer, X]), layers[layer, X_ROW], PADDED_ROWS
+    return shift(scratch, layers[layer, X]), layers[layer, X_ROW], ROOMY_ROWS
 
 
 @inlined_kernel

@@ -19,12 +19,13 @@ from fastbp_kernels.elementwise import copy_loop
 from fastbp_kernels.linear import share
 from fastbp_kernels.losses import SLAB, mse_slab_with_gradient
 from fastbp_kernels.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.product import PADDED_ROWS, ROWS, TRANSPOSED, product, transposed_product
+from fastbp_kernels.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
 from fastbp_kernels.sums import add_column_sums, descend_column_sums
 from fastbp_kernels.table import (
     ACTIVATION,
     BIAS,
     IN,
+    KIND,
     OUT,
     RECTIFIED,
     SIGMOID,
@@ -137,7 +138,8 @@ def backward_rows(
     grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
     weight = shift(parameter, layers[layer, WEIGHT])
     product(
-        stop_row - first_row, i, o, g, g_row, 1, weight, i, ROWS, False, weight, grad_x, x_row, epilogue, x, x_row, 0.0,
+        stop_row - first_row, i, o, g, g_row, 1, weight, i, layers[layer, KIND], False, weight, grad_x, x_row, epilogue,
+        x, x_row, 0.0,
     )  # fmt: skip
 
 
@@ -148,7 +150,7 @@ def layer_gradients(
 ) -> None:  # fmt: skip
     """Add the gradients of this rank's share of one layer's weight and bias over ``rows`` rows of ``x`` and ``g``.
 
-    ``x_kind`` is how ``product`` may read ``x``: PADDED_ROWS or ROWS.
+    ``x_kind`` is how ``product`` may read ``x``: ROOMY_ROWS or ROWS.
     """
     _weight_product(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
     if layers[layer, BIAS] >= 0:
@@ -182,5 +184,5 @@ def _weight_product(
     i, o, g_row = layers[layer, IN], layers[layer, OUT], layers[layer, Y_ROW]
     first, stop = share(o, 1, rank, ranks)
     weight = shift(to, layers[layer, WEIGHT] + first * i)
-    g_kind = PADDED_ROWS if first == 0 and g_row > o else ROWS  # in the middle of padded rows, nothing is aligned
+    g_kind = ROOMY_ROWS if first == 0 and g_row > o else ROWS  # the padding serves whole rows only
     transposed_product(stop - first, i, rows, shift(g, first), g_row, g_kind, x, x_row, x_kind, weight, epilogue, lr)

@@ -13,7 +13,7 @@ from fastbp_kernels.pointers import Pointer, shift, stack_memory
 from fastbp_kernels.tile import ADD, STORE, TILE_ROWS, panel_width, tile
 from fastbp_kernels.vectors import LANE_BYTES
 
-ROWS, PADDED_ROWS, TRANSPOSED = range(3)
+ROWS, ROOMY_ROWS, TRANSPOSED = range(3)
 
 K_BLOCK = 256
 # Rows of A that go through all panels before the next: with K_BLOCK, what the second cache holds. Of half the steps it
@@ -46,8 +46,8 @@ def product(
     a, a_row, a_k; b, b_row; c, c_row; epilogue, aux, aux_row, lr
         As in ``tile``; DESCEND for ``k`` up to ``K_BLOCK``.
     b_kind : int
-        ROWS: B[j, c] is ``b[j * b_row + c]``. PADDED_ROWS: the same, each row aligned to a cache line and readable
-        up to a multiple of it. TRANSPOSED: B[j, c] is ``b[c * b_row + j]``.
+        ROWS: B[j, c] is ``b[j * b_row + c]``. ROOMY_ROWS: the same, and what lies behind each row, up to the tile's
+        width, may be read, whatever it is. TRANSPOSED: B[j, c] is ``b[c * b_row + j]``.
     has_bias : bool; bias : pointer
         Whether the sums start from the ``columns`` numbers at ``bias`` or from 0.
     """
@@ -73,7 +73,7 @@ def product(
                     if first == 0:
                         copy_loop(valid, shift(bias, column), start)
                 panel, panel_row = packed, width
-                readable = valid == width or b_kind == PADDED_ROWS
+                readable = valid == width or b_kind == ROOMY_ROWS
                 if b_kind != TRANSPOSED and readable and tiles <= IN_PLACE_TILES:
                     panel, panel_row = shift(b, first * b_row + column), b_row
                 elif b_kind == TRANSPOSED:
@@ -101,7 +101,7 @@ def transposed_product(
     """Compute ``C = A.T @ B`` for A of shape (k, m) and C without gaps: the gradient of a weight.
 
     For narrow B as the transpose of ``B.T @ A``, which fills the lanes: a network's first layer often has few inputs.
-    The bits are the same. Parameters as those of ``product``; the kinds are ROWS or PADDED_ROWS.
+    The bits are the same. Parameters as those of ``product``; the kinds are ROWS or ROOMY_ROWS.
     """
     wide = panel_width(c, 1 << 30)
     spared = m * ((2 * columns + wide - 1) // wide) - max(2 * columns, _LATENCY) * ((m + wide - 1) // wide)
