@@ -1,8 +1,8 @@
 """Speed beside the peers, all in one run: ``python -m bench.speed`` (``make speed``).
 
 Measures every workload of ``bench.workloads`` in every library of ``bench.peers``, each at one and at two threads, in
-turn, with the arithmetic limit of a core measured in the same rounds; prints them with the goals of ``bench.goals``.
-All libraries start from the same weights, take the same rows in the same order, and must have arrived at the same
+turn, with the arithmetic limit of a core measured beside each; prints them with the goals of ``bench.goals``. Each
+round goes through all workloads: what else goes on in the machine for some seconds spoils no more than one round. All libraries start from the same weights, take the same rows in the same order, and must have arrived at the same
 weights after an epoch. Compilation and warm-up come before the timing. A whole run writes ``bench/results/speed.json``
 and the chart.
 """
@@ -26,7 +26,7 @@ from bench import machine, speed_report
 from bench.contenders import PEERS, sampled
 from bench.figures import save_table
 from bench.goals import COLD, FIRST_STEP, WARM
-from bench.workers import Workers, in_turn
+from bench.workers import Workers, one_round
 from bench.workloads import (
     LINEARS,
     PREDICT,
@@ -43,7 +43,7 @@ from bench.workloads import (
 DTYPES = ("float32", "float64")
 # What was learned in an epoch may differ by so much of itself between libraries: rounding, not another training.
 AGREEMENT = {"float32": 1e-2, "float64": 1e-8}
-ROUNDS, SECONDS = 5, 0.15
+ROUNDS, SECONDS = 7, 0.15
 KERNEL_SECONDS = 0.1
 COLD_ROUNDS = 3  # each compiles for some ten seconds, and is compared with nobody
 WHOLE_PROCESS = Path(__file__).with_name("whole_process.py")
@@ -98,17 +98,23 @@ class _Measurement:
 
     def measure(self, dtype: str) -> dict[str, Any]:
         """Return for each workload what ``bench.goals`` reads."""
-        results: dict[str, Any] = {}
         swept = ("fastbp", "torch", "jax") if dtype == "float32" else ("fastbp", "torch")
         groups: tuple[tuple[tuple[Workload, ...], tuple[str, ...], tuple[int, ...], float], ...] = (
             (TRAININGS, tuple(self._peers), self._threads, SECONDS),
             (SWEEP, swept, self._threads, KERNEL_SECONDS),
             ((*LINEARS, TANH, PREDICT), tuple(self._peers), (1,), KERNEL_SECONDS),
         )
+        contests = []
         for workloads, peers, threads, seconds in groups:
+            keys = [(peer, count) for peer in peers if peer in self._peers for count in threads]
             for workload in self._wanted(workloads):
-                keys = [(peer, count) for peer in peers if peer in self._peers for count in threads]
-                results[workload.name] = self._contest(at(workload, dtype), keys, seconds)
+                _say(f"preparing {dtype}: {workload.name}")
+                contests.append(_Contest(self._workers, at(workload, dtype), keys, seconds * self._scale))
+        for turn in range(self._rounds):
+            _say(f"measuring {dtype}: round {turn + 1} of {self._rounds}")
+            for contest in contests:
+                contest.run(turn)
+        results = {contest.workload.name: contest.measured() for contest in contests}
         if self._only in FIRST_STEP:
             results[FIRST_STEP] = self._first_steps(dtype)
         if dtype == "float32":  # the whole process has one
@@ -118,35 +124,9 @@ class _Measurement:
     def _wanted(self, workloads: Iterable[Workload]) -> list[Workload]:
         return [workload for workload in workloads if self._only in workload.name]
 
-    def _contest(self, workload: Workload, candidates: list[tuple[str, int]], seconds: float) -> dict[str, Any]:
-        """Measure ``workload`` in all peers and threads of ``candidates`` that can run it, and the limit with it."""
-        _say(f"{workload.dtype}: {workload.name}")
-        keys, expected = [], None
-        for key in candidates:
-            sample = self._workers[key].prepare(workload)
-            if sample is False:
-                continue
-            keys.append(key)
-            if sample is not None and isinstance(workload, Training):
-                expected = sample if expected is None else expected
-                _require_same_training(workload, key[0], sample, expected)
-        tile = at(TILE, workload.dtype)
-        core = self._workers["fastbp", 1]
-        core.prepare(tile)
-        contests = [(self._workers[key], workload) for key in keys]
-        *times, tile_times = in_turn([*contests, (core, tile)], self._rounds, seconds * self._scale)
-        measured: dict[str, Any] = {
-            "flop": workload.flop,
-            "limit": tile.flop / float(np.median(tile_times)),
-            "seconds": {},
-        }
-        for (peer, count), values in zip(keys, times):
-            measured["seconds"].setdefault(peer, {})[str(count)] = values
-        return measured
-
     def _first_steps(self, dtype: str) -> dict[str, Any]:
         """Time the first step of architectures that no process has met, each process warm by another one."""
-        _say(f"{dtype}: {FIRST_STEP}")
+        _say(f"measuring {dtype}: {FIRST_STEP}")
         seconds: dict[str, dict[str, list[float]]] = {}
         for peer in self._peers:
             worker = self._workers[peer, 1]
@@ -157,7 +137,7 @@ class _Measurement:
 
     def _processes(self, name: str) -> dict[str, Any]:
         """Time whole processes: ours with a full or an empty cache, and for the full one ``import torch`` beside it."""
-        _say(name)
+        _say(f"measuring {name}")
         ours, torch = [], []
         script, import_torch = [str(WHOLE_PROCESS)], ["-c", "import torch"]
         if name == WARM:
@@ -174,6 +154,38 @@ class _Measurement:
                 ours.append(took)
         seconds = {"fastbp": {"default": ours}} | ({"torch": {"default": torch}} if torch else {})
         return {"flop": 0, "limit": 0, "seconds": seconds}
+
+
+class _Contest:
+    """A workload in all peers and threads of ``candidates`` that can run it, and the limit with it."""
+
+    def __init__(self, workers: Workers, workload: Workload, candidates: list[tuple[str, int]], seconds: float) -> None:
+        self.workload, self._seconds = workload, seconds
+        self._keys, expected = [], None
+        for key in candidates:
+            sample = workers[key].prepare(workload)
+            if sample is False:
+                continue
+            self._keys.append(key)
+            if sample is not None and isinstance(workload, Training):
+                expected = sample if expected is None else expected
+                _require_same_training(workload, key[0], sample, expected)
+        tile, core = at(TILE, workload.dtype), workers["fastbp", 1]
+        core.prepare(tile)
+        self._flop = tile.flop
+        self._contestants = [*((workers[key], workload) for key in self._keys), (core, tile)]
+        self._rounds: list[list[float]] = []
+
+    def run(self, turn: int) -> None:
+        self._rounds.append(one_round(self._contestants, turn, self._seconds))
+
+    def measured(self) -> dict[str, Any]:
+        """Return the seconds of a step by peer and threads, a value a round, and what the limit follows from."""
+        *times, tile_times = map(list, zip(*self._rounds))
+        seconds: dict[str, dict[str, list[float]]] = {}
+        for (peer, count), values in zip(self._keys, times):
+            seconds.setdefault(peer, {})[str(count)] = values
+        return {"flop": self.workload.flop, "limit": self._flop / float(np.median(tile_times)), "seconds": seconds}
 
 
 def _process(arguments: list[str], **environment: str) -> tuple[float, str]:
@@ -195,7 +207,7 @@ def _require_same_training(workload: Training, peer: str, sample: Any, expected:
 
 
 def _say(what: str) -> None:
-    print(f"{strftime('%H:%M:%S')} measuring {what}", file=sys.stderr, flush=True)
+    print(f"{strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

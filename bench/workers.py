@@ -95,16 +95,17 @@ class Workers:
 
 
 def in_turn(contests: list[tuple[Worker, Workload]], rounds: int, seconds: float) -> list[list[float]]:
-    """Measure every contest once in each round; return for each its seconds of a step, a value a round.
+    """Measure every contest once in each round; return for each its seconds of a step, a value a round."""
+    return [list(times) for times in zip(*(one_round(contests, turn, seconds) for turn in range(rounds)))]
 
-    Every other round goes backwards, so that nobody always follows the same one.
-    """
-    times: list[list[float]] = [[] for _ in contests]
-    for turn in range(rounds):
-        order = range(len(contests))
-        for place in order if turn % 2 == 0 else reversed(order):
-            worker, workload = contests[place]
-            times[place].append(worker.measure(workload, seconds))
+
+def one_round(contests: list[tuple[Worker, Workload]], turn: int, seconds: float) -> list[float]:
+    """Measure every contest once; every other turn goes backwards, so that nobody always follows the same one."""
+    times = [0.0] * len(contests)
+    order = range(len(contests))
+    for place in order if turn % 2 == 0 else reversed(order):
+        worker, workload = contests[place]
+        times[place] = worker.measure(workload, seconds)
     return times
 
 
