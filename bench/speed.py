@@ -2,7 +2,9 @@
 
 Measures every workload of ``bench.workloads`` in every library of ``bench.peers``, each at one and at two threads, in
 turn, with the arithmetic limit of a core measured beside each; prints them with the goals of ``bench.goals``. Each
-round goes through all workloads: what else goes on in the machine for some seconds spoils no more than one round. All libraries start from the same weights, take the same rows in the same order, and must have arrived at the same
+round goes through all workloads: what else goes on in the machine for some seconds spoils no more than one round.
+
+All libraries start from the same weights, take the same rows in the same order, and must have arrived at the same
 weights after an epoch. Compilation and warm-up come before the timing. A whole run writes ``bench/results/speed.json``
 and the chart.
 """
