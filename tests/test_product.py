@@ -11,9 +11,10 @@ from numba import njit
 from fastbp_kernels import sgd_step, tile
 from fastbp_kernels.pointers import pointer
 from fastbp_kernels.product import (
-    IN_PLACE_TILES,
+    IN_PLACE_ROWS,
     K_BLOCK,
     M_BLOCK,
+    PAGE,
     ROOMY_ROWS,
     ROWS,
     THIN,
@@ -71,10 +72,10 @@ def padded(values):
     return place, row
 
 
-def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False, lr=0.0):
-    """Run the kernel on watched copies and return what it made of ``c``."""
+def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False, lr=0.0, gap=3):
+    """Run the kernel on watched copies, A's rows with a ``gap`` between, and return what it made of ``c``."""
     (m, k), columns, dtype = a.shape, b.shape[1], a.dtype
-    left = Strided(a.T if a_transposed else a, (m if a_transposed else k) + 3)
+    left = Strided(a.T if a_transposed else a, (m if a_transposed else k) + gap)
     a_row, a_k = (1, left.row) if a_transposed else (left.row, 1)
     if b_kind == ROOMY_ROWS:
         right, b_row = padded(b)
@@ -97,7 +98,7 @@ def assert_near(actual, expected, size, k):
 
 
 WIDTHS = [1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 24, 31, 32, 33, 49, 64, 67]
-HEIGHTS = [*range(1, 12), 21, 79, tile.TILE_ROWS * IN_PLACE_TILES, tile.TILE_ROWS * IN_PLACE_TILES + 1]
+HEIGHTS = [*range(1, 12), 21, 79, IN_PLACE_ROWS, IN_PLACE_ROWS + 1]
 
 
 @pytest.mark.parametrize("b_kind", [ROWS, ROOMY_ROWS, TRANSPOSED], ids=["rows", "roomy rows", "transposed"])
@@ -193,6 +194,16 @@ def test_the_kind_of_b_does_not_change_a_bit(k, dtype):
     results.append(multiply(a, b, ROWS, None, c, tile.STORE, c, a_transposed=True).copy())
     for other in results[1:]:
         numpy.testing.assert_array_equal(results[0], other)
+
+
+@pytest.mark.parametrize("m", [1, 6, 7, 10, 11, 60, M_BLOCK + 1])
+def test_rows_that_lie_pages_apart_give_the_same_bits(m, dtype):
+    page = PAGE // numpy.dtype(dtype).itemsize
+    for k, columns in ((1, 5), (300, 37), (page, 3), (page + 1, 33)):
+        a, b, c = draw((m, k), dtype), draw((k, columns), dtype, seed=1), numpy.zeros((m, columns), dtype)
+        expected = multiply(a, b, TRANSPOSED, None, c, tile.STORE, c)
+        actual = multiply(a, b, TRANSPOSED, None, c, tile.STORE, c, gap=-k % page)
+        numpy.testing.assert_array_equal(actual, expected)
 
 
 def test_nan_and_infinity_reach_only_what_they_belong_to(dtype):

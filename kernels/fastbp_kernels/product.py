@@ -21,7 +21,10 @@ K_BLOCK = 256
 M_BLOCK = 256
 THIN = 64  # with so few steps of k, C takes the time, not the sums: it is gone through by rows, as it lies in memory
 THIN_ROWS, THIN_COLUMNS = 2 * TILE_ROWS, 256  # such blocks of rows; and less wide than that, C is in cache anyway
-IN_PLACE_TILES = 16  # so few tiles of rows do not repay copying rows of B that the tile can read where they lie
+# Rows of A that are a multiple of so many bytes apart share a few places of the first cache. A tile as high as can be
+# would have more rows than places, and read each of them from the second cache at every step.
+PAGE, PAGE_ROWS = 4096, min(6, TILE_ROWS)
+IN_PLACE_ROWS = 16 * TILE_ROWS  # so few rows of A do not repay copying rows of B that the tile can read where they lie
 # Of vectors: so many sums at once hide the time of each, and so many steps of k take the time of turning a number of C.
 _LATENCY = 8
 _TURNING = 4
@@ -55,10 +58,12 @@ def product(
     start = stack_memory(a, _START)
     zero_loop(_START, start)
     thin = k <= THIN and columns >= THIN_COLUMNS and b_kind != TRANSPOSED
+    page = PAGE // (2 * LANE_BYTES) * panel_width(a, 1 << 30)  # in elements; of so many columns, it is the widest
+    pages_apart = a_k == 1 and a_row % page == 0
     m_block = THIN_ROWS if thin else M_BLOCK if k > K_BLOCK // 2 else 2 * M_BLOCK
     for top in range(0, m, m_block):
         height = min(m_block, m - top)
-        tiles = (height + TILE_ROWS - 1) // TILE_ROWS
+        tiles = (height + PAGE_ROWS - 1) // PAGE_ROWS if pages_apart else (height + TILE_ROWS - 1) // TILE_ROWS
         low, higher = height // tiles, height % tiles  # rows of a tile, and how many tiles have one more
         for first in range(0, max(k, 1), K_BLOCK):
             depth = min(K_BLOCK, k - first)
@@ -74,7 +79,7 @@ def product(
                         copy_loop(valid, shift(bias, column), start)
                 panel, panel_row = packed, width
                 readable = valid == width or b_kind == ROOMY_ROWS
-                if b_kind != TRANSPOSED and readable and tiles <= IN_PLACE_TILES:
+                if b_kind != TRANSPOSED and readable and height <= IN_PLACE_ROWS:
                     panel, panel_row = shift(b, first * b_row + column), b_row
                 elif b_kind == TRANSPOSED:
                     pack_panel(packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
