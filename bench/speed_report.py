@@ -44,7 +44,10 @@ def format_table(table: dict[str, Any], dtype: str) -> str:
     parts.append(f"~ marks a median of rounds that differ by more than {UNSTEADY:g} times.")
     limits = [measured["limit"] for measured in results.values() if measured["limit"]]
     if limits:
-        parts.append(f"The limit: {min(limits) / 1e9:.0f} to {max(limits) / 1e9:.0f} GFLOP/s, by the tile on one core.")
+        parts.append(
+            f"The limit: {min(limits) / 1e9:.0f} to {max(limits) / 1e9:.0f} GFLOP/s, by the tile on one core.\n"
+            "The ratio at the limit is that of a fastbp that did nothing else: a goal above it is beyond this machine."
+        )
     verdicts = [(goal, goal.judge(results)) for goal in goals(dtype, results)]
     rows = [
         [f"{goal.workload}{', module by module' * (getattr(goal, 'ours', '') == 'modules')}",
