@@ -72,15 +72,15 @@ def padded(values):
     return place, row
 
 
-def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False, lr=0.0, gap=3):
-    """Run the kernel on watched copies, A's rows with a ``gap`` between, and return what it made of ``c``."""
+def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False, lr=0.0, gap=3, b_gap=5):
+    """Run the kernel on watched copies, rows of A and B with gaps between, and return what it made of ``c``."""
     (m, k), columns, dtype = a.shape, b.shape[1], a.dtype
     left = Strided(a.T if a_transposed else a, (m if a_transposed else k) + gap)
     a_row, a_k = (1, left.row) if a_transposed else (left.row, 1)
     if b_kind == ROOMY_ROWS:
         right, b_row = padded(b)
     else:
-        watched = Strided(b.T if b_kind == TRANSPOSED else b, (k if b_kind == TRANSPOSED else columns) + 5)
+        watched = Strided(b.T if b_kind == TRANSPOSED else b, (k if b_kind == TRANSPOSED else columns) + b_gap)
         right, b_row = watched.place, watched.row
     start = Strided((numpy.zeros((1, columns), dtype) if bias is None else bias[None]), columns)
     out, other = Strided(c, columns + 2), Strided(aux, columns + 7)
@@ -199,10 +199,10 @@ def test_the_kind_of_b_does_not_change_a_bit(k, dtype):
 @pytest.mark.parametrize("m", [1, 6, 7, 10, 11, 60, M_BLOCK + 1])
 def test_rows_that_lie_pages_apart_give_the_same_bits(m, dtype):
     page = PAGE // numpy.dtype(dtype).itemsize
-    for k, columns in ((1, 5), (300, 37), (page, 3), (page + 1, 33)):
+    for k, columns in ((1, 5), (7, 25), (300, 37), (page, 3), (page + 1, 33)):
         a, b, c = draw((m, k), dtype), draw((k, columns), dtype, seed=1), numpy.zeros((m, columns), dtype)
         expected = multiply(a, b, TRANSPOSED, None, c, tile.STORE, c)
-        actual = multiply(a, b, TRANSPOSED, None, c, tile.STORE, c, gap=-k % page)
+        actual = multiply(a, b, TRANSPOSED, None, c, tile.STORE, c, gap=-k % page, b_gap=-k % page)
         numpy.testing.assert_array_equal(actual, expected)
 
 

@@ -21,6 +21,10 @@ from fastbp_kernels.pointers import Pointer
 from fastbp_kernels.tile import widths
 from fastbp_kernels.vectors import INT64, LANE_BYTES, Vectors, bytes_of
 
+# Rows that are a multiple of so many bytes apart share so many places of the first cache: more of them, taken at once,
+# push one another out.
+PAGE, PLACES = 4096, 8
+
 FEW = 6  # so few rows are transposed number by number: a square of registers would be mostly empty
 
 
@@ -115,22 +119,35 @@ def _emit_transpose(
 
     ``k`` is at least a quarter's lanes. Where it is no multiple of them, the last steps overlap those before.
     """
-    lanes = min(width, LANE_BYTES // bytes_of(element))
     quarter = Vectors(builder, element, 16 // bytes_of(element))
     last_column, last_step = builder.sub(columns, INT64(1)), builder.sub(k, INT64(quarter.lanes))
-    for start in range(0, width, lanes):
+
+    def transpose(lanes: int) -> None:
         v = Vectors(builder, element, lanes)
-        sources = []
-        for column in range(start, start + lanes):
-            exists = builder.icmp_signed("<", INT64(column), columns)
-            sources.append(builder.gep(b, [builder.mul(b_row, builder.select(exists, INT64(column), last_column))]))
-        with cgutils.for_range_slice(builder, INT64(0), k, INT64(quarter.lanes), inc=True) as (step, _):
-            step = builder.select(builder.icmp_signed("<", step, last_step), step, last_step)
-            quarters = [quarter.load(builder.gep(source, [step])) for source in sources]
-            vectors = [v.joined(quarters[row :: quarter.lanes]) for row in range(quarter.lanes)]
-            for further, row in enumerate(_quarters_transposed(v, vectors)):
-                place = builder.mul(builder.add(step, INT64(further)), INT64(width))
-                v.store(row, builder.gep(panel, [builder.add(place, INT64(start))]), align=v.size)
+        for start in range(0, width, lanes):
+            sources = []
+            for column in range(start, start + lanes):
+                exists = builder.icmp_signed("<", INT64(column), columns)
+                row = builder.select(exists, INT64(column), last_column)
+                sources.append(builder.gep(b, [builder.mul(b_row, row)]))
+            with cgutils.for_range_slice(builder, INT64(0), k, INT64(quarter.lanes), inc=True) as (step, _):
+                step = builder.select(builder.icmp_signed("<", step, last_step), step, last_step)
+                quarters = [quarter.load(builder.gep(source, [step])) for source in sources]
+                vectors = [v.joined(quarters[row :: quarter.lanes]) for row in range(quarter.lanes)]
+                for further, row in enumerate(_quarters_transposed(v, vectors)):
+                    place = builder.mul(builder.add(step, INT64(further)), INT64(width))
+                    v.store(row, builder.gep(panel, [builder.add(place, INT64(start))]), align=v.size)
+
+    lanes = min(width, LANE_BYTES // bytes_of(element))
+    if lanes <= PLACES:
+        transpose(lanes)
+        return
+    within_page = builder.and_(b_row, INT64(PAGE // bytes_of(element) - 1))
+    with builder.if_else(builder.icmp_signed("==", within_page, INT64(0))) as (pages_apart, else_apart):
+        with pages_apart:
+            transpose(PLACES)
+        with else_apart:
+            transpose(lanes)
 
 
 def _quarters_transposed(v: Vectors, rows: Values) -> Values:

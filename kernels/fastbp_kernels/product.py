@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fastbp_kernels.cache import inner_kernel
 from fastbp_kernels.elementwise import copy_loop, zero_loop
-from fastbp_kernels.packing import pack_panel
+from fastbp_kernels.packing import PAGE, pack_panel
 from fastbp_kernels.pointers import Pointer, shift, stack_memory
 from fastbp_kernels.tile import ADD, STORE, TILE_ROWS, panel_width, tile
 from fastbp_kernels.vectors import LANE_BYTES
@@ -21,9 +21,9 @@ K_BLOCK = 256
 M_BLOCK = 256
 THIN = 64  # with so few steps of k, C takes the time, not the sums: it is gone through by rows, as it lies in memory
 THIN_ROWS, THIN_COLUMNS = 2 * TILE_ROWS, 256  # such blocks of rows; and less wide than that, C is in cache anyway
-# Rows of A that are a multiple of so many bytes apart share a few places of the first cache. A tile as high as can be
-# would have more rows than places, and read each of them from the second cache at every step.
-PAGE, PAGE_ROWS = 4096, min(6, TILE_ROWS)
+# Rows of a tile where A's lie pages apart: fewer than the places that they share in the first cache. A higher tile
+# would read each of them from the second at every step.
+PAGE_ROWS = min(6, TILE_ROWS)
 IN_PLACE_ROWS = 16 * TILE_ROWS  # so few rows of A do not repay copying rows of B that the tile can read where they lie
 # Of vectors: so many sums at once hide the time of each, and so many steps of k take the time of turning a number of C.
 _LATENCY = 8
