@@ -25,17 +25,22 @@ def eager_threads(monkeypatch):
     fastbp.set_num_threads(before)
 
 
+def assert_bits_of_one_thread(network, rows, mini_batch_size, count, calls, reduction, dtype):
+    """Of the modules one by one on one thread, and of the engine on ``count``, whose calls are left in ``calls``."""
+    data = network.data(dtype, *rows)
+    fastbp.set_num_threads(1)
+    expected = train(network.build(dtype), data, 2, mini_batch_size, by_modules=True, reduction=reduction)
+    fastbp.set_num_threads(count)
+    calls.clear()
+    assert_same_bits(expected, train(network.build(dtype), data, 2, mini_batch_size, reduction=reduction))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_threads_that_share_rows_and_outputs_give_the_same_bits(monkeypatch, eager_threads, count, reduction, dtype):
     monkeypatch.setattr(trainers, "_PARTIAL_PARAMETERS", 0)
     for network in (ORIGINAL, NETWORKS["one beside vectors"], NETWORKS["without bias"], NETWORKS["Sigmoid last"]):
         for n, mini_batch_size, val in [(130, 49, 40), (900, 600, 300), (100, 17, None)]:
-            data = network.data(dtype, n, val)
-            fastbp.set_num_threads(1)
-            expected = train(network.build(dtype), data, 2, mini_batch_size, by_modules=True, reduction=reduction)
-            fastbp.set_num_threads(count)
-            eager_threads.clear()
-            assert_same_bits(expected, train(network.build(dtype), data, 2, mini_batch_size, reduction=reduction))
+            assert_bits_of_one_thread(network, (n, val), mini_batch_size, count, eager_threads, reduction, dtype)
             assert set(eager_threads) == {(min(count, -(-min(mini_batch_size, n) // 16)), False)}
 
 
@@ -43,12 +48,7 @@ def test_threads_that_share_rows_and_outputs_give_the_same_bits(monkeypatch, eag
 def test_threads_that_take_stretches_of_rows_give_the_same_bits(eager_threads, count, reduction, dtype):
     for network in (ORIGINAL, SMOOTH, NETWORKS["wide hidden"], NETWORKS["without bias, activation last"]):
         for n, mini_batch_size, val in [(1100, 700, 300), (513, 513, None), (1500, 10**6, 16)]:
-            data = network.data(dtype, n, val)
-            fastbp.set_num_threads(1)
-            expected = train(network.build(dtype), data, 2, mini_batch_size, by_modules=True, reduction=reduction)
-            fastbp.set_num_threads(count)
-            eager_threads.clear()
-            assert_same_bits(expected, train(network.build(dtype), data, 2, mini_batch_size, reduction=reduction))
+            assert_bits_of_one_thread(network, (n, val), mini_batch_size, count, eager_threads, reduction, dtype)
             assert set(eager_threads) == {(count, True)}
 
 

@@ -63,10 +63,10 @@ class Strided:
 
 
 def padded(values):
-    """A matrix whose rows start at cache lines and are filled up with zeros."""
+    """A matrix whose rows start at cache lines and are filled up with NaN."""
     itemsize = values.itemsize
     row = -(-values.shape[1] * itemsize // LINE) * LINE // itemsize
-    memory = numpy.zeros(len(values) * row + LINE // itemsize, values.dtype)
+    memory = numpy.full(len(values) * row + LINE // itemsize, numpy.nan, values.dtype)
     place = memory[-memory.ctypes.data % LINE // itemsize :]
     numpy.lib.stride_tricks.as_strided(place, values.shape, (row * itemsize, itemsize))[...] = values
     return place, row
@@ -178,13 +178,14 @@ def test_a_product_of_the_transpose_has_the_bits_of_the_product(kind, epilogue, 
         numpy.testing.assert_array_equal(out.inside, multiply(a.T, b, ROWS, None, c, epilogue, c, lr=0.1))
 
 
-def test_blocks_of_rows_beyond_the_first(dtype):
-    for m in (M_BLOCK - 1, M_BLOCK, M_BLOCK + 1, 2 * M_BLOCK + 7):
-        a, b, bias = draw((m, 300), dtype), draw((300, 18), dtype, seed=1), draw(18, dtype, seed=2)
+@pytest.mark.parametrize("k", [K_BLOCK // 2, K_BLOCK // 2 + 1, 300])
+def test_blocks_of_rows_beyond_the_first(k, dtype):
+    for m in (M_BLOCK - 1, M_BLOCK, M_BLOCK + 1, 2 * M_BLOCK, 2 * M_BLOCK + 7):
+        a, b, bias = draw((m, k), dtype), draw((k, 18), dtype, seed=1), draw(18, dtype, seed=2)
         c = numpy.full((m, 18), 7, dtype)
         wide_a, wide_b = a.astype(numpy.float64), b.astype(numpy.float64)
         actual = multiply(a, b, TRANSPOSED, bias, c, tile.STORE, c)
-        assert_near(actual, bias + wide_a @ wide_b, abs(bias) + abs(wide_a) @ abs(wide_b), 300)
+        assert_near(actual, bias + wide_a @ wide_b, abs(bias) + abs(wide_a) @ abs(wide_b), k)
 
 
 @pytest.mark.parametrize("k", [17, K_BLOCK, K_BLOCK + 1, 700])

@@ -69,7 +69,7 @@ class Vectors:
         return value
 
     def joined(self, parts: list[ir.Value]) -> ir.Value:
-        """Return one vector of ``parts``, vectors of equal numbers of lanes whose number is a power of 2."""
+        """Return the lanes of all ``parts`` as one vector; there are 1, 2, 4 ... of them, of equal size."""
         while len(parts) > 1:
             lanes = 2 * parts[0].type.count
             parts = [self.shuffle(low, high, list(range(lanes))) for low, high in zip(parts[::2], parts[1::2])]
