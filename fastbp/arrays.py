@@ -1,4 +1,4 @@
-"""What every public function asks of the arrays it is handed, and the buffers that the classes own."""
+"""What every public function asks of the arrays it is handed, and memory as the kernels want it."""
 
 from __future__ import annotations
 
@@ -59,13 +59,25 @@ def require_floats(array: Any, owner: str, dtype: np.dtype[Any] | None = None) -
 
 
 def plain(array: Array) -> Array:
-    """Return ``array``, or a copy of it where it is not aligned, writeable and C-contiguous, as NumPy's own class.
+    """Return ``array`` to be read: as an aligned, writeable and C-contiguous array of NumPy's own class.
 
-    The kernels are compiled for that one kind of array.
+    The kernels are compiled for that one kind of array. Where it is another, this is a copy, but a view where it is
+    merely read-only and the memory under it is not: so are the outputs of modules.
     """
     if type(array) is not np.ndarray:  # such as numpy.memmap
         array = array.view(np.ndarray)
-    return array if array.flags.carray else array.copy(order="C")
+    flags = array.flags
+    if flags.carray:
+        return array
+    if flags.c_contiguous and flags.aligned and array.base is not None:
+        array = array.view()
+        try:
+            array.flags.writeable = True  # of this view alone
+        except ValueError:  # memory that nobody may write, such as that of bytes
+            pass
+        else:
+            return array
+    return array.copy(order="C")
 
 
 def as_rows(array: Array) -> Array:
@@ -79,32 +91,3 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
-
-class Buffer:
-    """An array that its owner uses again and again, replaced only by a larger one or one of another dtype.
-
-    Whoever gets it from the owner gets a view, ``array.view()``, since he may change its shape or its flags. Copies and
-    pickles of a buffer are empty: what it holds is valid only until its owner's next call.
-    """
-
-    __slots__ = ("_memory", "_view")
-
-    def __init__(self) -> None:
-        self._memory = self._view = aligned_zeros(0, FLOAT_DTYPES[0])
-
-    def get(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return a C-contiguous array of ``shape`` and ``dtype`` with unspecified values."""
-        view = self._view
-        if view.shape != shape or view.dtype != dtype:
-            size = prod(shape)
-            if self._memory.size < size or self._memory.dtype != dtype:
-                self._memory = aligned_zeros(size, dtype)
-            view = self._view = self._memory[:size].reshape(shape)
-        return view
-
-    def owns(self, array: Array) -> bool:
-        """Whether ``array`` lies in this memory, which its owner is about to write."""
-        return getattr(array, "base", None) is self._memory.base
-
-    def __reduce__(self) -> tuple[type[Buffer], tuple[()]]:
-        return Buffer, ()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
-from operator import is_
+from typing import NamedTuple
 
 import numpy as np
 
-from fastbp.arrays import Array, aligned_zeros, as_rows
+from fastbp.arrays import Array, aligned_zeros, as_rows, plain
+from fastbp.buffers import Buffer
+from fastbp.nn.last_forward import LastForward, new_token, token_of_input
 from fastbp.nn.linear import Linear
 from fastbp.plan import Plan
 from fastbp.threads import whole_or_shared
@@ -20,103 +22,146 @@ _forward_alone = partial(chain_forward, 0, 1)
 _backward_alone = partial(chain_backward, 0, 1)
 
 
+class _Division(NamedTuple):
+    """Memory for what the layers between the first and the last hand on, and how it is divided.
+
+    Attributes
+    ----------
+    rows : int
+        For which there is room.
+    layers : ndarray
+        The engine's table.
+    memory : ndarray
+    """
+
+    rows: int
+    layers: Array
+    memory: Array
+
+
 class Chain:
     """The modules of a network as one, with memory for their outputs and gradients.
 
-    After a forward every module remembers its part of it, so that its own ``backward`` may follow.
+    After a forward of the chain its modules have that as their last forward too, so that their own ``backward`` may
+    follow: ``hand_over`` gives them what they need for it.
 
     Parameters
     ----------
     plan : Plan
+
+    Attributes
+    ----------
+    last : LastForward
+        Of the chain.
+    is_whole : bool
+        Whether no module was called by itself since.
+    tokens : set of int
+        Of the modules' parts, after ``hand_over``.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._last_forwards = [last for module in plan.modules if (last := module._last_forward)]
+        self.last = LastForward()
+        self.is_whole = False
+        self.tokens: set[int | None] = set()
+        self._parts = [last for module in plan.modules if (last := module._last_forward) is not None]
+        self._name = type(plan.modules[-1]).__name__
         # Operations of a row's products without and with the gradient of the input.
         both = 4 * plan.parameter.size
         self._backward_flop = both - 2 * plan.first.weight.size, both
         self._sync = np.zeros(SYNC_SIZE, np.int64)
-        self._most_rows = -1  # that memory was laid out for
-        self._shape: tuple[int, ...] | None = None  # of the input that memory is divided for
-        self._handed_out: list[Array] = []  # what each module remembers as its output, where it is this chain's
+        self._output, self._grad_input = Buffer(), Buffer()
+        self._no_grad_input = np.empty((0, plan.first.in_features), plan.dtype)
+        self._division = _divide(plan, 0)
+        self._shape: tuple[int, ...] | None = None  # of the last input
+        self._output_shape: tuple[int, ...] = ()
 
     def forward(self, input: Array) -> Array:
-        """Return the output for ``input``, which the first layer checks; the next ``forward`` overwrites it."""
-        plan = self.plan
-        input = plan.first._checked(input)
-        if input.shape != self._shape:
-            self._divide_memory(input.shape)
-        if input.base is self._memory.base:  # an array that this chain handed out and is about to write
-            input = input.copy()
-        rows = as_rows(input)
+        """Return the output for ``input``, which the first layer checks."""
+        plan, division = self.plan, self._division
+        checked = plan.first._checked(input)
+        shape, output_shape = checked.shape, self._output_shape
+        if shape != self._shape:
+            output_shape = (*shape[:-1], plan.out_features)
+            if prod(shape[:-1]) > division.rows:
+                division = _divide(plan, prod(shape[:-1]))
+        slot = self._output.take(output_shape, plan.dtype)
+        rows = as_rows(checked)
         forward = whole_or_shared(plan.flop * len(rows), _forward_alone, chain_forward)
-        forward(self._sync, self._layers, plan.parameter, self._memory, rows)
-        if self._is_remembered():
-            plan.first._last_forward.given = input
-        else:
-            self._remember(input)
-        return self._outputs[-1].view()
+        if not self.is_whole:
+            self._take_over()
+        self.last.token = None  # what it left in memory is about to be written over
+        output = as_rows(slot.of(output_shape, plan.dtype))
+        forward(division.layers, plan.parameter, division.memory, rows, output)
+        self._division, self._shape, self._output_shape = division, shape, output_shape
+        return self.last.keep(checked, token_of_input(input), slot, plan.guard.changes)
 
-    @property
-    def is_last_forward(self) -> bool:
-        """Whether the last forward of all modules was this chain's and its input is as it was.
+    def backward(self, grad_output: Array, retain_graph: bool) -> Array:
+        """Add the gradients of all parameters and return that of the input."""
+        assert self._shape is not None
+        slot = self._grad_input.take(self._shape, self.plan.dtype)
+        self._run_backward(grad_output, as_rows(slot.of(self._shape, self.plan.dtype)), True, retain_graph)
+        slot.memory.gradient_for = self.last.input_token
+        return slot.array.view()
 
-        Both backwards need that. Where it is not so, the modules one by one tell what is wrong, or do it.
-        """
-        given = self.plan.first._last_forward.given
-        if given is None or given.shape != self._shape or given.dtype != self.plan.dtype:
-            return False
-        return self._is_remembered()
-
-    def backward(self, grad_output: Array) -> Array:
-        """Add the gradients of all parameters and return that of the input; the next ``backward`` overwrites it."""
-        self._run_backward(grad_output, True)
-        return self._grad_input.view()
-
-    def backward_parameters(self, grad_output: Array) -> None:
+    def backward_parameters(self, grad_output: Array, retain_graph: bool) -> None:
         """Add the gradients of all parameters."""
-        self._run_backward(grad_output, False)
+        self._run_backward(grad_output, self._no_grad_input, False, retain_graph)
 
-    def _run_backward(self, grad_output: Array, wants_grad_input: bool) -> None:
-        plan = self.plan
-        grad_rows = as_rows(self._last_forwards[-1].checked(grad_output, plan.modules[-1]))
-        rows = as_rows(plan.first._last_forward.input)
+    def _run_backward(
+        self, grad_output: Array, grad_input: Array, wants_grad_input: bool, retain_graph: bool
+    ) -> None:
+        plan, last, division = self.plan, self.last, self._division
+        grad_rows = as_rows(last.checked(grad_output, self._name, self._output, plan.guard.changes))
+        rows = as_rows(plain(last.input))
         flop = self._backward_flop[wants_grad_input] * len(rows)
         backward = whole_or_shared(flop, _backward_alone, chain_backward)
+        last.spend(retain_graph)
         backward(
-            self._sync, self._layers, plan.parameter, plan.grad, self._memory, rows, grad_rows, wants_grad_input,
+            self._sync, division.layers, plan.parameter, plan.grad, division.memory, rows, as_rows(last.output),
+            grad_rows, grad_input, wants_grad_input,
         )  # fmt: skip
 
-    def _divide_memory(self, shape: tuple[int, ...]) -> None:
-        """Find the outputs and the gradient for an input of ``shape`` in memory, in more of it if need be.
+    def _take_over(self) -> None:
+        """Have the last forward of every module from now on."""
+        for part in self._parts:
+            part.forget()
+            part.chain = self
+        self.is_whole = True
 
-        What is handed out lies at the same place for every shape: who still has it from a larger batch, to read or to
-        write, does not touch other outputs.
-        """
-        plan, rows = self.plan, prod(shape[:-1])
-        self._shape = None  # until all is found, the modules go on from what they remember
-        if rows > self._most_rows:
-            layers, size = plan.layout(rows, padded=False)
-            self._memory, self._layers, self._most_rows = aligned_zeros(size, plan.dtype), layers, rows
-        memory, outputs = self._memory, []
-        places = iter(self._layers[:, [table.Y, table.OUT]].tolist())
-        for module in plan.modules:
-            if type(module) is Linear:  # an activation writes where it reads
-                start, features = next(places)
-                output = memory[start : start + rows * features].reshape(*shape[:-1], features)
+    def hand_over(self) -> None:
+        """Give every module that was not called by itself since its own part of the last forward."""
+        whole, parts = self.last, self._parts
+        self.is_whole = False
+        if whole.token is None:
+            for part in parts:
+                if part.chain is self:
+                    part.chain = None
+            return
+        self.tokens.clear()
+        input, input_token = whole.input, whole.input_token
+        for module, part, output in zip(self.plan.modules, parts, self._outputs(), strict=True):
+            token = whole.token if part is parts[-1] else new_token()
+            self.tokens.add(token)
+            if part.chain is self:
+                part.keep_part(whole, input, input_token, output, token, type(module) is Linear)
+            input, input_token = output, token
+
+    def _outputs(self) -> list[Array]:
+        """Return the last output of each module; an activation has written where it read."""
+        layers, memory, whole = self._division.layers, self._division.memory, self.last
+        before, n = whole.output.shape[:-1], prod(whole.output.shape[:-1])
+        outputs: list[Array] = []
+        places = iter(layers[:-1, [table.Y, table.OUT]].tolist())
+        for module in self.plan.modules:
+            if type(module) is Linear:
+                start, features = next(places, (-1, 0))
+                is_last = start < 0
+                output = whole.output if is_last else memory[start : start + n * features].reshape(*before, features)
             outputs.append(output)
-        self._grad_input = memory[: prod(shape)].reshape(shape)
-        self._outputs = self._handed_out = outputs
-        self._shape = shape
+        return outputs
 
-    def _remember(self, input: Array) -> None:
-        """Leave in every module what it needs for a backward of its own."""
-        handed_out = []
-        for last, output in zip(self._last_forwards, self._outputs):
-            input = last.keep(input, output)
-            handed_out.append(input)
-        self._handed_out = handed_out
 
-    def _is_remembered(self) -> bool:
-        return all(map(is_, [last.handed_out for last in self._last_forwards], self._handed_out))
+def _divide(plan: Plan, rows: int) -> _Division:
+    layers, size = plan.layout(rows, padded=False)
+    return _Division(rows, layers, aligned_zeros(size, plan.dtype))

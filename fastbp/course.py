@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -25,6 +26,17 @@ class Optimizer(Protocol):
     """An optimiser such as ``fastbp.optim.SGD``."""
 
     def step(self) -> None: ...
+
+
+def loss_of(criterion: Criterion) -> Callable[[Array, Array], float]:
+    """Return what computes the loss and prepares ``criterion.backward()``: the criterion as a user would call it."""
+    return criterion if callable(criterion) else criterion.forward
+
+
+def evaluation_of(criterion: Criterion) -> Callable[[Array, Array], float]:
+    """Return what computes the loss where no backward follows."""
+    evaluate: Callable[[Array, Array], float] = getattr(criterion, "evaluate", None) or loss_of(criterion)
+    return evaluate
 
 
 @dataclass(frozen=True)

@@ -3,62 +3,109 @@
 A model's modules remember their last forward and its parameters change in place, so that two threads in it would read
 each other's numbers. Whoever enters takes the guard of the parameters' storage and does not wait for it: a second
 thread gets an error. ``predict`` takes nothing, so that any number of threads may; it notices a writer instead.
+
+An exception that comes at any line, such as Ctrl-C, may keep a call from giving its guard back. So a guard that is
+taken is believed only while the thread that took it is in such a call: see ``holder``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from threading import RLock, get_ident
-from types import TracebackType
-from typing import NoReturn
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from threading import Lock, RLock, get_ident
+from types import CodeType, FrameType, TracebackType
+from typing import Any, NoReturn, Protocol, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Taken(Protocol):
+    """What a guard returns to whoever takes it."""
+
+    def release(self) -> None: ...
+
+
+_holders: set[CodeType] = set()
+_changes = count(1)
+_claims = Lock()  # one thread at a time looks whether a guard is held
+
+
+def holder(function: F) -> F:
+    """Declare that ``function`` takes a guard, and keeps it in a local variable ``guard`` while it has it."""
+    _holders.add(function.__code__)
+    return function
 
 
 class Guard:
     """The right to use one storage's parameters. Copies and pickles of it are free.
 
-    ``with guard:`` takes the right to change them; ``guard.acquire()`` and ``guard.release()`` the right to use the
-    modules only. A thread that has it may take it again.
+    ``with guard:`` takes the right to change them; ``taken = guard.acquire()`` and ``taken.release()`` the right to use
+    the modules only. A thread that has it may take it again. All of it happens in functions declared by ``holder``.
 
     Attributes
     ----------
     changes : int
-        Odd while somebody has the right to change the parameters, and another number afterwards: who only reads them
-        looks before and after, and asks ``check_reading`` if it was odd or is another.
+        A number that no guard has had becomes it whenever the parameters may have changed.
+    writer : int
+        The thread that may change them now, or 0. Who only reads them notes ``changes`` before, and afterwards asks
+        ``check_reading`` if there is a writer or ``changes`` is another.
     """
 
-    __slots__ = ("_depth", "_lock", "_writer", "changes", "release")
+    __slots__ = ("_depth", "_lock", "changes", "writer")
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self.release = self._lock.release
-        self._depth = self._writer = self.changes = 0
+        self._depth = self.writer = 0
+        self.changes = next(_changes)
 
-    def acquire(self) -> None:
-        """Take the guard, or raise RuntimeError if another thread has it."""
-        if not self._lock.acquire(False):
-            _refuse()
+    def acquire(self) -> Taken:
+        """Take the guard, or raise RuntimeError if another thread has it; ``release()`` of the result gives it back."""
+        lock = self._lock
+        return lock if lock.acquire(False) else self._claim()
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(False):
-            _refuse()
+        self.acquire()
         self._depth += 1
-        if self._depth == 1:
-            self.changes += 1
-            self._writer = get_ident()
+        self.changes = next(_changes)
+        self.writer = get_ident()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.changes = next(_changes)
         self._depth -= 1
-        if not self._depth:
-            self._writer = 0
-            self.changes += 1
+        if self._depth <= 0:
+            self.writer = 0
         self._lock.release()
 
-    def check_reading(self) -> None:
-        """Raise RuntimeError unless it is this thread that may change the parameters."""
-        if self._writer != get_ident():
+    def check_reading(self, changes: int) -> None:
+        """Raise RuntimeError unless what was read since ``changes`` was noted is whole."""
+        if self.writer == get_ident():
+            return
+        if self.writer:
+            self._claim().release()
+        if self.changes != changes:
             _refuse()
+
+    def _claim(self) -> Taken:
+        """Take the guard if the thread that has it has left without giving it back, or raise RuntimeError."""
+        with _claims:
+            if not self._lock.acquire(False):
+                if self._is_held():
+                    _refuse()
+                self._lock = RLock()
+                self._lock.acquire()
+            self._depth = self.writer = 0
+            return self._lock
+
+    def _is_held(self) -> bool:
+        """Whether another thread is in a function that holds this guard."""
+        own = get_ident()
+        for thread, top in sys._current_frames().items():
+            if thread != own and any(self in _guards_of(frame) for frame in _frames_from(top)):
+                return True
+        return False
 
     def __reduce__(self) -> tuple[type[Guard], tuple[()]]:
         return Guard, ()
@@ -68,38 +115,75 @@ class Guards:
     """Several guards as one, of parameters that lie in several storages."""
 
     def __init__(self, guards: Sequence[Guard]) -> None:
-        self._guards = guards
+        self.guards = guards
 
-    def acquire(self) -> None:
+    @property
+    def changes(self) -> tuple[int, ...]:
+        """Theirs."""
+        return tuple(guard.changes for guard in self.guards)
+
+    def acquire(self) -> Taken:
         """Take all guards, or none and raise RuntimeError."""
-        for position, guard in enumerate(self._guards):
-            try:
-                guard.acquire()
-            except RuntimeError:
-                for taken in self._guards[:position]:
-                    taken.release()
-                raise
-
-    def release(self) -> None:
-        """Give all back."""
-        for guard in self._guards:
-            guard.release()
+        taken = _AllTaken()
+        try:
+            for guard in self.guards:
+                taken.append(guard.acquire())
+        except BaseException:
+            taken.release()
+            raise
+        return taken
 
     def __enter__(self) -> None:
-        self.acquire()
-        for guard in self._guards:
-            guard.__enter__()
+        taken = self.acquire()
+        try:
+            for guard in self.guards:
+                guard.__enter__()
+        finally:
+            taken.release()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for guard in self._guards:
+        for guard in self.guards:
             guard.__exit__(kind, error, traceback)
-        self.release()
+
+
+class _AllTaken(list[Taken]):
+    """Guards that were taken together."""
+
+    def release(self) -> None:
+        for taken in self:
+            taken.release()
+
+
+class Unchanged:
+    """The last part of what is copied or pickled bit by bit: raises RuntimeError if it has changed meanwhile."""
+
+    def __init__(self, guard: Guard | Guards) -> None:
+        self._guard, self._changes = guard, guard.changes
+
+    def __reduce__(self) -> tuple[type[bool], tuple[()]]:
+        if self._guard.changes != self._changes:
+            _refuse()
+        return bool, ()
+
+
+def _frames_from(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _guards_of(frame: FrameType) -> Sequence[Guard]:
+    """Return the guards that a frame holds or is about to take."""
+    if frame.f_code not in _holders:
+        return ()
+    held = frame.f_locals.get("guard")
+    return held.guards if isinstance(held, Guards) else (held,) if isinstance(held, Guard) else ()
 
 
 def _refuse() -> NoReturn:
     raise RuntimeError(
         "another thread is using this model: its modules remember one forward and its parameters change in place; "
-        "give each thread a model of its own (copy.deepcopy) or let one wait for the other"
+        "let one thread wait for the other, or give each a copy (copy.deepcopy) made before they start"
     )

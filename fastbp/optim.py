@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.guard import holder
 from fastbp.nn.parameter import FlatView, Parameter
 from fastbp_kernels import sgd_step
 
@@ -74,10 +75,12 @@ class SGD:
                 raise ValueError(f"SGD takes an lr that {dtype} holds, the parameters' dtype, got {lr!r}")
         self._lr = value
 
+    @holder
     def step(self) -> None:
         """Move every parameter against its gradient."""
         flat = self._current()
-        with flat.guard:
+        guard = flat.guard
+        with guard:
             for data, grad in flat.runs:
                 sgd_step(data, grad, data.dtype.type(self._lr))
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.arrays import ALIGNMENT, Array, aligned_zeros
+from fastbp.derived import Derived, Source
 from fastbp.nn.activations import ReLU, Sigmoid, Tanh
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
+from fastbp.overrides import own_methods
 from fastbp.threads import FLOP_PER_START, get_num_threads, ranks_for, run_ranks
 from fastbp_kernels import engine, table
 from fastbp_kernels.losses import SLAB
 from fastbp_kernels.product import K_BLOCK, ROOMY_ROWS, ROWS
 from fastbp_kernels.tile import widths
+
+if TYPE_CHECKING:
+    from fastbp.chain import Chain
 
 _ACTIVATIONS: dict[type[Module], int] = {ReLU: table.RECTIFIED, Tanh: table.TANH, Sigmoid: table.SIGMOID}
 _ELEMENTARY_FLOP = 50  # operations of matrix products that take as long as one tanh or sigmoid
@@ -26,13 +31,34 @@ class NotPlannable(Exception):
     """The engine does not know a part of the network; the text says which."""
 
 
-class Plan:
+class NoPlan(Derived):
+    """Why the engine does not know a network, for as long as that holds.
+
+    Attributes
+    ----------
+    reason : str
+    with_own_methods : set of Module
+        Those in the network that have methods of their user's.
+    """
+
+    __slots__ = ("reason", "with_own_methods")
+
+    predictor = None
+
+    def __init__(self, reason: str, sources: Iterable[Source], with_own_methods: Iterable[Module]) -> None:
+        self.reason, self.with_own_methods = reason, set(with_own_methods)
+        super().__init__(sources)
+
+
+class Plan(Derived):
     """A network as the engine reads it.
 
     Parameters
     ----------
     modules : iterable of Module
-        ``Linear`` layers, each with at most one activation behind it: the leaves of a ``Sequential``, in order.
+        ``Linear`` layers, each with at most one activation behind it, in order.
+    around : sequence of Module
+        Those that hold them.
 
     Attributes
     ----------
@@ -44,8 +70,12 @@ class Plan:
         The flat vectors of all parameters.
     guard : Guard
         Of the parameters.
-    layouts : int
-        ``Storage.layouts`` when the plan was made: it holds until that changes.
+    own_methods : list of str
+        Methods of its user's that the whole has.
+    predictor : Predictor or None
+        Predicts for the whole, unless it has a ``forward`` of its user's.
+    chain : Chain or None
+        Runs forward and backward, once it was made.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
 
@@ -54,13 +84,13 @@ class Plan:
     NotPlannable
     """
 
-    def __init__(self, modules: Iterable[Module]) -> None:
+    def __init__(self, modules: Iterable[Module], around: Sequence[Module] = ()) -> None:
         self.modules = modules = list(modules)
         for module in modules:
             if type(module) is not Linear and type(module) not in _ACTIVATIONS:
                 raise NotPlannable(f"it contains a {type(module).__name__}, which the engine does not know")
-            if module._has_own_methods:
-                raise NotPlannable(f"it contains a {type(module).__name__} with methods of its own")
+            if own := own_methods(module):
+                raise NotPlannable(f"it contains a {type(module).__name__} with methods of its own: {', '.join(own)}")
         linears = [module for module in modules if type(module) is Linear]
         parameters = [parameter for linear in linears for parameter in linear.parameters()]
         if not linears:
@@ -71,7 +101,6 @@ class Plan:
         if len(flat.runs) != 1:
             raise NotPlannable("some of its parameters belong to another model as well")
         self.parameter, self.grad = flat.runs[0]
-        self.layouts = flat.layouts
         self.guard = parameters[0].storage.guard
         self.dtype: np.dtype[Any] = self.parameter.dtype
 
@@ -91,11 +120,16 @@ class Plan:
         self.first = linears[0]
         self.out_features = self._rows[-1][table.OUT]
         self.flop = sum(_flop(row) for row in self._rows)
+        self.own_methods: list[str] = []
+        self.predictor: Predictor | None = Predictor(self)
+        self.chain: Chain | None = None
+        super().__init__([*modules, *around, parameters[0].storage])
 
     def layout(self, block_rows: int, *, in_place: bool = False, padded: bool = True) -> tuple[Array, int]:
         """Return the engine's table of layers for blocks of ``block_rows`` rows, and the size of their scratch memory.
 
-        All areas start at a cache line, and where they are ``padded`` all rows do, but those of the last layer.
+        All areas start at a cache line, and where they are ``padded`` all rows do, but those of the last layer. Without
+        padding there is no room for X of the first layer and Y of the last: these are arrays of their own then.
 
         ``in_place`` lets the gradients of all layers but the last replace the outputs, where the tile allows it: where
         ``K_BLOCK`` steps finish a product. It is for a thread that has the scratch memory to itself.
@@ -104,14 +138,14 @@ class Plan:
         in_place = in_place and all(row[table.OUT] <= K_BLOCK for row in self._rows)
         row_size = self._padded if padded else int
         x, x_row = 0, row_size(self.first.in_features)
-        place = self._whole_lines(block_rows * x_row)
+        place = self._whole_lines(block_rows * x_row) if padded else 0
         for row, columns in zip(layers, self._rows, strict=True):
             for column, value in columns.items():
                 row[column] = value
             is_last, o = columns is self._rows[-1], columns[table.OUT]
             y, y_row = place, o if is_last else row_size(o)
             area = self._whole_lines(block_rows * y_row)
-            place += area
+            place += area if padded or not is_last else 0
             g = y
             if not in_place or is_last:
                 g = place
@@ -132,6 +166,30 @@ class Plan:
         """Return the number of elements that fill the cache lines of so many."""
         line = ALIGNMENT // self.dtype.itemsize
         return -(-elements // line) * line
+
+
+def plan_of(model: Module) -> Plan | NoPlan:
+    """Return how the engine runs ``model``, or why it does not; found anew only when something in it has changed."""
+    plan: Plan | NoPlan | None = model._plan
+    if plan is None or not plan.is_current:
+        plan = model._plan = _find_plan(model)
+    return plan
+
+
+def _find_plan(model: Module) -> Plan | NoPlan:
+    own = own_methods(model)
+    modules = list(model.modules())
+    try:
+        plan = Plan(model._parts(), modules)
+        if {*model.parameters()} != {parameter for module in plan.modules for parameter in module.parameters()}:
+            raise NotPlannable("it has a parameter that belongs to no Linear")
+    except NotPlannable as reason:
+        sources = [*modules, *(parameter.storage for parameter in model.parameters())]
+        return NoPlan(str(reason), sources, [module for module in modules if own_methods(module)])
+    plan.own_methods = own
+    if "forward" in vars(model):
+        plan.predictor = None
+    return plan
 
 
 def _linear_row(linear: Linear, start: int, size: int) -> dict[int, int]:

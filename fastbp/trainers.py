@@ -12,14 +12,15 @@ from time import perf_counter
 
 import numpy as np
 
-from fastbp.arrays import Array, Buffer, aligned_zeros
-from fastbp.course import Course, Criterion, Epochs, Optimizer, Rows, accuracy, is_one_hot
+from fastbp.arrays import Array, aligned_zeros
+from fastbp.buffers import Buffer
+from fastbp.course import Course, Criterion, Epochs, Optimizer, Rows, accuracy, evaluation_of, is_one_hot, loss_of
 from fastbp.history import Position
 from fastbp.nn.losses import MSELoss
 from fastbp.nn.module import Module
-from fastbp.nn.sequential import leaves
 from fastbp.optim import SGD
-from fastbp.plan import NotPlannable, Plan
+from fastbp.overrides import own_methods
+from fastbp.plan import NoPlan, NotPlannable, Plan, plan_of
 from fastbp.threads import Team, get_num_threads, ranks_for
 from fastbp_kernels import engine
 from fastbp_kernels.barrier import SYNC_SIZE
@@ -61,6 +62,7 @@ class ModuleTrainer:
         self._model, self._criterion, self._opt = model, criterion, opt
         self._train, self._validation, self._size = train, validation, mini_batch_size
         self._input, self._target = Buffer(), Buffer()
+        self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
         self.batches = -(-len(train) // mini_batch_size)
         self._scores = validation is not None and is_one_hot(validation.target)
         self.series = 1 + (validation is not None) + self._scores
@@ -87,7 +89,7 @@ class ModuleTrainer:
             stop = min(start + self._size, len(self._train))
             input = _batch(self._train.input, order, start, stop, self._input)
             target = _batch(self._train.target, order, start, stop, self._target)
-            loss = float(self._criterion.forward(self._model.forward(input), target))
+            loss = float(self._loss(self._model(input), target))
             self._model.zero_grad()
             self._model.backward_parameters(self._criterion.backward())
             with held:
@@ -103,14 +105,15 @@ class ModuleTrainer:
         if data is None:
             return [], []
         prediction = self._model.predict(data.input)
-        loss = float(getattr(self._criterion, "evaluate", self._criterion.forward)(prediction, data.target))
+        loss = float(self._evaluation(prediction, data.target))
         return [loss], [accuracy(prediction, data.target)] if self._scores else []
 
 
 def _batch(rows: Array, order: Array | None, start: int, stop: int, buffer: Buffer) -> Array:
     if order is None:
         return rows[start:stop]
-    gathered = buffer.get((stop - start, *rows.shape[1:]), rows.dtype)
+    shape = (stop - start, *rows.shape[1:])
+    gathered = buffer.take(shape, rows.dtype).of(shape, rows.dtype)
     np.take(rows, order[start:stop], axis=0, out=gathered, mode="clip")  # "raise" would copy once more
     return gathered.view()
 
@@ -137,7 +140,14 @@ class EngineTrainer:
             raise NotPlannable(f"the engine does not know {type(criterion).__name__}")
         if type(opt) is not SGD:
             raise NotPlannable(f"the engine does not know {type(opt).__name__}")
-        plan = Plan(leaves(model))
+        for part in (criterion, opt):
+            if own := own_methods(part):
+                raise NotPlannable(f"the {type(part).__name__} has methods of its own: {', '.join(own)}")
+        plan = plan_of(model)
+        if isinstance(plan, NoPlan):
+            raise NotPlannable(plan.reason)
+        if plan.own_methods:
+            raise NotPlannable(f"the {type(model).__name__} has methods of its own: {', '.join(plan.own_methods)}")
         if set(opt.parameters) != set(model.parameters()):
             raise NotPlannable("the optimiser holds a part of the model's parameters only")
         if train.input.ndim != 2 or train.target.ndim != 2:

@@ -9,8 +9,9 @@ from time import perf_counter
 import numpy as np
 
 from fastbp.arrays import Array, RandomSource, plain, require_floats
-from fastbp.course import Course, Criterion, Optimizer, Rows, accuracy, is_one_hot
+from fastbp.course import Course, Criterion, Optimizer, Rows, accuracy, evaluation_of, is_one_hot
 from fastbp.divergence import OnNonfinite, Watch
+from fastbp.guard import holder
 from fastbp.history import History, Setting
 from fastbp.interrupts import Interrupts
 from fastbp.nn.module import Module
@@ -40,6 +41,7 @@ class TrainingInterrupted(KeyboardInterrupt):
         self.history = history
 
 
+@holder
 def train_model(
     model: Module,
     train_input: Array,
@@ -132,8 +134,9 @@ def train_model(
     elif not isinstance(history, History):
         raise TypeError(f"train_model takes history as a fastbp.History, got {type(history).__name__}")
     flat = FlatView(model.parameters())
+    guard = flat.guard
     try:
-        with flat.guard:
+        with guard:
             _check_fit(model, criterion, opt, train, validation)
             trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
             setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series)
@@ -260,4 +263,4 @@ def _check_fit(model: Module, criterion: Criterion, opt: Optimizer, train: Rows,
     for data in (train, validation):
         if data is not None:
             prediction = model.predict(data.input[:1])
-            getattr(criterion, "evaluate", criterion.forward)(prediction, data.target[:1])
+            evaluation_of(criterion)(prediction, data.target[:1])

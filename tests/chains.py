@@ -8,16 +8,16 @@ from same_bits import SMOOTH, Network
 from fastbp import nn
 
 
-def one_by_one(modules, x, grad_output):
+def one_by_one(modules, x, grad_output, **options):
     """Copies of the output, the gradient of the input and all parameters' gradients."""
     for module in modules:
         x = module.forward(x)
-    return [x.copy(), *backward_one_by_one(modules, grad_output)]
+    return [x.copy(), *backward_one_by_one(modules, grad_output, **options)]
 
 
-def backward_one_by_one(modules, grad_output):
+def backward_one_by_one(modules, grad_output, **options):
     for module in reversed(list(modules)):
-        grad_output = module.backward(grad_output)
+        grad_output = module.backward(grad_output, **options)
     return [grad_output.copy(), *gradients(modules)]
 
 
@@ -27,8 +27,8 @@ def gradients(modules):
 
 def in_one(model, x, grad_output):
     output = model.forward(x).copy()
-    assert model._chain.is_last_forward, "the modules were not called one by one"
-    return [output, model.backward(grad_output).copy(), *gradients(model)]
+    assert model._plan.chain.is_whole, "the modules were not called one by one"
+    return [output, model.backward(grad_output, retain_graph=True).copy(), *gradients(model)]
 
 
 def assert_bits(actual, expected):

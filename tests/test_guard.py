@@ -101,6 +101,7 @@ def test_a_second_thread_is_refused_while_one_trains(call):
         assert_unchanged(model, before)
     alone = mlp(4, 5, 3)
     assert dict(train(alone)) == dict(history), "the first goes on as if nothing had been"
+    model(X)
     CHANGES[call](model)
 
 
@@ -139,13 +140,13 @@ def test_a_prediction_while_another_thread_trains_is_refused():
 def test_a_prediction_into_which_a_training_falls_is_refused(monkeypatch):
     model, wait, predicted = mlp(4, 5, 3), Waiting(), []
     model.predict(X)
-    compute = model._predictor.predict
+    compute = model._plan.predictor.predict
 
     def slow(rows):
         wait()
         return compute(rows)
 
-    monkeypatch.setattr(model._predictor, "predict", slow)
+    monkeypatch.setattr(model._plan.predictor, "predict", slow)
 
     def work():
         with pytest.raises(RuntimeError, match=MATCH):
@@ -211,8 +212,47 @@ def test_a_call_that_raises_gives_the_model_back():
     train(model)
 
 
-def test_copies_and_pickles_of_a_model_in_use_are_free():
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": pickle.dumps,
+    "pickle of its optimiser": lambda model: pickle.dumps(optim.SGD(model.parameters(), lr=0.1)),
+    "deepcopy of a part": lambda model: copy.deepcopy(model[0]),
+}
+
+
+@pytest.mark.parametrize("duplicate", COPIES)
+def test_a_copy_while_another_thread_trains_is_refused(duplicate):
     model, wait = mlp(4, 5, 3), Waiting()
+    with in_another_thread(lambda: train(model, wait), wait), pytest.raises(RuntimeError, match=MATCH):
+        COPIES[duplicate](model)
+    COPIES[duplicate](model)
+
+
+class Pair(nn.Module):
+    """Two layers, each with a storage of its own."""
+
+    def __init__(self):
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickle.dumps])
+def test_a_copy_into_which_a_step_falls_is_refused(monkeypatch, duplicate):
+    """Not by chance, but between the two storages of the model."""
+    model, reduce, storage = Pair(), nn.parameter.Storage.__reduce__, []
+
+    def late(self):
+        if storage and storage[0] is not self:
+            step(model)
+        storage.append(self)
+        return reduce(self)
+
+    monkeypatch.setattr(nn.parameter.Storage, "__reduce__", late)
+    with pytest.raises(RuntimeError, match=MATCH):
+        duplicate(model)
+
+
+def test_a_copy_made_before_trains_beside_the_model():
+    model, wait = mlp(4, 5, 3), Waiting()
+    other = copy.deepcopy(model)
     with in_another_thread(lambda: train(model, wait), wait):
-        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-            train(other)
+        train(other)

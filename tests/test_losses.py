@@ -41,8 +41,10 @@ def test_the_loss_of_float32_is_accumulated_in_float64():
 def test_backward_before_another_forward_gives_the_same_gradient_again(reduction, dtype):
     criterion = nn.MSELoss(reduction=reduction)
     criterion(draw((7, 5), dtype), draw((7, 5), dtype, seed=1))
-    first = criterion.backward().copy()
+    first = criterion.backward(retain_graph=True).copy()
     numpy.testing.assert_array_equal(criterion.backward(), first)
+    with pytest.raises(RuntimeError, match=r"MSELoss\.backward was called for .* already; .*retain_graph"):
+        criterion.backward()
 
 
 def test_prediction_and_target_are_left_as_they_are(reduction, dtype):
@@ -54,10 +56,16 @@ def test_prediction_and_target_are_left_as_they_are(reduction, dtype):
     numpy.testing.assert_array_equal(target, draw((7, 5), dtype, seed=1))
 
 
-def test_the_gradient_array_is_reused(dtype):
+def test_the_gradient_array_is_reused_once_nobody_holds_it(dtype):
     criterion = nn.MSELoss()
-    arrays = []
-    for seed in range(2):
+    addresses, kept = [], []
+    for seed in range(4):
         criterion(draw((7, 5), dtype, seed), draw((7, 5), dtype, seed + 10))
-        arrays.append(criterion.backward())
-    assert numpy.shares_memory(*arrays)
+        grad = criterion.backward()
+        addresses.append(grad.ctypes.data)
+        if seed == 1:
+            kept += [grad, grad.copy()]
+        del grad
+    assert addresses[0] == addresses[1]
+    assert addresses[1] not in addresses[2:]
+    numpy.testing.assert_array_equal(*kept)

@@ -88,14 +88,14 @@ def test_gradients_accumulate_over_two_backwards_as_in_torch(build, dtype):
             grad_output = draw(output.shape, dtype, again + seed)
             if expected.requires_grad:
                 expected.backward(tensor(grad_output), retain_graph=True)
-            module.backward(grad_output)
+            module.backward(grad_output, retain_graph=True)
     assert_same_gradients(module, other)
 
 
 def test_two_backwards_after_one_forward_give_the_same_input_gradient(build, dtype):
     module, x = build(dtype), draw((7, 5), dtype)
     grad_output = draw(module(x).shape, dtype, seed=1)
-    first = module.backward(grad_output).copy()
+    first = module.backward(grad_output, retain_graph=True).copy()
     numpy.testing.assert_array_equal(module.backward(grad_output), first)
 
 

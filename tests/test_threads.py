@@ -71,7 +71,7 @@ def test_single_modules_give_the_same_bits_for_every_number_of_threads(eager_thr
         for count in (1, 2, 3):
             fastbp.set_num_threads(count)
             layer = nn.Linear(i, o, rng=0, dtype=dtype)
-            arrays = [layer(draw((n, i), dtype)), layer.backward(draw((n, o), dtype, seed=1))]
+            arrays = [layer(draw((n, i), dtype)), layer.backward(draw((n, o), dtype, seed=1), retain_graph=True)]
             layer.backward_parameters(draw((n, o), dtype, seed=2))
             arrays += [layer.predict(draw((n, i), dtype)), layer.weight.grad, layer.bias.grad]
             outcomes.append([array.copy() for array in arrays])

@@ -159,7 +159,7 @@ def test_an_optimiser_over_a_parameter_too_many_is_refused(call):
 def test_a_call_that_raises_leaves_the_loss_as_it_was(call):
     criterion = call.arguments["criterion"]
     criterion(draw((7, 3), F32), zeros(7, 3))
-    grad = criterion.backward().copy()
+    grad = criterion.backward(retain_graph=True).copy()
     assert_refused(call, ValueError, "val_input and val_target", val_target=zeros(9, 3))
     assert_refused(call, ValueError, "target of the prediction's shape", train_target=zeros(20, 2))
     assert_refused(call, ValueError, "target of the prediction's shape", val_target=zeros(10, 2))

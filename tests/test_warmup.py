@@ -31,9 +31,10 @@ for dtype in (numpy.float32, numpy.float64):
             [values.append(module.forward(values[-1])) for module in model]
             [values.append(module.backward(values[-1])) for module in reversed(model[:])]
             model.backward(model(x[0]))
-            criterion(model(x), target)
-            criterion.evaluate(model(x), target)
-            model.backward(criterion.backward())
+            output = model(x)
+            criterion(output, target)
+            criterion.evaluate(output, target)
+            model.backward(criterion.backward(retain_graph=True), retain_graph=True)
             model.backward_parameters(criterion.backward())
             opt.step()
         fastbp.set_num_threads(1)

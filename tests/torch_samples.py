@@ -24,7 +24,7 @@ from helpers import (
 
 from fastbp import nn, optim
 
-WITHOUT_SAMPLES = {"Module", "Parameter", "Sequential", "init"}  # torch has none for these
+WITHOUT_SAMPLES = {"Identity", "Module", "ModuleList", "Parameter", "Sequential", "init"}  # torch has none for these
 MODULES = [name for name in nn.__all__ if name not in WITHOUT_SAMPLES]
 OPTIMISERS = [name for name, value in vars(optim).items() if hasattr(value, "step")]
 STEPS = 5

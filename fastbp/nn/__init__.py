@@ -2,10 +2,24 @@
 
 from fastbp.nn import init
 from fastbp.nn.activations import ReLU, Sigmoid, Tanh
+from fastbp.nn.container import ModuleList
+from fastbp.nn.identity import Identity
 from fastbp.nn.linear import Linear
 from fastbp.nn.losses import MSELoss
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 from fastbp.nn.sequential import Sequential
 
-__all__ = ["Linear", "MSELoss", "Module", "Parameter", "ReLU", "Sequential", "Sigmoid", "Tanh", "init"]
+__all__ = [
+    "Identity",
+    "Linear",
+    "MSELoss",
+    "Module",
+    "ModuleList",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+    "init",
+]

@@ -6,8 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastbp.arrays import Array, Buffer, plain, require_floats
-from fastbp.nn.module import LastForward, Module, guarded
+from fastbp.arrays import Array, plain, require_floats
+from fastbp.buffers import Buffer
+from fastbp.nn.last_forward import LastForward, token_of_input
+from fastbp.nn.module import Module, guarded
 from fastbp_kernels import (
     relu_backward,
     relu_forward,
@@ -36,14 +38,15 @@ class Activation(Module):
 
     @guarded
     def forward(self, input: Array) -> Array:
-        """Return an array of the input's shape and dtype; the next ``forward`` overwrites it."""
-        input = plain(require_floats(input, type(self).__name__))
-        output = self._output.get(input.shape, input.dtype)
-        self.forward_kernel(input, output)
-        return self._last_forward.keep(input, output)
+        """Return an array of the input's shape and dtype, to be read; it keeps its numbers while somebody holds it."""
+        checked, last = plain(require_floats(input, type(self).__name__)), self._last_forward
+        slot = self._output.take(checked.shape, checked.dtype)
+        last.forget()
+        self.forward_kernel(checked, slot.of(checked.shape, checked.dtype))
+        return last.keep(checked, token_of_input(input), slot, None)
 
     def predict(self, input: Array) -> Array:
-        if self._is_overridden(Activation.forward):
+        if "forward" in vars(self):
             return super().predict(input)
         input = plain(require_floats(input, type(self).__name__))
         output = np.empty_like(input)
@@ -51,13 +54,21 @@ class Activation(Module):
         return output
 
     @guarded
-    def backward(self, grad_output: Array) -> Array:
-        """Return ``grad_output`` times the derivative at the last input, in an array that this module owns."""
-        grad_output = self._last_forward.checked(grad_output, self)
-        output = self._last_forward.output
-        grad_input = self._grad_input.get(output.shape, output.dtype)
-        self.backward_kernel(grad_output, output, grad_input)
-        return grad_input.view()
+    def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
+        """Return ``grad_output`` times the derivative at the last input.
+
+        ``retain_graph`` lets another backward follow this one for the same forward.
+        """
+        last = self._last_forward
+        if last.chain is not None:
+            last.chain.hand_over()
+        grad_output = last.checked(grad_output, type(self).__name__, self._output, None)
+        output = last.output
+        slot = self._grad_input.take(output.shape, output.dtype)
+        last.spend(retain_graph)
+        self.backward_kernel(grad_output, output, slot.of(output.shape, output.dtype))
+        slot.memory.gradient_for = last.input_token
+        return slot.array.view()
 
 
 class ReLU(Activation):

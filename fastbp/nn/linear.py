@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from fastbp.arrays import (
     Array,
-    Buffer,
     RandomSource,
     as_rows,
     plain,
@@ -18,8 +17,10 @@ from fastbp.arrays import (
     require_floats,
     require_generator,
 )
+from fastbp.buffers import Buffer
 from fastbp.nn.init import Init, initial_values
-from fastbp.nn.module import LastForward, Module, guarded
+from fastbp.nn.last_forward import LastForward, token_of_input
+from fastbp.nn.module import Module, guarded
 from fastbp.nn.parameter import Parameter, flatten
 from fastbp.threads import whole_or_shared
 from fastbp_kernels import (
@@ -127,22 +128,22 @@ class Linear(Module):
         Parameters
         ----------
         input : ndarray of shape (..., in_features)
-            Kept for ``backward``, and not copied unless it is an array of this module's own.
+            Kept for ``backward``, and not copied.
 
         Returns
         -------
         output : ndarray of shape (..., out_features)
-            Owned by this module: the next ``forward`` overwrites it.
+            To be read. It keeps its numbers for as long as somebody holds it.
         """
-        input = self._checked(input)
-        if self._owns(input):
-            input = input.copy()
-        output = self._output.get((*input.shape[:-1], self._out_features), self._dtype)
-        self._compute(input, output)
-        return self._last_forward.keep(input, output)
+        checked, last = self._checked(input), self._last_forward
+        shape = (*checked.shape[:-1], self._out_features)
+        slot = self._output.take(shape, self._dtype)
+        last.forget()
+        self._compute(checked, slot.of(shape, self._dtype))
+        return last.keep(checked, token_of_input(input), slot, self._current().changes)
 
     def predict(self, input: Array) -> Array:
-        if self._is_overridden(Linear.forward):
+        if "forward" in vars(self):
             return super().predict(input)
         input = self._checked(input)
         output = np.empty((*input.shape[:-1], self._out_features), self._dtype)
@@ -150,36 +151,47 @@ class Linear(Module):
         return output
 
     @guarded
-    def backward(self, grad_output: Array) -> Array:
+    def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
         """Add to the gradients of weight and bias and return the gradient with respect to the input.
 
         Parameters
         ----------
         grad_output : ndarray of the last output's shape
+        retain_graph : bool
+            Whether another backward may follow this one for the same forward.
 
         Returns
         -------
         grad_input : ndarray of the last input's shape
-            Owned by this module: the next ``backward`` overwrites it.
         """
-        rows = as_rows(self._last_forward.checked(grad_output, self))
-        if self._grad_input.owns(rows):
-            rows = rows.copy()
-        input = self._last_forward.input
-        grad_input = self._grad_input.get(input.shape, self._dtype)
-        weight = self.weight
+        rows, input = self._rows_of_backward(grad_output)
+        shape, weight = self._last_forward.input.shape, self.weight
+        slot = self._grad_input.take(shape, self._dtype)
         backward = whole_or_shared(2 * self._flop_per_row * len(rows), linear_backward, linear_backward_share)
-        backward(
-            rows, as_rows(input), weight.kernel_data, weight.kernel_grad, self._grad_bias, as_rows(grad_input),
-        )  # fmt: skip
-        return grad_input.view()
+        self._last_forward.spend(retain_graph)
+        grad_input = as_rows(slot.of(shape, self._dtype))
+        backward(rows, input, weight.kernel_data, weight.kernel_grad, self._grad_bias, grad_input)
+        slot.memory.gradient_for = self._last_forward.input_token
+        return slot.array.view()
 
     @guarded
-    def backward_parameters(self, grad_output: Array) -> None:
-        rows = as_rows(self._last_forward.checked(grad_output, self))
+    def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
+        if "backward" in vars(self):
+            self.backward(grad_output)
+            return
+        rows, input = self._rows_of_backward(grad_output)
         flop = self._flop_per_row * len(rows)
         backward = whole_or_shared(flop, linear_backward_parameters, linear_backward_parameters_share)
-        backward(rows, as_rows(self._last_forward.input), self.weight.kernel_grad, self._grad_bias)
+        self._last_forward.spend(retain_graph)
+        backward(rows, input, self.weight.kernel_grad, self._grad_bias)
+
+    def _rows_of_backward(self, grad_output: Array) -> tuple[Array, Array]:
+        """Return gradient and input of the last forward as rows, after checking the gradient."""
+        last = self._last_forward
+        if last.chain is not None:
+            last.chain.hand_over()
+        checked = last.checked(grad_output, type(self).__name__, self._output, self._current().changes)
+        return as_rows(checked), as_rows(plain(last.input))
 
     def _compute(self, input: Array, output: Array) -> None:
         rows = as_rows(input)

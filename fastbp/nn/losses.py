@@ -5,11 +5,60 @@ from __future__ import annotations
 from math import nan
 from typing import Any
 
-from fastbp.arrays import Array, Buffer, as_rows, plain, require_floats
+from fastbp.arrays import Array, as_rows, plain, require_floats
+from fastbp.buffers import Buffer, Slot
+from fastbp.nn.last_forward import token_of_output
+from fastbp.overrides import follow
 from fastbp_kernels import mse_forward, mse_forward_backward
 
 
-class MSELoss:
+class Loss:
+    """The base class of all losses: their reduction, and what a subclass that redefines ``forward`` is evaluated by.
+
+    Parameters
+    ----------
+    reduction : "mean" or "sum"
+        It holds for the gradient as well.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        follow(cls, {"evaluate": ("forward", "__call__")}, Loss)
+
+    def __init__(self, reduction: str = "mean") -> None:
+        self.reduction = reduction
+
+    @property
+    def reduction(self) -> str:
+        """May be set between forwards."""
+        return self._reduction
+
+    @reduction.setter
+    def reduction(self, reduction: str) -> None:
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"{type(self).__name__} takes reduction 'mean' or 'sum', got {reduction!r}")
+        self._reduction = reduction
+
+    def __call__(self, prediction: Array, target: Array) -> float:
+        return self.forward(prediction, target)
+
+    def forward(self, prediction: Array, target: Array) -> float:
+        """Return the loss and compute its gradient for ``backward``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward(prediction, target)")
+
+    def evaluate(self, prediction: Array, target: Array) -> float:
+        """Return the loss where no ``backward`` is to follow."""
+        return self(prediction, target)
+
+    def backward(self, *, retain_graph: bool = False) -> Array:
+        """Return the gradient of the last ``forward`` with respect to its prediction."""
+        raise NotImplementedError(f"{type(self).__name__} does not define backward()")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(reduction={self.reduction!r})"
+
+
+class MSELoss(Loss):
     """The squared error, as ``torch.nn.MSELoss``.
 
     Parameters
@@ -19,14 +68,10 @@ class MSELoss:
     """
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in ("mean", "sum"):
-            raise ValueError(f"MSELoss takes reduction 'mean' or 'sum', got {reduction!r}")
-        self.reduction = reduction
+        super().__init__(reduction)
         self._grad = Buffer()
-        self._last: Array | None = None
-
-    def __call__(self, prediction: Array, target: Array) -> float:
-        return self.forward(prediction, target)
+        self._last: Slot | None = None
+        self._is_spent = False
 
     def forward(self, prediction: Array, target: Array) -> float:
         """Return the loss, summed in float64, and compute its gradient for ``backward`` on the way.
@@ -36,28 +81,38 @@ class MSELoss:
         prediction, target : ndarray of one shape and dtype
             Both are read here only and may change afterwards.
         """
-        prediction, target = self._checked(prediction, target)
-        grad = self._grad.get(prediction.shape, prediction.dtype)
-        scale = self.scale(grad.size)
+        rows, target_rows = self._checked(prediction, target)
+        slot = self._grad.take(prediction.shape, prediction.dtype)
+        scale = self.scale(prediction.size)
         factor = prediction.dtype.type(2.0 * scale)
-        total: float = mse_forward_backward(_rows(prediction), _rows(target), factor, _rows(grad))
-        self._last = grad
+        self._last = None
+        grad = _rows(slot.of(prediction.shape, prediction.dtype))
+        total: float = mse_forward_backward(rows, target_rows, factor, grad)
+        slot.memory.gradient_for = token_of_output(prediction)
+        self._last, self._is_spent = slot, False
         return total * scale
 
     def evaluate(self, prediction: Array, target: Array) -> float:
         """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
-        prediction, target = self._checked(prediction, target)
-        total: float = mse_forward(_rows(prediction), _rows(target))
+        if "forward" in vars(self):
+            return super().evaluate(prediction, target)
+        total: float = mse_forward(*self._checked(prediction, target))
         return total * self.scale(prediction.size)
 
-    def backward(self) -> Array:
-        """Return the gradient of the last ``forward`` with respect to its prediction.
+    def backward(self, *, retain_graph: bool = False) -> Array:
+        """Return the gradient of the last ``forward`` with respect to its prediction; it is the caller's.
 
-        The array is owned by this loss: the next ``forward`` overwrites it.
+        ``retain_graph`` lets another backward follow this one for the same forward, with the same array.
         """
         if self._last is None:
             raise RuntimeError("MSELoss.backward needs a forward before it: call criterion(prediction, target)")
-        return self._last.view()
+        if self._is_spent:
+            raise RuntimeError(
+                "MSELoss.backward was called for the last forward already; keep the array that it returned, or give "
+                "the first of several backwards retain_graph=True"
+            )
+        self._is_spent = not retain_graph
+        return self._last.array.view()
 
     def scale(self, elements: int) -> float:
         """Return the factor of each squared difference in a loss of so many elements; NaN for a mean of none."""
@@ -68,6 +123,7 @@ class MSELoss:
 
     @staticmethod
     def _checked(prediction: Array, target: Array) -> tuple[Array, Array]:
+        """Return both as rows that the kernels take."""
         require_floats(prediction, "MSELoss")
         require_floats(target, "MSELoss with a prediction of that dtype", prediction.dtype)
         if prediction.shape != target.shape:
@@ -75,10 +131,7 @@ class MSELoss:
                 f"MSELoss takes a target of the prediction's shape {prediction.shape}, got {target.shape}; "
                 "reshape the target, nothing is broadcast"
             )
-        return plain(prediction), plain(target)
-
-    def __repr__(self) -> str:
-        return f"MSELoss(reduction={self.reduction!r})"
+        return _rows(plain(prediction)), _rows(plain(target))
 
 
 def _rows(array: Array) -> Array:

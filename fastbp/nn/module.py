@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Any, ClassVar, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from fastbp.arrays import Array, Buffer, plain, require_floats
-from fastbp.nn.parameter import FlatView, Parameter, Storage
+from fastbp.arrays import Array, require_dtype
+from fastbp.buffers import Buffer
+from fastbp.derived import Source
+from fastbp.guard import Guards, Unchanged, holder
+from fastbp.nn.last_forward import LastForward
+from fastbp.nn.parameter import FlatView, Parameter, convert
+from fastbp.nn.state_dict import IncompatibleKeys, checked_values
+from fastbp.overrides import follow
 
 M = TypeVar("M", bound="Module")
 P = ParamSpec("P")
@@ -20,137 +27,67 @@ def guarded(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P
     """Make a method of a module raise RuntimeError while another thread is in the module."""
 
     @wraps(method)
+    @holder
     def call(self: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
         guard = self._current().guard
-        guard.acquire()
+        taken = guard.acquire()
         try:
             return method(self, *args, **kwargs)
         finally:
-            guard.release()
+            taken.release()
 
     return call
 
 
-class LastForward:
-    """What a module keeps of its last forward for its backward. Copies and pickles of it are empty.
-
-    Attributes
-    ----------
-    given : ndarray or None
-        The input; None before the first forward.
-    output : ndarray
-    handed_out : ndarray or None
-        The view of the output that the caller got.
-    """
-
-    __slots__ = ("_shape", "given", "handed_out", "output")
-
-    output: Array
-    _shape: tuple[int, ...]  # of the input when it was given
-    given: Array | None
-    handed_out: Array | None
-
-    def __init__(self) -> None:
-        self.given = self.handed_out = None
-
-    def keep(self, input: Array, output: Array) -> Array:
-        """Note a forward, and return its output as the caller gets it.
-
-        That is a view, since he may reshape it. Of the input a view would not do: ``numpy.ndarray.resize`` can take its
-        memory away.
-        """
-        self.given, self._shape, self.output = input, input.shape, output
-        self.handed_out = handed_out = output.view()
-        return handed_out
-
-    @property
-    def input(self) -> Array:
-        """The last input, as the kernels take it."""
-        assert self.given is not None
-        return plain(self.given)
-
-    def checked(self, grad_output: Array, module: Module) -> Array:
-        """Return ``grad_output`` as the kernels take it, after checking it against the last output."""
-        given = self.given
-        if given is None or given.shape != self._shape or given.dtype != self.output.dtype:
-            self._refuse(module)
-        output = self.output
-        if type(grad_output) is not np.ndarray or grad_output.dtype != output.dtype:
-            require_floats(grad_output, f"{type(module).__name__}.backward", output.dtype)
-        if grad_output.shape != output.shape:
-            raise ValueError(
-                f"{type(module).__name__}.backward takes a gradient of the last output's shape {output.shape}, "
-                f"got {grad_output.shape}"
-            )
-        return plain(grad_output)
-
-    def require_following(self, before: LastForward | None, module: Module) -> None:
-        """Raise RuntimeError if ``checked`` would, or if this forward took another shape than ``before`` returned."""
-        given = self.given
-        if given is None or given.shape != self._shape or given.dtype != self.output.dtype:
-            self._refuse(module)
-        if before is not None and self._shape != before.output.shape:
-            raise RuntimeError(
-                f"Sequential.backward needs the last forward of each module to be its own; one before "
-                f"{type(module).__name__} was called elsewhere since"
-            )
-
-    def _refuse(self, module: Module) -> NoReturn:
-        name, given = type(module).__name__, self.given
-        if given is None:
-            raise RuntimeError(f"{name}.backward needs a forward before it: call the module on an input first")
-        raise RuntimeError(
-            f"{name}.backward needs the array of the last forward as it was, {self.output.dtype} of shape "
-            f"{self._shape}, got {given.dtype} {given.shape} since; give forward a copy"
-        )
-
-    def __reduce__(self) -> tuple[type[LastForward], tuple[()]]:
-        return LastForward, ()
-
-
-_METHODS = frozenset({"forward", "backward", "backward_parameters", "predict"})
-
-
-class Module:
+class Module(Source):
     """A part of a network, as in PyTorch, with its backward pass written out.
 
     Subclasses define ``forward(input)`` and ``backward(grad_output)``. A module of the library remembers one forward:
     who needs a layer at two places of a pass makes two. Attributes that are a ``Parameter`` or a ``Module`` are found
     by ``named_parameters`` in the order in which they were set.
+
+    A subclass that redefines ``forward`` or ``backward`` is trained, validated and predicted by it.
+
+    Attributes
+    ----------
+    training : bool
+        As ``train()`` and ``eval()`` set it. No module of the library behaves differently yet.
     """
+
+    training = True
 
     # Of a module of the library.
     _last_forward: LastForward | None = None
-    _output: Buffer | None = None
-    _grad_input: Buffer | None = None
     _flat: FlatView | None = None
-    _derived: ClassVar[tuple[str, ...]] = ("_flat",)  # attributes that are found again and have no place in a copy
+    _plan: Any = None  # fastbp.plan: how the engine runs this module, or why it does not
+    _derived_from_this = None
+    # Attributes that are found again and have no place in a copy.
+    _derived: ClassVar[tuple[str, ...]] = ("_flat", "_plan", "_derived_from_this")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        follow(cls, {"predict": ("forward", "__call__"), "backward_parameters": ("backward",)}, Module)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
             value.registered = True
-        moves = isinstance(value, Parameter | Module) or isinstance(vars(self).get(name), Parameter | Module)
-        if moves or name in _METHODS:
-            Storage.layouts += 1
+        parts = Parameter | Module
+        if isinstance(value, parts) or isinstance(vars(self).get(name), parts) or self._is_method(name):
+            self.changed()
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
-        Storage.layouts += 1
+        self.changed()
         super().__delattr__(name)
 
-    @property
-    def _has_own_methods(self) -> bool:
-        """Whether the user gave this very module another forward, backward or predict: what knows its class asks."""
-        return not _METHODS.isdisjoint(vars(self))
+    def _is_method(self, name: str) -> bool:
+        return callable(getattr(type(self), name, None))
 
     def __call__(self, input: Array) -> Array:
         return self.forward(input)
 
     def forward(self, input: Array) -> Array:
-        """Return the output for ``input`` and keep what ``backward`` needs.
-
-        The output may be an array that the module owns: the next ``forward`` overwrites it.
-        """
+        """Return the output for ``input`` and keep what ``backward`` needs."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward(input)")
 
     def backward(self, grad_output: Array) -> Array:
@@ -168,17 +105,8 @@ class Module:
         self.backward(grad_output)
 
     def predict(self, input: Array) -> Array:
-        """Return the output for ``input`` as a new array."""
-        return np.array(self.forward(input))
-
-    def _owns(self, array: Array) -> bool:
-        """Whether ``array`` lies in a buffer of this module, which it writes in its next forward or backward."""
-        output, grad_input = self._output, self._grad_input
-        return (output is not None and output.owns(array)) or (grad_input is not None and grad_input.owns(array))
-
-    def _is_overridden(self, forward: Callable[..., Any]) -> bool:
-        """Whether this module's forward is another than ``forward``, of a subclass or set on the instance."""
-        return getattr(self.forward, "__func__", None) is not forward
+        """Return the output for ``input`` as a new array, which is the caller's."""
+        return np.array(self(input))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules directly inside this one with their names."""
@@ -186,11 +114,35 @@ class Module:
             if isinstance(value, Module):
                 yield name, value
 
+    def children(self) -> Iterator[Module]:
+        """Yield the modules directly inside this one."""
+        for _, child in self.named_children():
+            yield child
+
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """Yield this module and all inside it, with their dotted names; one that is there twice comes twice."""
         yield prefix, self
         for name, child in self.named_children():
             yield from child.named_modules(_joined(prefix, name))
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all inside it, each once."""
+        yield from dict.fromkeys(module for _, module in self.named_modules())
+
+    def apply(self: M, function: Callable[[Module], object]) -> M:
+        """Call ``function`` on every module inside this one and then on this one, as PyTorch does; return this one."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    def _parts(self) -> Iterator[Module]:
+        """Yield the modules that a plan of this one consists of, in the order of their forwards."""
+        yield self
+
+    def _leaves(self) -> Iterator[Module]:
+        """Yield what stands for this module in the plan of one that holds it."""
+        yield self
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """Yield each parameter once, with its dotted name, in PyTorch's order: own ones first, then the children's."""
@@ -211,26 +163,85 @@ class Module:
         for _, parameter in self.named_parameters():
             yield parameter
 
-    def zero_grad(self) -> None:
-        """Set the gradients of all parameters to zero."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradients of all parameters to zero.
+
+        PyTorch's ``set_to_none`` changes nothing here: a gradient is part of one vector, and none is a zero.
+        """
         self._current().zero_grad()
+
+    def train(self: M, mode: bool = True) -> M:
+        """Set ``training`` of this module and all inside it; return this one."""
+        if not isinstance(mode, bool | np.bool_):
+            raise ValueError(f"{type(self).__name__}.train takes mode as True or False, got {mode!r}")
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self: M) -> M:
+        """Set ``training`` to False, as ``train(False)``."""
+        return self.train(False)
+
+    def float(self: M) -> M:
+        """Convert all parameters and gradients to float32, in place; return this module."""
+        return self._convert(np.dtype(np.float32))
+
+    def double(self: M) -> M:
+        """Convert all parameters and gradients to float64, in place; return this module."""
+        return self._convert(np.dtype(np.float64))
+
+    def cpu(self: M) -> M:
+        """Return this module: it is on the CPU."""
+        return self
+
+    def to(self: M, *device_and_dtype: Any, device: Any = None, dtype: npt.DTypeLike | None = None) -> M:
+        """Convert to a dtype, as ``float`` and ``double`` do; a device may be named, and must be the CPU.
+
+        Parameters
+        ----------
+        *device_and_dtype, device, dtype
+            "cpu", ``numpy.float32`` or ``numpy.float64``, in the positions or by the names of PyTorch.
+        """
+        for value in device_and_dtype:
+            if value is not None and (str(value) == "cpu" or not _is_dtype(value)):
+                device = value
+            elif value is not None:
+                dtype = value
+        if device is not None and str(device) != "cpu":
+            raise ValueError(f"{type(self).__name__} computes on the CPU in float32 or float64, got .to({device!r})")
+        return self if dtype is None else self._convert(require_dtype(dtype, f"{type(self).__name__}.to"))
+
+    @holder
+    def _convert(self: M, dtype: np.dtype[Any]) -> M:
+        guard = self._current().guard
+        with guard:
+            convert(self.parameters(), dtype)
+            for module in self.modules():
+                module.changed()
+        return self
 
     def _current(self) -> FlatView:
         """Return the parameters' flat vectors, with the guard that keeps a second thread out."""
         flat = self._flat
         if flat is None or not flat.is_current:
-            before, flat = flat, FlatView(self.parameters())
+            before, flat = flat, FlatView(self.parameters(), [module for _, module in self.named_modules()])
             if before is not None and not (before.runs or flat.runs):
-                flat.guard = before.guard  # a thread may be in this module while parameters move elsewhere
+                flat.guard = before.guard  # without parameters it is the guard of this view alone
             self._flat = flat
         return flat
 
+    @holder
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of every parameter under PyTorch's name for it, such as ``"0.weight"``."""
-        with self._current().guard:
+        guard = self._current().guard
+        taken = guard.acquire()
+        try:
             return {name: parameter.data.copy() for name, parameter in self._all_named_parameters("")}
+        finally:
+            taken.release()
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    @holder
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the parameters from ``state_dict``.
 
         Parameters
@@ -238,6 +249,13 @@ class Module:
         state_dict : mapping of str to ndarray or torch.Tensor
             Values under the names and with the shapes of ``state_dict()``. They are cast to this module's dtype, as
             PyTorch does.
+        strict : bool
+            Whether the names must be the same; otherwise what is missing or unexpected is left alone.
+
+        Returns
+        -------
+        IncompatibleKeys
+            Lists ``missing_keys`` and ``unexpected_keys``.
 
         Raises
         ------
@@ -246,40 +264,27 @@ class Module:
         TypeError
             If ``state_dict`` is no mapping.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{type(self).__name__}.load_state_dict takes a mapping of names to arrays, "
-                f"got {type(state_dict).__name__}"
-            )
-        own = dict(self._all_named_parameters(""))
-        faults = [f"unexpected {name!r}" for name in state_dict if name not in own]
-        values: dict[str, Array] = {}
-        for name, parameter in own.items():
-            if name not in state_dict:
-                faults.append(f"missing {name!r} of shape {parameter.shape}")
-                continue
-            value = _to_numpy(state_dict[name])
-            if value is None:
-                faults.append(f"{name!r} is no array: {type(state_dict[name]).__name__}")
-            elif value.dtype.kind != "f":
-                faults.append(f"{name!r} has dtype {value.dtype}")
-            elif value.shape != parameter.shape:
-                faults.append(f"{name!r} has shape {value.shape} instead of {parameter.shape}")
-            else:
-                with np.errstate(all="ignore"):  # beyond float32 is infinity, as in PyTorch
-                    values[name] = value.astype(parameter.dtype)  # a copy: it may be a view of another parameter
-        if faults:
-            raise ValueError(f"{type(self).__name__}.load_state_dict: {'; '.join(faults)}")
-        with self._current().guard:
-            for name, parameter in own.items():
-                parameter.data = values[name]
+        parameters = dict(self._all_named_parameters(""))
+        values, keys = checked_values(f"{type(self).__name__}.load_state_dict", parameters, state_dict, strict)
+        guard = self._current().guard
+        with guard:
+            for name, value in values.items():
+                parameters[name].data = value
+        return keys
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name not in self._derived}
         for name, value in state.items():  # copy.copy comes here too: its result must not write into the same buffers
             if isinstance(value, Buffer | LastForward):
                 state[name] = type(value)()
+        guard = self._current().guard
+        if isinstance(guard, Guards):
+            state["_whole"] = Unchanged(guard)
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state.pop("_whole", None)
+        vars(self).update(state)
 
     def extra_repr(self) -> str:
         """Return what stands between the parentheses of ``repr`` for a module without children."""
@@ -295,11 +300,9 @@ def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _to_numpy(value: Any) -> Array | None:
-    """Return an array of a torch tensor's values, on whatever device and graph it is, or of anything array-like."""
+def _is_dtype(value: Any) -> bool:
     try:
-        if hasattr(value, "detach"):
-            value = value.detach().cpu()
-        return np.asarray(value)
-    except (TypeError, ValueError):
-        return None
+        np.dtype(value)
+    except TypeError:
+        return False
+    return True

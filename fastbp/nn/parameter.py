@@ -18,11 +18,15 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array, aligned_zeros, require_dtype, require_floats
-from fastbp.guard import Guard, Guards
+from fastbp.derived import Derived, Source
+from fastbp.guard import Guard, Guards, holder
 
 
-class Storage:
+class Storage(Source):
     """The parameters and gradients of one model: two aligned vectors of the same size.
+
+    Copies and pickles are made while nobody changes them, and own their memory: arrays that are read from a file or
+    from another process may lie where nobody may write, or where others do.
 
     Parameters
     ----------
@@ -31,15 +35,29 @@ class Storage:
     dtype : numpy.dtype
     """
 
-    __slots__ = ("data", "grad", "guard")
-
-    # How often parameters or modules moved, anywhere: what was found in one layout is valid until this changes.
-    layouts = 0
+    __slots__ = ("_derived_from_this", "data", "grad", "guard")
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
+        self._derived_from_this = None
         self.data = aligned_zeros(size, dtype)
         self.grad = aligned_zeros(size, dtype)
         self.guard = Guard()
+
+    @holder
+    def __reduce__(self) -> tuple[Any, ...]:
+        guard = self.guard
+        taken = guard.acquire()
+        try:
+            return _storage_of, (self.data.copy(), self.grad.copy())
+        finally:
+            taken.release()
+
+
+def _storage_of(data: Array, grad: Array) -> Storage:
+    """Return a storage of copies of two vectors."""
+    storage = Storage(data.size, data.dtype)
+    storage.data[...], storage.grad[...] = data, grad
+    return storage
 
 
 class Parameter:
@@ -71,11 +89,10 @@ class Parameter:
         self.kernel_data[...] = values
 
     def move_to(self, storage: Storage, offset: int) -> None:
-        """Become a view of ``storage`` at ``offset``, without its values: ``flatten`` copies those."""
+        """Become a view of ``storage`` at ``offset``."""
         stop = offset + prod(self._shape)
-        self.storage, self.offset = storage, offset
-        self.kernel_data = storage.data[offset:stop].reshape(self._shape)
-        self.kernel_grad = storage.grad[offset:stop].reshape(self._shape)
+        data, grad = (vector[offset:stop].reshape(self._shape) for vector in (storage.data, storage.grad))
+        self.storage, self.offset, self.kernel_data, self.kernel_grad = storage, offset, data, grad  # all or none
 
     @property
     def data(self) -> Array:
@@ -132,41 +149,49 @@ def flatten(parameters: Iterable[Parameter]) -> None:
     Parameters that already lie so are left where they are. All must have one dtype.
     """
     unique = list(dict.fromkeys(parameters))
-    flat = FlatView(unique)
-    if not unique or len(flat.runs) == 1:
-        return
-    storage = Storage(sum(parameter.size for parameter in unique), require_dtype(unique[0].dtype, "A model"))
+    if unique and len(FlatView(unique).runs) > 1:
+        convert(unique, unique[0].dtype)
+
+
+@holder
+def convert(parameters: Iterable[Parameter], dtype: np.dtype[Any]) -> None:
+    """Lay ``parameters`` out one behind the other in one new storage of ``dtype``, values and gradients kept."""
+    unique = list(dict.fromkeys(parameters))
+    storage = Storage(sum(parameter.size for parameter in unique), require_dtype(dtype, "A model"))
     offset = 0
-    with flat.guard:
+    guard = FlatView(unique).guard
+    with guard:
         for parameter in unique:
-            data, grad = parameter.data, parameter.grad
+            stop = offset + parameter.size
+            with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
+                storage.data[offset:stop] = parameter.kernel_data.ravel()
+                storage.grad[offset:stop] = parameter.kernel_grad.ravel()
+            parameter.storage.changed()
             parameter.move_to(storage, offset)
-            parameter.data[...], parameter.grad[...] = data, grad
-            offset += parameter.size
-        Storage.layouts += 1
+            offset = stop
 
 
-class FlatView:
+class FlatView(Derived):
     """Some parameters as the fewest pairs of vectors, while ``is_current``. Copies and pickles of it are empty.
 
     Parameters
     ----------
-    parameters : iterable of Parameter
+    parameters : iterable of Parameter or None
+        None is for one that is not current.
+    modules : iterable of Module
+        In which they were found.
 
     Attributes
     ----------
     runs : list of (data, grad)
         In the parameters' order, each a view of one storage.
-    layouts : int
-        ``Storage.layouts`` at the time.
     guard : Guard or Guards
         Of the storages; one of its own if there are none, so that modules without parameters are guarded too.
     """
 
-    __slots__ = ("guard", "layouts", "runs")
+    __slots__ = ("guard", "runs")
 
-    def __init__(self, parameters: Iterable[Parameter] | None = None) -> None:
-        self.layouts = -1 if parameters is None else Storage.layouts
+    def __init__(self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = ()) -> None:
         spans: list[tuple[Storage, int, int]] = []
         for parameter in dict.fromkeys(parameters or ()):
             start, stop = parameter.offset, parameter.offset + parameter.size
@@ -175,20 +200,26 @@ class FlatView:
             spans.append((parameter.storage, start, stop))
         storages = dict.fromkeys(storage for storage, _, _ in spans)
         guards = [storage.guard for storage in storages] or [Guard()]
-        self.guard = guards[0] if len(guards) == 1 else Guards(guards)
+        self.guard: Guard | Guards = guards[0] if len(guards) == 1 else Guards(guards)
         self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in spans]
+        super().__init__([*storages, *modules])
+        self.is_current = parameters is not None
 
     @property
-    def is_current(self) -> bool:
-        """Whether no parameter, of any model, has moved since."""
-        return self.layouts == Storage.layouts
+    def changes(self) -> object:
+        """Another one whenever a parameter may have changed."""
+        return self.guard.changes if self.runs else None
 
+    @holder
     def zero_grad(self) -> None:
         """Set the gradients to zero."""
-        self.guard.acquire()
-        for _, grad in self.runs:
-            grad.fill(0)
-        self.guard.release()
+        guard = self.guard
+        taken = guard.acquire()
+        try:
+            for _, grad in self.runs:
+                grad.fill(0)
+        finally:
+            taken.release()
 
     def __reduce__(self) -> tuple[type[FlatView], tuple[()]]:
         return FlatView, ()

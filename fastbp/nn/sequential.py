@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import overload
+from collections.abc import Iterator, Mapping, Set
+from itertools import pairwise
+from typing import NoReturn
 
 import numpy as np
 
 from fastbp.arrays import Array, as_rows, require_floats
 from fastbp.chain import Chain
+from fastbp.nn.container import Container
+from fastbp.nn.last_forward import LastForward
 from fastbp.nn.module import Module, guarded
-from fastbp.nn.parameter import Storage, flatten
-from fastbp.plan import NotPlannable, Plan, Predictor
+from fastbp.nn.parameter import flatten
+from fastbp.overrides import own_methods
+from fastbp.plan import NoPlan, plan_of
 
 
-class Sequential(Module):
+class Sequential(Container):
     """Modules applied one after the other, as ``torch.nn.Sequential``.
 
     Building it lays the parameters of all modules out in one flat vector (see ``fastbp.nn.parameter``).
 
     Parameters
     ----------
-    *modules : Module
+    *modules : Module, or one mapping of names to modules
         Each instance once: a module remembers one forward. Their parameters share one dtype.
     """
 
-    _predictor: Predictor | None = None
-    _chain: Chain | None = None
-    _chain_layouts = -1  # ``Storage.layouts`` when it was found, or found not to be possible
-    _derived = (*Module._derived, "_predictor", "_chain", "_chain_layouts")
+    _tokens: Set[int | None] = frozenset()  # of the modules, after a forward that called them one by one
 
-    def __init__(self, *modules: Module) -> None:
-        for position, module in enumerate(modules):
-            if not isinstance(module, Module):
-                raise TypeError(f"Sequential takes modules, got {type(module).__name__} at position {position}")
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        first = modules[0] if modules else None
+        if len(modules) == 1 and isinstance(first, Mapping):
+            self._hold({str(name): module for name, module in first.items()})
+        else:
+            self._hold(self._numbered(modules))  # type: ignore[arg-type]
+
+    def _check(self, modules: dict[str, Module]) -> None:
+        super()._check(modules)
         places: dict[Module, str] = {}
-        for position, module in enumerate(modules):
-            for name, inner in module.named_modules(str(position)):
+        for position, module in modules.items():
+            for name, inner in module.named_modules(position):
                 if inner in places:
                     raise ValueError(
                         f"Sequential takes each module once, got the same {type(inner).__name__} at positions "
                         f"{places[inner]} and {name}; a module remembers one forward only: build a second one"
                     )
                 places[inner] = name
-        self._modules = modules
-        dtypes = sorted({str(parameter.dtype) for parameter in self.parameters()})
+        dtypes = sorted({str(parameter.dtype) for module in modules.values() for parameter in module.parameters()})
         if len(dtypes) > 1:
             raise TypeError(
                 f"Sequential takes modules of one dtype, got {' and '.join(dtypes)}; give each the same dtype="
             )
+
+    def _hold(self, modules: dict[str, Module]) -> None:
+        super()._hold(modules)
         flatten(self.parameters())
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        for position, module in enumerate(self._modules):
-            yield str(position), module
+    def _part(self, names: list[str]) -> Sequential:
+        return type(self)({name: self._modules[name] for name in names})
 
     @guarded
     def forward(self, input: Array) -> Array:
@@ -67,79 +74,129 @@ class Sequential(Module):
         Returns
         -------
         output : ndarray
-            Owned by this model: the next ``forward`` overwrites it.
+            To be read. It keeps its numbers for as long as somebody holds it.
         """
         chain = self._current_chain()
         if chain is not None:
             return chain.forward(input)
-        if any(module._owns(input) for child in self._modules for module in leaves(child)):
-            input = np.array(input)
-        for module in self._modules:
-            input = module.forward(input)
-        return input if self._modules else require_floats(input, "Sequential")
+        output = input if self._modules else require_floats(input, "Sequential")
+        for module in self:
+            output = module(output)
+        self._tokens = {last.token for _, last in self._last_forwards() if last is not None}
+        return output
 
     @guarded
-    def backward(self, grad_output: Array) -> Array:
+    def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
         """Add to the gradients of all parameters and return the gradient with respect to the input.
 
         Parameters
         ----------
         grad_output : ndarray of the last output's shape
+        retain_graph : bool
+            Whether another backward may follow this one for the same forward.
 
         Returns
         -------
         grad_input : ndarray of the last input's shape
-            Owned by this model: the next ``backward`` overwrites it.
         """
         chain = self._current_chain()
-        if chain is not None and chain.is_last_forward:
-            return chain.backward(grad_output)
+        if chain is not None and chain.is_whole:
+            return chain.backward(grad_output, retain_graph)
         self._require_own_forward()
-        for module in reversed(self._modules):
+        for module in reversed(list(self)):
             grad_output = module.backward(grad_output)
+        self._retain(retain_graph)
         return grad_output
 
     @guarded
-    def backward_parameters(self, grad_output: Array) -> None:
+    def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
+        if "backward" in vars(self):
+            self.backward(grad_output)
+            return
         chain = self._current_chain()
-        if chain is not None and chain.is_last_forward:
-            chain.backward_parameters(grad_output)
+        if chain is not None and chain.is_whole:
+            chain.backward_parameters(grad_output, retain_graph)
             return
         self._require_own_forward()
-        for module in reversed(self._modules[1:]):
+        modules = list(self)
+        for module in reversed(modules[1:]):
             grad_output = module.backward(grad_output)
-        for module in self._modules[:1]:
+        for module in modules[:1]:
             module.backward_parameters(grad_output)
+        self._retain(retain_graph)
 
     def _current_chain(self) -> Chain | None:
         """Return what runs all modules in one call, or None where they are called one by one."""
-        if self._chain_layouts != Storage.layouts:
-            layouts, plan = Storage.layouts, _plan_for(self)
-            self._chain = None if plan is None else Chain(plan)
-            self._chain_layouts = layouts  # last, so that an interrupt leaves it to be found
-        return self._chain
+        plan = plan_of(self)
+        if isinstance(plan, NoPlan):
+            return None
+        if plan.chain is None:
+            plan.chain = Chain(plan)
+        return plan.chain
+
+    def _parts(self) -> Iterator[Module]:
+        for module in self:
+            yield from module._leaves()
+
+    def _leaves(self) -> Iterator[Module]:
+        return iter((self,)) if own_methods(self) else self._parts()
+
+    def _last_forwards(self) -> Iterator[tuple[Module, LastForward | None]]:
+        """Yield the modules, or what they consist of, with the forward that each remembers; None if it is not known."""
+        plan = plan_of(self)
+        foreign = plan.with_own_methods if isinstance(plan, NoPlan) else ()
+        for module in self:
+            if module in foreign:
+                yield module, None
+            elif isinstance(module, Sequential):
+                chain = module._current_chain()
+                if chain is not None and chain.is_whole:
+                    yield module, chain.last
+                else:
+                    yield from module._last_forwards()
+            else:
+                last = module._last_forward
+                if last is not None and last.chain is not None:
+                    last.chain.hand_over()
+                yield module, last
 
     def _require_own_forward(self) -> None:
-        """Raise RuntimeError before any gradient is added if one of the modules was used elsewhere since."""
-        before = None
-        for module in (leaf for child in self._modules for leaf in leaves(child)):
-            last = module._last_forward
-            if last is not None and (before is None or last.given is not before.handed_out or last.given is None):
-                last.require_following(before, module)
-            before = last
+        """Raise RuntimeError before any gradient is added, if one of the modules was used elsewhere since."""
+        kept = list(self._last_forwards())
+        for module, last in kept:
+            if last is not None:
+                last.require_whole(type(module).__name__)
+                last.require_unspent(type(module).__name__, module._current().changes)
+        chain = self._current_chain()
+        own = self._tokens if chain is None else chain.tokens
+        are_own = [last.token in own for _, last in kept if last is not None]
+        if any(are_own) and not all(are_own):
+            self._refuse_foreign(kept[-1][0])
+        for (_, before), (module, last) in pairwise(kept):
+            if before is not None and last is not None and not last.follows(before):
+                self._refuse_foreign(module)
+
+    def _refuse_foreign(self, module: Module) -> NoReturn:
+        raise RuntimeError(
+            "Sequential.backward needs the last forward of each module to be its own; one of those up to "
+            f"{type(module).__name__} was called elsewhere since"
+        )
+
+    def _retain(self, retain_graph: bool) -> None:
+        if retain_graph:
+            for _, last in self._last_forwards():
+                if last is not None:
+                    last.is_spent = False
 
     def predict(self, input: Array) -> Array:
         """Return the output for ``input`` as a new array.
 
         Any number of threads may predict by one model of the library's own modules while none changes it.
         """
-        predictor = self._predictor
-        if predictor is None or predictor.plan.layouts != Storage.layouts:
-            plan = _plan_for(self)
-            if plan is None:
-                return self._predict_by_modules(input)
-            predictor = self._predictor = Predictor(plan)
-        plan = predictor.plan
+        plan = plan_of(self)
+        predictor = plan.predictor
+        if predictor is None or isinstance(plan, NoPlan):
+            return self._predict_by_modules(input)
         rows = input = plan.first._checked(input)
         are_rows = input.ndim == 2
         if not are_rows:
@@ -147,44 +204,14 @@ class Sequential(Module):
         guard = plan.guard
         changes = guard.changes
         output = predictor.predict(rows)
-        if changes % 2 or guard.changes != changes:
-            guard.check_reading()
+        if guard.writer or guard.changes != changes:
+            guard.check_reading(changes)
         return output if are_rows else output.reshape(*input.shape[:-1], plan.out_features)
 
     @guarded
     def _predict_by_modules(self, input: Array) -> Array:
-        for module in self._modules:
+        if "forward" in vars(self):
+            return super().predict(input)
+        for module in self:
             input = module.predict(input)
         return input if self._modules else np.array(require_floats(input, "Sequential"))
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules)
-
-    @overload
-    def __getitem__(self, index: int) -> Module: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Module, ...]: ...
-    def __getitem__(self, index: int | slice) -> Module | tuple[Module, ...]:
-        try:
-            return self._modules[index]
-        except (IndexError, TypeError) as error:
-            raise type(error)(f"Sequential of {len(self)} modules takes an index or a slice, got {index!r}") from None
-
-
-def leaves(module: Module) -> Iterator[Module]:
-    """Yield the modules that a network applies one after the other, those of nested ``Sequential``s included."""
-    if type(module) is Sequential and not module._has_own_methods:
-        for child in module:
-            yield from leaves(child)
-    else:
-        yield module
-
-
-def _plan_for(model: Sequential) -> Plan | None:
-    try:
-        return Plan(leaves(model))
-    except NotPlannable:
-        return None

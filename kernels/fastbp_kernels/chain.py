@@ -1,16 +1,15 @@
 """Forward and backward of a whole network over one batch, in one call each: the bits of its layers one by one.
 
-The network is read from the table ``layers``, as by the engine. What the caller's modules keep and hand out lies in
+The network is read from the table ``layers``, as by the engine. What lies between its ends is kept in
 
-    scratch:   | gradient of the input | Y, G of layer 0 | Y, G of layer 1 | ...        (a row for each of the batch)
+    scratch:   | Y, G of layer 0 | Y, G of layer 1 | ... | G of the last layer        (a row for each of the batch)
 
 with rows that are not padded: Y holds a layer's outputs, and G the gradient with respect to what its activation took.
-Both are kept from forward to backward, so that a second backward finds what the first one found. The batch itself and
-the gradient of its outputs stay where the caller has them.
+Both are kept from forward to backward, so that a second backward finds what the first one found. The batch, the outputs
+of the last layer and the gradients of both are arrays of their own.
 
 Several threads may run one call side by side, each with its own ``rank``: each takes some of the rows, then some of the
-outputs for the gradients of the parameters. What a caller may hand back, the last Y and the gradient of the input, is
-written only after all ranks have read what they were handed.
+outputs for the gradients of the parameters.
 """
 
 from __future__ import annotations
@@ -29,31 +28,30 @@ from fastbp_kernels.tile import STORE
 
 @kernel
 def chain_forward(
-    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, scratch: Array, input: Array
+    rank: int, ranks: int, layers: Array, parameter: Array, scratch: Array, input: Array, output: Array
 ) -> None:
-    """Write every layer's outputs for ``input`` to its Y.
+    """Write the outputs for ``input`` to ``output``, and those of every layer before the last to its Y.
 
     Parameters
     ----------
     rank, ranks : int
         This thread and the number of threads.
-    sync : array of int64, shape (SYNC_SIZE,)
-        The threads' barrier, zeros at first.
     layers : array of int64, shape (layers, COLUMNS), read
     parameter : vector, read
     scratch : vector, written
         Laid out by ``layers`` for as many rows as ``input`` has, or for more.
     input : array of shape (n, IN of the first layer), read
+    output : array of shape (n, OUT of the last layer), written
     """
     last = layers.shape[0] - 1
     p, s = pointer(parameter), pointer(scratch)
     first, stop = share(input.shape[0], SLAB, rank, ranks)
     x, x_row = shift(pointer(input), first * input.shape[1]), input.shape[1]
     for layer in range(last + 1):
-        if layer == last:
-            barrier(ranks, pointer(sync))
         y_row = layers[layer, Y_ROW]
-        y = shift(s, layers[layer, Y] + first * y_row)
+        y = shift(pointer(output), first * y_row)
+        if layer < last:
+            y = shift(s, layers[layer, Y] + first * y_row)
         forward_layer(layers, layer, p, stop - first, x, x_row, y, y_row)
         x, x_row = y, y_row
 
@@ -61,26 +59,31 @@ def chain_forward(
 @kernel
 def chain_backward(
     rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, scratch: Array, input: Array,
-    grad_output: Array, wants_grad_input: bool,
+    output: Array, grad_output: Array, grad_input: Array, wants_grad_input: bool,
 ) -> None:  # fmt: skip
-    """Add the gradients of all parameters to ``grad``, and write the gradient of the input to scratch if it is wanted.
+    """Add the gradients of all parameters to ``grad``, and write that of the input to ``grad_input`` if it is wanted.
 
     Parameters
     ----------
-    rank, ranks, sync, layers, parameter
+    rank, ranks, layers, parameter
         As in ``chain_forward``.
+    sync : array of int64, shape (SYNC_SIZE,)
+        The threads' barrier, zeros at first.
     grad : vector, read and written
     scratch : vector, read and written
         As ``chain_forward`` left it.
     input : array of shape (n, IN of the first layer), read
-        That of ``chain_forward``.
+    output : array of shape (n, OUT of the last layer), read
+        Those of ``chain_forward``.
     grad_output : array of shape (n, OUT of the last layer), read
+    grad_input : array of shape (n, IN of the first layer), written
+        Overlaps nothing else; of any shape if it is not wanted.
     wants_grad_input : bool
     """
     last, n = layers.shape[0] - 1, input.shape[0]
     p, g, s, wait = pointer(parameter), pointer(grad), pointer(scratch), pointer(sync)
     first, stop = share(n, SLAB, rank, ranks)
-    _activation_of_last_layer(layers, s, grad_output, first, stop)
+    _activation_of_last_layer(layers, s, pointer(output), pointer(grad_output), first, stop)
     for layer in range(last, 0, -1):
         backward_rows(layers, layer, p, s, first, stop)
     barrier(ranks, wait)
@@ -91,7 +94,7 @@ def chain_backward(
     if wants_grad_input:
         barrier(ranks, wait)
         i, o = layers[0, IN], layers[0, OUT]
-        weight, grad_x = shift(p, layers[0, WEIGHT]), shift(s, layers[0, X] + first * i)
+        weight, grad_x = shift(p, layers[0, WEIGHT]), shift(pointer(grad_input), first * i)
         g_first = shift(s, layers[0, G] + first * o)
         product(
             stop - first, i, o, g_first, o, 1, weight, i, layers[0, KIND], False, weight, grad_x, i, STORE, grad_x, i,
@@ -100,12 +103,14 @@ def chain_backward(
 
 
 @inner_kernel
-def _activation_of_last_layer(layers: Array, scratch: Pointer, grad_output: Array, first: int, stop: int) -> None:
+def _activation_of_last_layer(
+    layers: Array, scratch: Pointer, output: Pointer, grad_output: Pointer, first: int, stop: int
+) -> None:
     """Carry some rows of ``grad_output`` through the last layer's activation to its G."""
     last = layers.shape[0] - 1
     o = layers[last, OUT]
-    count, given = (stop - first) * o, shift(pointer(grad_output), first * o)
-    y, g = shift(scratch, layers[last, Y] + first * o), shift(scratch, layers[last, G] + first * o)
+    count, given, y = (stop - first) * o, shift(grad_output, first * o), shift(output, first * o)
+    g = shift(scratch, layers[last, G] + first * o)
     if layers[last, ACTIVATION] == IDENTITY:
         copy_loop(count, given, g)
     else:

@@ -1,0 +1,135 @@
+"""Modules in an order, each under a name: what Sequential and ModuleList have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, overload
+
+from fastbp.nn.module import Module
+
+C = TypeVar("C", bound="Container")
+
+
+class Container(Module):
+    """Modules that are found by their place, by their name, and as attributes.
+
+    A module that is set as an attribute comes behind the others under that name, as in PyTorch.
+    """
+
+    _modules: dict[str, Module]
+
+    def _check(self, modules: dict[str, Module]) -> None:
+        """Raise TypeError or ValueError where these modules cannot be held together."""
+        for name, module in modules.items():
+            if not isinstance(module, Module):
+                raise TypeError(f"{type(self).__name__} takes modules, got {type(module).__name__} at position {name}")
+
+    def _hold(self, modules: dict[str, Module]) -> None:
+        """Hold ``modules`` instead of what was held, after checking them."""
+        self._check(modules)
+        self.changed()
+        vars(self)["_modules"] = modules
+
+    def _numbered(self, modules: Iterable[Module]) -> dict[str, Module]:
+        return {str(place): module for place, module in enumerate(modules)}
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        yield from self._modules.items()
+
+    def append(self: C, module: Module) -> C:
+        """Add a module behind the others; return this one."""
+        return self.extend([module])
+
+    def extend(self: C, modules: Iterable[Module]) -> C:
+        """Add modules behind the others; return this one."""
+        added = {str(place): module for place, module in enumerate(modules, len(self))}
+        taken = [name for name in added if name in self._modules]
+        if taken:
+            raise ValueError(f"{type(self).__name__} has modules named {', '.join(taken)} already; set others by name")
+        self._hold({**self._modules, **added})
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Put a module before the one at ``index``; all are numbered anew."""
+        modules = list(self)
+        modules.insert(index, module)
+        self._hold(self._numbered(modules))
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def __contains__(self, module: object) -> bool:
+        return any(module is own for own in self)
+
+    @overload
+    def __getitem__(self: C, index: int) -> Module: ...
+    @overload
+    def __getitem__(self: C, index: slice) -> C: ...
+    def __getitem__(self: C, index: int | slice) -> Module | C:
+        names = self._names_at(index)
+        return self._part(names) if isinstance(index, slice) else self._modules[names[0]]
+
+    def _part(self: C, names: list[str]) -> C:
+        raise NotImplementedError
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        (name,) = self._names_at(index)
+        self._hold({**self._modules, name: module})
+
+    def __delitem__(self, index: int | slice) -> None:
+        """Give up one or more modules; the others are numbered anew."""
+        names = self._names_at(index)
+        self._hold(self._numbered(module for name, module in self._modules.items() if name not in names))
+
+    def _names_at(self, index: int | slice) -> list[str]:
+        names = list(self._modules)
+        try:
+            return names[index] if isinstance(index, slice) else [names[index]]
+        except (IndexError, TypeError) as error:
+            raise type(error)(
+                f"{type(self).__name__} of {len(self)} modules takes an index or a slice, got {index!r}"
+            ) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        modules = vars(self).get("_modules", {})
+        if isinstance(value, Module):
+            if "_modules" not in vars(self):
+                raise AttributeError(f"{type(self).__name__}.{name}: call super().__init__() before setting modules")
+            if hasattr(type(self), name):
+                raise AttributeError(f"{type(self).__name__} has {name!r} already and takes no module under that name")
+            self._hold({**modules, name: value})
+            vars(self).pop(name, None)
+        elif name in modules:
+            raise TypeError(f"{type(self).__name__}.{name} is a module, got {type(value).__name__}; delete it first")
+        else:
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return vars(self)["_modules"][name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
+
+    def __delattr__(self, name: str) -> None:
+        if name in vars(self).get("_modules", {}):
+            self._hold({other: module for other, module in self._modules.items() if other != name})
+        else:
+            super().__delattr__(name)
+
+
+class ModuleList(Container):
+    """Modules in a list whose parameters are found, as ``torch.nn.ModuleList``: for modules of your own.
+
+    Parameters
+    ----------
+    modules : iterable of Module
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self._hold(self._numbered(modules))
+
+    def _part(self, names: list[str]) -> ModuleList:
+        return type(self)(self._modules[name] for name in names)

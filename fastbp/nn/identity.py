@@ -1,0 +1,34 @@
+"""The module that changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastbp.arrays import Array, require_floats
+from fastbp.nn.module import Module
+from fastbp.overrides import own_methods
+
+
+class Identity(Module):
+    """``output = input``, as ``torch.nn.Identity``: a place that another module may take.
+
+    Parameters
+    ----------
+    *arguments, **options
+        Ignored, as in PyTorch.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        pass
+
+    def forward(self, input: Array) -> Array:
+        """Return ``input`` itself."""
+        return require_floats(input, "Identity")
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return ``grad_output`` itself."""
+        return require_floats(grad_output, "Identity.backward")
+
+    def _leaves(self) -> Iterator[Module]:
+        return iter((self,) if own_methods(self) else ())

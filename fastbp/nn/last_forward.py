@@ -1,0 +1,207 @@
+"""What a module keeps of its last forward for its backward, and whether a backward belongs to it.
+
+Each forward has a token. The memory of its output carries it, and so does that of the gradient which a loss or a module
+computes for this output. A gradient that is handed to a module must be for the output of the module's last forward.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp.arrays import Array, plain, require_floats
+from fastbp.buffers import Buffer, Slot, memory_of
+
+if TYPE_CHECKING:
+    from fastbp.chain import Chain
+
+_NOTHING = np.empty(0, np.float32)
+_tokens = count(1)
+
+
+def new_token() -> int:
+    """Return a token that no forward has had."""
+    return next(_tokens)
+
+
+def token_of_output(array: Array) -> int | None:
+    """Return the token of the forward that handed ``array`` out as its output, or None."""
+    memory = memory_of(array)
+    return None if memory is None else memory.output_of
+
+
+def token_of_input(array: Array) -> int | None:
+    """Return the same for the input of another forward, which will hand out the gradient for it with this token."""
+    memory = memory_of(array)
+    if memory is None:
+        return None
+    memory.awaits_backward = False
+    return memory.output_of
+
+
+class LastForward:
+    """The last forward of a module, or of a chain of modules. Copies and pickles of it are empty.
+
+    Attributes
+    ----------
+    token : int or None
+        None before the first forward.
+    input : ndarray
+        As the kernels take it; a copy only where it did not come like that.
+    input_token : int or None
+        Of the forward whose output the input was.
+    is_spent : bool
+        Whether a backward has followed.
+    chain : Chain or None
+        What ran this forward together with those of other modules, and keeps what belongs to it until it is asked.
+    """
+
+    __slots__ = ("_changes", "_output", "_shape", "_slot", "chain", "input", "input_token", "is_spent", "token")
+
+    input: Array
+    input_token: int | None
+    is_spent: bool
+    token: int | None
+    chain: Chain | None
+    _output: Array | None
+    _slot: Slot | None
+
+    def __init__(self) -> None:
+        self.chain = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Have no forward, when memory of the last one is about to be written over; hold nothing of it."""
+        if self.chain is not None:
+            self.chain.is_whole = False
+        self.chain = self.token = self._output = self._slot = None
+        self.input = _NOTHING
+
+    def keep(self, input: Array, input_token: int | None, slot: Slot, changes: object) -> Array:
+        """Note a forward, and return its output as the caller gets it: to be read.
+
+        Parameters
+        ----------
+        input : ndarray
+            Kept itself, not as a view: ``numpy.ndarray.resize`` could take the memory from under a view.
+        input_token : int or None
+        slot : Slot
+            Holds the output.
+        changes : object
+            The ``changes`` of the parameters; None for a module without any.
+        """
+        memory = slot.memory
+        memory.awaits_backward, memory.changes = True, changes
+        memory.output_of = token = next(_tokens)
+        self._note(input, input_token, None, slot, token, changes)
+        return slot.readonly.view()
+
+    def keep_part(
+        self, whole: LastForward, input: Array, input_token: int | None, output: Array, token: int, depends: bool
+    ) -> None:
+        """Note a part of the forward of a chain, whose last part has its output; ``depends``: on parameters."""
+        slot = whole._slot if output is whole.output else None
+        self._note(input, input_token, None if slot else output, slot, token, whole._changes if depends else None)
+        self.is_spent = whole.is_spent
+
+    def follows(self, before: LastForward) -> bool:
+        """Whether this forward took the output of the one before, as far as its input tells."""
+        if self.input_token is None:
+            return self._shape == before.output.shape
+        return self.input_token == before.token
+
+    def _note(
+        self, input: Array, input_token: int | None, output: Array | None, slot: Slot | None, token: int,
+        changes: object,
+    ) -> None:  # fmt: skip
+        self.input, self._shape, self.input_token = input, input.shape, input_token
+        self._output, self._slot, self._changes = output, slot, changes
+        self.is_spent, self.chain = False, None
+        self.token = token
+
+    @property
+    def output(self) -> Array:
+        """For the module alone, in a slot that counts as free once its user gives it up: it is not held here."""
+        if self._slot is not None:
+            return self._slot.array
+        assert self._output is not None
+        return self._output
+
+    def checked(self, grad_output: Array, name: str, outputs: Buffer, changes: object) -> Array:
+        """Return ``grad_output`` as the kernels take it, or raise unless it is a gradient for the last output.
+
+        Parameters
+        ----------
+        grad_output : ndarray
+        name : str
+            Of the module, for errors.
+        outputs : Buffer
+            From which the last output and those before it are.
+        changes : object
+            As ``keep`` takes it.
+        """
+        self.require_whole(name)
+        output = self.output
+        if type(grad_output) is not np.ndarray or grad_output.dtype != output.dtype:
+            require_floats(grad_output, f"{name}.backward", output.dtype)
+        if grad_output.shape != output.shape:
+            raise ValueError(
+                f"{name}.backward takes a gradient of the last output's shape {output.shape}, got {grad_output.shape}"
+            )
+        self.require_unspent(name, changes)
+        memory = memory_of(grad_output)
+        if memory is None or memory.gradient_for is None:
+            self._require_no_other(name, outputs)
+        elif memory.gradient_for != self.token:
+            raise RuntimeError(
+                f"{name}.backward takes the gradient for its last output, got that for another output; let forward, "
+                "loss and backward follow each other, and call predict where no backward is to follow"
+            )
+        return plain(grad_output)
+
+    def spend(self, retain_graph: bool) -> None:
+        """Note that a backward follows, at the last moment before it changes anything."""
+        self.is_spent = not retain_graph
+        if self._slot is not None:
+            self._slot.memory.awaits_backward = False
+
+    def require_whole(self, name: str) -> None:
+        """Raise RuntimeError unless there was a forward and its input is the array that it was."""
+        if self.token is None:
+            raise RuntimeError(f"{name}.backward needs a forward before it: call the module on an input first")
+        input, output = self.input, self.output
+        if input.shape != self._shape or input.dtype != output.dtype:
+            raise RuntimeError(
+                f"{name}.backward needs the array of the last forward as it was, {output.dtype} of shape "
+                f"{self._shape}, got {input.dtype} {input.shape} since; give forward a copy"
+            )
+
+    def require_unspent(self, name: str, changes: object) -> None:
+        """Raise RuntimeError if a backward has followed already, or the parameters are not those of the forward."""
+        if self.is_spent:
+            raise RuntimeError(
+                f"{name}.backward was called for the last forward already; call forward again, or give the first of "
+                "several backwards retain_graph=True"
+            )
+        if self._changes != changes:
+            raise RuntimeError(
+                f"{name}.backward needs the parameters of the last forward, and they were changed or moved since, by a "
+                "step, a training, load_state_dict or a new Sequential; call forward again"
+            )
+
+    def _require_no_other(self, name: str, outputs: Buffer) -> None:
+        """Raise RuntimeError if a gradient without a token may be that for another output which somebody still holds.
+
+        That is one which the same parameters computed and no backward has followed.
+        """
+        for memory in outputs.held():
+            if memory.output_of != self.token and memory.awaits_backward and memory.changes == self._changes:
+                raise RuntimeError(
+                    f"{name}.backward goes with the last forward, and you hold the output of an earlier one that no "
+                    "backward has followed: this gradient may be for either; call predict where none is to follow"
+                )
+
+    def __reduce__(self) -> tuple[type[LastForward], tuple[()]]:
+        return LastForward, ()

@@ -1,0 +1,78 @@
+"""Reading parameters from a mapping of names to arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.nn.parameter import Parameter
+
+
+class IncompatibleKeys(NamedTuple):
+    """What ``load_state_dict`` returns: names that one side has and the other has not; both empty if it is strict."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def checked_values(
+    caller: str, parameters: Mapping[str, Parameter], state_dict: Mapping[str, Any], strict: bool
+) -> tuple[dict[str, Array], IncompatibleKeys]:
+    """Return the value for each parameter that ``state_dict`` names, in its dtype, and the names without counterpart.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``Module.load_state_dict``, which is the ``caller`` that errors name.
+    """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"{caller} takes a mapping of names to arrays, got {type(state_dict).__name__}")
+    unexpected = [name for name in state_dict if name not in parameters]
+    missing = [name for name in parameters if name not in state_dict]
+    faults: list[str] = []
+    if strict:
+        faults += [f"unexpected {name!r}" for name in unexpected]
+        faults += [f"missing {name!r} of shape {parameters[name].shape}" for name in missing]
+    values: dict[str, Array] = {}
+    for name, parameter in parameters.items():
+        if name in state_dict:
+            value = _to_numpy(state_dict[name])
+            if value is None:
+                faults.append(f"{name!r} is no array: {type(state_dict[name]).__name__}")
+            elif value.dtype.kind != "f":
+                faults.append(f"{name!r} has dtype {value.dtype}")
+            elif value.shape != parameter.shape:
+                faults.append(f"{name!r} has shape {value.shape} instead of {parameter.shape}")
+            else:
+                with np.errstate(all="ignore"):  # beyond float32 is infinity, as in PyTorch
+                    values[name] = value.astype(parameter.dtype)  # a copy: it may be a view of another parameter
+    faults += _torn_ties(parameters, values)
+    if faults:
+        raise ValueError(f"{caller}: {'; '.join(faults)}")
+    return values, IncompatibleKeys(missing, unexpected)
+
+
+def _torn_ties(parameters: Mapping[str, Parameter], values: Mapping[str, Array]) -> list[str]:
+    """Return a fault for each parameter that has several names, and under them values that differ."""
+    first: dict[Parameter, str] = {}
+    faults = []
+    for name, value in values.items():
+        other = first.setdefault(parameters[name], name)
+        if not np.array_equal(value, values[other], equal_nan=True):
+            faults.append(f"{other!r} and {name!r} are one parameter here and differ")
+    return faults
+
+
+def _to_numpy(value: Any) -> Array | None:
+    """Return an array of a torch tensor's values, on whatever device and graph it is, or of anything array-like."""
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            if str(value.dtype) == "torch.bfloat16":  # which NumPy has not
+                value = value.float()
+        return np.asarray(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,49 @@
+"""What a user defined is what runs: which methods of an object are not the library's.
+
+The library takes short cuts: a model predicts without its ``forward``, the engine trains without any method at all. A
+short cut is right only for the library's own methods. So where a class redefines a method, those that would pass it by
+are replaced when the class is made; and the engine takes objects with no method of the user's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> None:
+    """Give ``cls`` the short cuts of ``base`` anew, which go through other methods, where it redefines one of these.
+
+    Parameters
+    ----------
+    cls : type
+        A class that is being made.
+    shortcuts : mapping of str to tuple of str
+        A short cut's name, and the methods that it may pass by.
+    base : type
+        Where each short cut is defined as calls of these methods.
+    """
+    for shortcut, passed_by in shortcuts.items():
+        if min(_place(cls, name) for name in passed_by) < _place(cls, shortcut):
+            setattr(cls, shortcut, vars(base)[shortcut])
+
+
+def own_methods(obj: Any) -> list[str]:
+    """Return the names of ``obj``'s methods that are the user's: of a subclass, set on the object or on the class."""
+    names = {name for name in vars(obj) if callable(getattr(type(obj), name, None))}
+    library = [cls for cls in type(obj).__mro__ if _is_of_the_library(cls)]
+    for cls in type(obj).__mro__:
+        if cls in library:
+            names |= {name for name, value in vars(cls).items() if callable(value) and not _is_of_the_library(value)}
+        elif cls is not object:
+            names |= {name for name in vars(cls) if any(name in vars(known) for known in library)}
+    return sorted(name for name in names if name == "__call__" or (not name.startswith("__") and name != "extra_repr"))
+
+
+def _place(cls: type, name: str) -> int:
+    """Return how far up in the order of ``cls``'s bases ``name`` is defined."""
+    return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
+
+
+def _is_of_the_library(thing: Any) -> bool:
+    return str(getattr(thing, "__module__", "")).partition(".")[0] in ("fastbp", "fastbp_kernels")
