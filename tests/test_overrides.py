@@ -1,0 +1,258 @@
+"""What a user defined is what runs: in training, validation, prediction and accuracy, for every public class."""
+
+import copy
+import inspect
+from types import MethodType
+
+import numpy
+import pytest
+from helpers import draw, mlp
+
+import fastbp
+from fastbp import nn, optim
+from fastbp.nn.losses import Loss
+from fastbp.overrides import own_methods
+
+F32 = numpy.float32
+X, TARGET = draw((12, 4), F32), numpy.eye(4, dtype=F32)[draw((12,), F32, 1).argsort() % 4]
+
+# One object of each public class, and the methods that a user may redefine; a new class has to be added here.
+MODULES = {
+    "Linear": lambda cls: cls(4, 4, rng=0),
+    "ReLU": lambda cls: cls(),
+    "Tanh": lambda cls: cls(),
+    "Sigmoid": lambda cls: cls(),
+    "Identity": lambda cls: cls(),
+    "Sequential": lambda cls: cls(nn.Linear(4, 4, rng=0), nn.Tanh()),
+}
+OTHERS = {"Module", "ModuleList", "Parameter", "MSELoss", "init"}  # without a forward of their own, or tested below
+METHODS = ("forward", "__call__", "predict", "backward", "backward_parameters")
+
+
+def test_every_public_class_is_among_those_that_are_tested():
+    classes = {name for name in nn.__all__ if inspect.isclass(getattr(nn, name))}
+    assert classes <= MODULES.keys() | OTHERS
+
+
+def counting(cls, name, calls):
+    """A subclass whose method notes that it was called and doubles what it returns."""
+
+    def method(self, *arguments, **options):
+        calls.append(name)
+        result = getattr(super(own, self), name)(*arguments, **options)
+        return None if result is None else result * F32(2)
+
+    own = type(f"Own{cls.__name__}", (cls,), {name: method})
+    return own
+
+
+def as_class(name, method, calls):
+    cls = getattr(nn, name)
+    return MODULES[name](counting(cls, method, calls))
+
+
+def as_mixin(name, method, calls):
+    """The method comes from a class that is no module."""
+
+    class Mixin:
+        pass
+
+    def redefined(self, *arguments, **options):
+        calls.append(method)
+        result = getattr(super(Mixin, self), method)(*arguments, **options)
+        return None if result is None else result * F32(2)
+
+    setattr(Mixin, method, redefined)
+    return MODULES[name](type("Mixed", (Mixin, getattr(nn, name)), {}))
+
+
+def as_instance(name, method, calls):
+    module = MODULES[name](getattr(nn, name))
+    original = getattr(module, method)
+
+    def redefined(self, *arguments, **options):
+        calls.append(method)
+        result = original(*arguments, **options)
+        return None if result is None else result * F32(2)
+
+    setattr(module, method, MethodType(redefined, module))
+    return module
+
+
+WAYS = {"subclass": as_class, "mixin": as_mixin, "instance": as_instance}
+CASES = [
+    (way, name, method)
+    for way in WAYS for name in MODULES for method in METHODS
+    if not (way == "instance" and method == "__call__")  # which Python itself does not look up there
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["alone", "first", "last"])
+@pytest.mark.parametrize(("way", "name", "method"), CASES)
+def test_a_redefined_method_is_what_runs_everywhere(way, name, method, place):
+    calls = []
+    own = WAYS[way](name, method, calls)
+    model = {
+        "alone": lambda: own,
+        "first": lambda: nn.Sequential(own, nn.Linear(4, 4, rng=1)),
+        "last": lambda: nn.Sequential(nn.Linear(4, 4, rng=1), own),
+    }[place]()
+    library = MODULES[name](getattr(nn, name))
+    before = model.predict(X)
+    if method in ("forward", "__call__"):
+        assert calls, "predict goes through a forward of the user's"
+        numpy.testing.assert_array_equal(before, model(X))
+        numpy.testing.assert_array_equal(own.predict(X), 2 * library.predict(X))
+    elif method == "predict":
+        numpy.testing.assert_array_equal(own.predict(X), 2 * library.predict(X))
+        numpy.testing.assert_array_equal(own(X), library.predict(X))
+    calls.clear()
+    parameters = list(model.parameters())
+    opt = optim.SGD(parameters, lr=0.01) if parameters else NoOptimizer()
+    history = fastbp.train_model(model, X, TARGET, X, TARGET, nn.MSELoss(), opt, 1, 5)
+    assert (method in calls) == (method != "backward_parameters" or place != "last")
+    assert history.way.startswith("module by module: ")
+    prediction = model.predict(X)
+    assert history["val_loss"][-1] == nn.MSELoss()(prediction, TARGET)
+    assert history["val_accuracy"][-1] == fastbp.compute_accuracy(model, X, TARGET)
+
+
+class NoOptimizer:
+    def step(self):
+        pass
+
+
+def test_a_scaled_model_predicts_validates_and_trains_by_its_own_methods():
+    class Scaled(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) * F32(10)
+
+        def backward(self, g):
+            return super().backward(g * F32(10))
+
+    net, plain = Scaled(nn.Linear(4, 4, rng=0)), nn.Sequential(nn.Linear(4, 4, rng=0))
+    numpy.testing.assert_array_equal(net.predict(X), net(X))
+    numpy.testing.assert_array_equal(net.predict(X), 10 * plain.predict(X))
+    net(X)
+    net.zero_grad()
+    net.backward_parameters(TARGET)
+    plain(X)
+    plain.backward(TARGET * F32(10))
+    numpy.testing.assert_array_equal(net[0].weight.grad, plain[0].weight.grad)
+
+
+def test_a_subclass_that_redefines_nothing_runs_in_one_call():
+    class Net(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Linear(4, 5, rng=0), nn.ReLU(), nn.Linear(5, 4, rng=1))
+
+        def summary(self):
+            return "mine"
+
+    model = Net()
+    history = fastbp.train_model(
+        model, X, TARGET, None, None, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1), 2, 5
+    )
+    assert history.way == "engine"
+
+
+def test_what_a_user_takes_back_is_the_librarys_again():
+    model, x = mlp(4, 5, 4), X
+    expected = model.predict(x)
+    for part in (model, model[0], model[1]):
+        original = part.forward
+        part.forward = lambda input, original=original: original(input) * F32(3)
+        assert not numpy.array_equal(model.predict(x), expected)
+        numpy.testing.assert_array_equal(model.predict(x), model(x))
+        del part.forward
+        numpy.testing.assert_array_equal(model.predict(x), expected)
+    assert own_methods(model) == []
+
+
+LOSS_METHODS = ("forward", "__call__", "evaluate", "backward", "scale")
+
+
+@pytest.mark.parametrize("way", ["subclass", "instance"])
+@pytest.mark.parametrize("method", LOSS_METHODS)
+def test_a_loss_with_a_method_of_its_own_trains_and_validates_by_it(method, way):
+    calls = []
+    if way == "subclass":
+        criterion = counting(nn.MSELoss, method, calls)()
+    else:
+        criterion = nn.MSELoss()
+        original = getattr(criterion, method)
+        setattr(criterion, method, lambda *given: (calls.append(method), original(*given) * F32(2))[1])
+    if method == "__call__" and way == "instance":
+        assert own_methods(criterion) == ["__call__"], "Python does not look it up there, so the engine is not asked"
+        return
+    model, plain = mlp(4, 5, 4), mlp(4, 5, 4)
+    opt = optim.SGD(model.parameters(), lr=0.0)
+    history = fastbp.train_model(model, X, TARGET, X, TARGET, criterion, opt, 1, 12)
+    assert method in calls
+    assert history.way.startswith("module by module: ")
+    loss = nn.MSELoss()(plain.predict(X), TARGET)
+    doubled = {"forward": (2, 2), "__call__": (2, 2), "evaluate": (1, 2), "backward": (1, 1), "scale": (2, 2)}[method]
+    assert history["train_loss"] == [pytest.approx(doubled[0] * loss, rel=1e-6)]
+    assert history["val_loss"] == [pytest.approx(doubled[1] * loss, rel=1e-6)]
+
+
+@pytest.mark.parametrize("way", ["subclass", "instance"])
+@pytest.mark.parametrize("method", ["step"])
+def test_an_optimizer_with_a_method_of_its_own_trains_by_it(method, way):
+    calls, model = [], mlp(4, 5, 4)
+    if way == "subclass":
+        opt = counting(optim.SGD, method, calls)(model.parameters(), lr=0.1)
+    else:
+        opt = optim.SGD(model.parameters(), lr=0.1)
+        original = getattr(opt, method)
+        setattr(opt, method, lambda: (calls.append(method), original())[0])
+    history = fastbp.train_model(model, X, TARGET, None, None, nn.MSELoss(), opt, 1, 5)
+    assert calls == [method] * 3
+    assert history.way.startswith("module by module: ")
+
+
+@pytest.mark.parametrize("reduction", ["none", "Sum", None, 1])
+def test_a_reduction_that_is_set_later_is_checked(reduction):
+    criterion = nn.MSELoss()
+    with pytest.raises(ValueError, match=rf"MSELoss takes reduction 'mean' or 'sum', got {reduction!r}"):
+        criterion.reduction = reduction
+    assert criterion.reduction == "mean"
+    criterion.reduction = "sum"
+    assert copy.deepcopy(criterion)(X, TARGET) == nn.MSELoss("sum")(X, TARGET)
+
+
+def test_a_loss_of_the_users_own_on_the_base_class_is_evaluated_by_its_forward():
+    class Absolute(Loss):
+        def forward(self, prediction, target):
+            self.sign = numpy.sign(prediction - target) / F32(target.size)
+            return float(numpy.abs(prediction - target).mean())
+
+        def backward(self):
+            return self.sign
+
+    model, criterion = mlp(4, 5, 4), Absolute()
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    history = fastbp.train_model(model, X, TARGET, X, TARGET, criterion, opt, 20, 5)
+    assert history["val_loss"][-1] == criterion(model.predict(X), TARGET)
+    assert history["val_loss"][-1] < history["val_loss"][0]
+
+
+def test_modules_set_as_attributes_of_a_sequential_are_a_part_of_it_as_in_torch():
+    model = nn.Sequential(nn.Linear(4, 5, rng=0))
+    model.act = nn.Tanh()
+    model.head = nn.Linear(5, 3, rng=1)
+    assert list(model.state_dict()) == ["0.weight", "0.bias", "head.weight", "head.bias"]
+    expected = nn.Sequential(nn.Linear(4, 5, rng=0), nn.Tanh(), nn.Linear(5, 3, rng=1)).predict(X)
+    numpy.testing.assert_array_equal(model.predict(X), expected)
+    numpy.testing.assert_array_equal(model(X), expected)
+    assert model.head is model[2]
+    target = draw((12, 3), F32)
+    before = model.head.weight.data.copy()
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    history = fastbp.train_model(model, X, target, None, None, nn.MSELoss(), opt, 1, 5)
+    assert history.way == "engine"
+    assert not numpy.array_equal(model.head.weight.data, before)
+    del model.head
+    assert len(model) == 2
+    with pytest.raises(AttributeError, match="head"):
+        model.head  # noqa: B018
