@@ -88,7 +88,8 @@ def public_kernel(**arrays: ArrayArgument) -> Callable[[Callable[P, R]], Callabl
 
         def check_and_compile(signature: Any) -> Any:
             given = dict(zip(annotations, map(types.unliteral, normalize_signature(signature)[0])))
-            for fault in _faults(arrays, numbers, given):
+            fault = next(_faults(arrays, numbers, given), None)
+            if fault is not None:
                 raise ArgumentTypeError(f"{function.__name__} {fault}")
             return compile(signature)
 
