@@ -12,11 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from types import TracebackType
 from typing import Any
 
+from fastbp.cores import available_cores, initial_threads
 from fastbp.interrupts import Interrupts
 
 # Below so much work for each, a further thread does not pay: between two barriers of a training, and where it has to be
@@ -26,24 +28,29 @@ FLOP_PER_THREAD = 2e6
 FLOP_PER_START = 2e7
 
 
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-_limit = _available_cores()
+_limit = initial_threads(os.environ, Path("/"), available_cores())
 
 
 def get_num_threads() -> int:
-    """Return the largest number of threads that a training or a prediction uses."""
+    """Return the largest number of threads that a training or a prediction uses; see ``set_num_threads``."""
     return _limit
 
 
 def set_num_threads(threads: int) -> None:
-    """Set the largest number of threads, 1 or more; at first the number of cores that the process may use.
+    """Set the largest number of threads, 1 or more.
 
     Small work takes fewer, by itself. The results are the same bits for every number.
+
+    When fastbp is imported, the number is the first of these that is known:
+
+    1. ``FASTBP_NUM_THREADS`` in the environment, as it stands. What is no whole number of 1 or more raises ValueError.
+    2. ``OMP_NUM_THREADS`` (the first of a list) or ``NUMBA_NUM_THREADS``, the smaller if both are set, as joblib sets
+       them in its workers.
+    3. The CPU quota of the process's control groups, as containers and batch systems set it, in whole cores: the
+       tightest one, rounded up.
+    4. The cores that the process may run on (its affinity), or where the system knows none, those of the machine.
+
+    The second and the third are no more than the fourth; where they make no sense, they are passed over.
     """
     if isinstance(threads, bool) or not isinstance(threads, int):
         raise TypeError(f"set_num_threads takes an int, got {threads!r}")

@@ -301,7 +301,21 @@ def test_what_is_compiled_beneath_an_inlined_kernel_is_not_inlined():
     assert engine._train_batch.targetoptions["forceinline"] is True
 
 
-def test_the_library_is_imported_where_numba_compiles_nothing():
-    environment = child_environment() | {"NUMBA_DISABLE_JIT": "1"}
-    done = subprocess.run([sys.executable, "-c", "import fastbp"], env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+WITHOUT_JIT = {
+    "in the environment": ({"NUMBA_DISABLE_JIT": "1"}, ""),
+    "in code": ({}, "import numba; numba.config.DISABLE_JIT = 1; "),
+}
+
+
+@pytest.mark.parametrize("package", ["fastbp", "fastbp_kernels.engine"])
+@pytest.mark.parametrize("how", WITHOUT_JIT)
+def test_an_import_where_numba_compiles_nothing_fails_with_the_reason(package, how):
+    variables, first = WITHOUT_JIT[how]
+    command = [sys.executable, "-c", f"{first}import {package}"]
+    done = subprocess.run(command, env=child_environment(**variables), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: fastbp_kernels needs numba's compiler, since its kernels are written in LLVM's language, but "
+        "numba.config.DISABLE_JIT is set; unset NUMBA_DISABLE_JIT, and run your own compiled functions in Python by "
+        "their .py_func"
+    )

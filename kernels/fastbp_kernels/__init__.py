@@ -1,7 +1,10 @@
 """Compiled kernels of backpropagation: functions over arrays, callable from Python and from numba code.
 
 Letters: ``n`` samples, ``i`` inputs of a layer, ``o`` outputs. Kernels write into arrays that they are handed and
-allocate nothing. They check nothing: shapes must be as documented, arrays of one float dtype and C-contiguous.
+allocate nothing. Arrays are C-contiguous and of one dtype, float32 or float64. Others, a wrong number of dimensions and
+a read-only array where a kernel writes raise TypeError before anything is compiled; where compiled code calls, numba
+shows the same sentence in its TypingError. A running kernel checks nothing: that lengths fit each other as documented
+is up to the caller.
 """
 
 from fastbp_kernels.activations import (

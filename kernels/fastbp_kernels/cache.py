@@ -30,6 +30,13 @@ from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, NullCache
 from numba.core.serialize import dumps
 
+if config.DISABLE_JIT:  # by the environment, numba's configuration file or code
+    raise ImportError(
+        "fastbp_kernels needs numba's compiler, since its kernels are written in LLVM's language, but "
+        "numba.config.DISABLE_JIT is set; unset NUMBA_DISABLE_JIT, and run your own compiled functions in Python by "
+        "their .py_func"
+    )
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -54,9 +61,8 @@ def inlined_kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 def _compiled_once(dispatcher: Any) -> Any:
     """Let a dispatcher take constants for what they are of: numba would compile it anew for each constant argument."""
-    template = getattr(dispatcher, "get_call_template", None)
-    if template is not None:  # None under NUMBA_DISABLE_JIT
-        dispatcher.get_call_template = lambda args, kws: template(tuple(types.unliteral(arg) for arg in args), kws)
+    template = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda args, kws: template(tuple(types.unliteral(arg) for arg in args), kws)
     return dispatcher
 
 

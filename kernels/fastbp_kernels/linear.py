@@ -3,16 +3,31 @@
 Each kernel comes twice: whole, for one thread, and as a share, for several threads that call it side by side, each with
 its own ``rank`` below ``ranks``. Together the shares write the same bits as the whole.
 
-Arrays are C-contiguous and of one float dtype; none may overlap one that is written.
+Arrays are C-contiguous and of one float dtype; none may overlap one that is written. Which arrays the kernels take and
+write is declared at the top, once for each pair.
 """
 
 from __future__ import annotations
 
-from fastbp_kernels.cache import inner_kernel, kernel
+from fastbp_kernels.cache import inner_kernel
 from fastbp_kernels.pointers import Array, pointer, shift
 from fastbp_kernels.product import ROWS, TRANSPOSED, product, transposed_product
+from fastbp_kernels.public import public_kernel, read, written
 from fastbp_kernels.sums import add_column_sums
 from fastbp_kernels.tile import ADD, STORE
+
+forward_kernel = public_kernel(
+    input=read("(n, i)"), weight=read("(o, i)"), bias=read("(o,)", or_empty=True), output=written("(n, o)")
+)
+input_kernel = public_kernel(grad_output=read("(n, o)"), weight=read("(o, i)"), grad_input=written("(n, i)"))
+parameters_kernel = public_kernel(
+    grad_output=read("(n, o)"), input=read("(n, i)"), grad_weight=written("(o, i)"),
+    grad_bias=written("(o,)", or_empty=True),
+)  # fmt: skip
+backward_kernel = public_kernel(
+    grad_output=read("(n, o)"), input=read("(n, i)"), weight=read("(o, i)"), grad_weight=written("(o, i)"),
+    grad_bias=written("(o,)", or_empty=True), grad_input=written("(n, i)"),
+)  # fmt: skip
 
 
 @inner_kernel
@@ -24,7 +39,7 @@ def share(count: int, granule: int, rank: int, ranks: int) -> tuple[int, int]:
     return min(count, granules * rank // ranks * granule), min(count, granules * (rank + 1) // ranks * granule)
 
 
-@kernel
+@forward_kernel
 def linear_forward(input: Array, weight: Array, bias: Array, output: Array) -> None:
     """Write ``input @ weight.T + bias`` to ``output``.
 
@@ -38,7 +53,7 @@ def linear_forward(input: Array, weight: Array, bias: Array, output: Array) -> N
     linear_forward_share(0, 1, input, weight, bias, output)
 
 
-@kernel
+@forward_kernel
 def linear_forward_share(rank: int, ranks: int, input: Array, weight: Array, bias: Array, output: Array) -> None:
     """Write this rank's rows of ``output``; see ``linear_forward``."""
     o, i = weight.shape
@@ -50,7 +65,7 @@ def linear_forward_share(rank: int, ranks: int, input: Array, weight: Array, bia
     )  # fmt: skip
 
 
-@kernel
+@input_kernel
 def linear_backward_input(grad_output: Array, weight: Array, grad_input: Array) -> None:
     """Write ``grad_output @ weight`` to ``grad_input``.
 
@@ -63,7 +78,7 @@ def linear_backward_input(grad_output: Array, weight: Array, grad_input: Array) 
     linear_backward_input_share(0, 1, grad_output, weight, grad_input)
 
 
-@kernel
+@input_kernel
 def linear_backward_input_share(rank: int, ranks: int, grad_output: Array, weight: Array, grad_input: Array) -> None:
     """Write this rank's rows of ``grad_input``; see ``linear_backward_input``."""
     o, i = weight.shape
@@ -73,7 +88,7 @@ def linear_backward_input_share(rank: int, ranks: int, grad_output: Array, weigh
     product(stop - first, i, o, g, o, 1, w, i, ROWS, False, w, grad_x, i, STORE, grad_x, i, 0.0)
 
 
-@kernel
+@parameters_kernel
 def linear_backward_parameters(grad_output: Array, input: Array, grad_weight: Array, grad_bias: Array) -> None:
     """Add ``grad_output.T @ input`` to ``grad_weight`` and the column sums of ``grad_output`` to ``grad_bias``.
 
@@ -87,7 +102,7 @@ def linear_backward_parameters(grad_output: Array, input: Array, grad_weight: Ar
     linear_backward_parameters_share(0, 1, grad_output, input, grad_weight, grad_bias)
 
 
-@kernel
+@parameters_kernel
 def linear_backward_parameters_share(
     rank: int, ranks: int, grad_output: Array, input: Array, grad_weight: Array, grad_bias: Array
 ) -> None:
@@ -102,7 +117,7 @@ def linear_backward_parameters_share(
         add_column_sums(n, stop - first, g, o, shift(pointer(grad_bias), first))
 
 
-@kernel
+@backward_kernel
 def linear_backward(
     grad_output: Array, input: Array, weight: Array, grad_weight: Array, grad_bias: Array, grad_input: Array
 ) -> None:
@@ -110,7 +125,7 @@ def linear_backward(
     linear_backward_share(0, 1, grad_output, input, weight, grad_weight, grad_bias, grad_input)
 
 
-@kernel
+@backward_kernel
 def linear_backward_share(
     rank: int, ranks: int, grad_output: Array, input: Array, weight: Array, grad_weight: Array, grad_bias: Array,
     grad_input: Array,

@@ -13,15 +13,15 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastbp_kernels.cache import kernel
 from fastbp_kernels.intrinsics import Context, Definition, Values, full_vectors, intrinsic
 from fastbp_kernels.pointers import Array, pointer, shift
+from fastbp_kernels.public import public_kernel, read, written
 from fastbp_kernels.vectors import INT64, Vectors
 
 SLAB = 16
 
 
-@kernel
+@public_kernel(prediction=read("(n, o)"), target=read("(n, o)"))
 def mse_forward(prediction: Array, target: Array) -> float:
     """Return the sum of the squared differences.
 
@@ -37,7 +37,7 @@ def mse_forward(prediction: Array, target: Array) -> float:
     return total
 
 
-@kernel
+@public_kernel(prediction=read("(n, o)"), target=read("(n, o)"), grad=written("(n, o)"))
 def mse_forward_backward(prediction: Array, target: Array, factor: float, grad: Array) -> float:
     """Return the sum of the squared differences and write ``factor`` times the differences to ``grad``.
 
