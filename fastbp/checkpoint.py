@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.atomic import write_atomically
-from fastbp.checkpoint_file import CheckpointError, import_safetensors, pack, unpack
+from fastbp.checkpoint_file import CheckpointError, import_safetensors, pack, require_field, unpack
+from fastbp.description import build, describe, shapes, shapes_of
 from fastbp.history import History, Position, Setting
-from fastbp.nn.activations import ReLU, Sigmoid, Tanh
-from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.sequential import Sequential
 from fastbp.optim import SGD
 from fastbp.orders import state_from_json, state_to_json
+from fastbp.ties import Ties, all_named_parameters, find_ties, match_ties, require_ties
 
-_ACTIVATIONS: dict[str, type[Module]] = {kind.__name__: kind for kind in (ReLU, Tanh, Sigmoid)}
 _OPTIMISERS = {"SGD": SGD}
 _SERIES = ("train_loss", "val_loss", "val_accuracy")
-
-T = TypeVar("T")
 
 
 class Checkpoint(NamedTuple):
@@ -45,8 +40,8 @@ def save(path: str | os.PathLike[str], model: Module, opt: SGD | None = None, hi
     ----------
     path : str or path
     model : Module
-        The network of a ``Sequential`` of the library's modules is written too; of a model with modules of your own
-        only the parameters, so that ``load`` needs a model to fill.
+        The network of a ``Sequential`` of the library's modules is written too; of a model with modules or methods of
+        your own only the parameters, so that ``load`` needs a model to fill. Layers that share a parameter are noted.
     opt : SGD or None
         Over parameters of ``model``.
     history : History or None
@@ -66,8 +61,10 @@ def save(path: str | os.PathLike[str], model: Module, opt: SGD | None = None, hi
         raise TypeError(f"save takes history as a fastbp.History, got {type(history).__name__}")
     from fastbp import __version__
 
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    content: dict[str, Any] = {"fastbp": __version__, "type": type(model).__name__, "network": _describe(model)}
+    state = model.state_dict()
+    tensors = {f"model.{name}": value for name, value in state.items()}
+    content: dict[str, Any] = {"fastbp": __version__, "type": type(model).__name__}
+    content |= {"network": describe(model, state), "tied": find_ties(model)}
     if opt is not None:
         content["optimiser"] = _describe_optimiser(opt, model)
     if history is not None:
@@ -77,13 +74,16 @@ def save(path: str | os.PathLike[str], model: Module, opt: SGD | None = None, hi
 
 
 def load(path: str | os.PathLike[str], model: Module | None = None, opt: SGD | None = None) -> Checkpoint:
-    """Read what ``save`` wrote.
+    """Read what ``save`` wrote, or the parameters in a safetensors file of another program.
 
     Parameters
     ----------
     path : str or path
+        Of another program are ``safetensors.torch.save_file(module.state_dict(), path)`` and ``save_model`` of the same
+        module: such a file fills ``model``, which it needs.
     model : Module or None
-        Filled by the rules of ``load_state_dict`` and returned; None builds the network that was saved.
+        Filled by the rules of ``load_state_dict`` and returned; None builds the network that was saved, and ties its
+        layers as they were. Where the file notes which layers share a parameter, the same must in ``model``.
     opt : SGD or None
         Given the saved settings and returned; None builds one over the model's parameters.
 
@@ -91,20 +91,26 @@ def load(path: str | os.PathLike[str], model: Module | None = None, opt: SGD | N
     ------
     CheckpointError
         If the file is not a whole checkpoint, or does not fit ``model`` or ``opt``. Nothing has changed then.
+    TypeError
+        If ``model`` is no Module.
     OSError
         Where it cannot be read.
     """
+    if model is not None and not isinstance(model, Module):
+        raise TypeError(f"load takes model as a Module of fastbp, got {type(model).__name__}")
     tensors, content = unpack(Path(path))
+    if content is None:  # another program's: nothing but parameters
+        tensors, content = {f"model.{name}": value for name, value in tensors.items()}, {}
     state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
         history = _build_history(content["history"], tensors) if "history" in content else None
-        filled = _build_model(content, state) if model is None else model
+        ties = require_ties(content["tied"], state) if "tied" in content else None
+        filled = _build_model(content, state, ties or []) if model is None else model
+        state = match_ties(filled, state, ties)
         loaded = _build_optimiser(content["optimiser"], filled) if "optimiser" in content else None
         if opt is not None and (loaded is None or type(opt) is not type(loaded) or opt.parameters != loaded.parameters):
-            raise CheckpointError(f"{path} holds {'no' if loaded is None else 'another'} optimiser for {opt!r}")
+            raise CheckpointError(f"the file holds {'no' if loaded is None else 'another'} optimiser for {opt!r}")
         filled.load_state_dict(state)
-    except CheckpointError:
-        raise
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} does not fit: {error}") from error
     if opt is not None and loaded is not None:
@@ -112,50 +118,14 @@ def load(path: str | os.PathLike[str], model: Module | None = None, opt: SGD | N
     return Checkpoint(filled, loaded if opt is None else opt, history)
 
 
-def _describe(module: Module) -> dict[str, Any] | None:
-    """Return a network in words, or None if it holds a module that is not the library's."""
-    if type(module) is Sequential:
-        inner = [_describe(child) for child in module]
-        return None if None in inner else {"type": "Sequential", "modules": inner}
-    if type(module) is Linear:
-        sizes = {"in_features": module.in_features, "out_features": module.out_features}
-        return {"type": "Linear", **sizes, "bias": module.bias is not None, "dtype": str(module.dtype)}
-    return {"type": type(module).__name__} if type(module) in _ACTIVATIONS.values() else None
-
-
-def _build_model(content: dict[str, Any], state: dict[str, Array]) -> Module:
-    if content["network"] is None:
-        raise CheckpointError(
-            f"the file's {content['type']} holds modules of its author's own: build the model and pass it, model=..."
-        )
-    shapes = dict(_shapes(content["network"], ""))
-    if shapes != {name: (array.shape, str(array.dtype)) for name, array in state.items()}:
+def _build_model(content: dict[str, Any], state: dict[str, Array], ties: Ties) -> Module:
+    network = content.get("network")
+    if network is None:
+        what = f"a {content['type']} with modules or methods of its author's own" if content else "parameters"
+        raise CheckpointError(f"the file holds {what} and no network: build the model and pass it, model=...")
+    if shapes(network) != shapes_of(state):
         raise CheckpointError("the file's network and parameters do not fit each other")
-    return _build(content["network"])
-
-
-def _shapes(network: Any, prefix: str) -> Iterator[tuple[str, tuple[tuple[int, ...], str]]]:
-    """Yield names, shapes and dtypes of the parameters of a network in words, before any memory is taken for it."""
-    kind = _field(network, "type", str)
-    if kind == "Sequential":
-        for position, inner in enumerate(_field(network, "modules", list)):
-            yield from _shapes(inner, f"{prefix}{position}.")
-    elif kind == "Linear":
-        sizes = _field(network, "out_features", int), _field(network, "in_features", int)
-        yield f"{prefix}weight", (sizes, network["dtype"])
-        if _field(network, "bias", bool):
-            yield f"{prefix}bias", (sizes[:1], network["dtype"])
-    elif kind not in _ACTIVATIONS:
-        raise CheckpointError(f"the file's network holds a {kind}, which this fastbp does not know")
-
-
-def _build(network: dict[str, Any]) -> Module:
-    if network["type"] == "Sequential":
-        return Sequential(*map(_build, network["modules"]))
-    if network["type"] == "Linear":
-        sizes = network["in_features"], network["out_features"]
-        return Linear(*sizes, network["bias"], init="zeros", dtype=network["dtype"])
-    return _ACTIVATIONS[network["type"]]()
+    return build(network, ties)
 
 
 def _describe_optimiser(opt: SGD, model: Module) -> dict[str, Any]:
@@ -168,10 +138,13 @@ def _describe_optimiser(opt: SGD, model: Module) -> dict[str, Any]:
 
 
 def _build_optimiser(content: Any, model: Module) -> SGD:
-    own = dict(model.named_parameters())
-    kind = _OPTIMISERS[_field(content, "type", str)]
-    parameters = [own[name] for name in _field(content, "parameters", list)]
-    return kind(parameters, float.fromhex(_field(content, "lr", str)))
+    own = dict(all_named_parameters(model))
+    kind = _OPTIMISERS[require_field(content, "type", str)]
+    names = require_field(content, "parameters", list)
+    unknown = [name for name in names if name not in own]
+    if unknown:
+        raise CheckpointError(f"the file's optimiser is one of {unknown[0]!r}, which the model does not have")
+    return kind([own[name] for name in names], float.fromhex(require_field(content, "lr", str)))
 
 
 def _describe_history(history: History) -> dict[str, Any]:
@@ -187,8 +160,8 @@ def _describe_history(history: History) -> dict[str, Any]:
 
 
 def _build_history(content: Any, tensors: dict[str, Array]) -> History:
-    history = History(_field(content, "way", str))
-    history.seconds = float.fromhex(_field(content, "seconds", str))
+    history = History(require_field(content, "way", str))
+    history.seconds = float.fromhex(require_field(content, "seconds", str))
     series = [tensors[f"history.{name}"] for name in _SERIES]
     if any(values.ndim != 1 or values.dtype != np.float64 for values in series):
         raise CheckpointError("the file's history is none of fastbp")
@@ -197,11 +170,11 @@ def _build_history(content: Any, tensors: dict[str, Array]) -> History:
         raise CheckpointError("the series of the file's history differ in length")
     for values, own in zip(series, history.values(), strict=True):
         own.extend(values.tolist())
-    batches = _field(content, "batches", int)
+    batches = require_field(content, "batches", int)
     setting = content["setting"]
     if setting is not None:
         types = (int, int, bool, int)
-        history.setting = Setting(*(_field(setting, name, kind) for name, kind in zip(Setting.__slots__, types)))
+        history.setting = Setting(*(require_field(setting, name, kind) for name, kind in zip(Setting.__slots__, types)))
         rows, size = history.setting.training_rows, history.setting.mini_batch_size
         fits = rows > 0 and size > 0 and 0 <= batches <= -(-rows // size)
         if not fits or (epochs and recorded != history.setting.recorded_series):
@@ -209,12 +182,5 @@ def _build_history(content: Any, tensors: dict[str, Array]) -> History:
     elif epochs or batches:
         raise CheckpointError("the file's history contradicts itself")
     generator = state_from_json(content["generator"])
-    history.position = Position(batches, float.fromhex(_field(content, "loss", str)), generator)
+    history.position = Position(batches, float.fromhex(require_field(content, "loss", str)), generator)
     return history
-
-
-def _field(content: Any, name: str, kind: type[T]) -> T:
-    value = content[name]
-    if type(value) is not kind:
-        raise CheckpointError(f"the file's {name} is no {kind.__name__}")
-    return value
