@@ -19,6 +19,7 @@ import numpy as np
 
 from fastbp.arrays import Array, aligned_zeros, require_dtype, require_floats
 from fastbp.guard import Guard, Guards
+from fastbp.nn.array_like import ArrayLike
 
 
 class Storage:
@@ -42,7 +43,7 @@ class Storage:
         self.guard = Guard()
 
 
-class Parameter:
+class Parameter(ArrayLike):
     """A trainable array and its gradient.
 
     Parameters
@@ -110,6 +111,24 @@ class Parameter:
     @property
     def size(self) -> int:
         return self.kernel_data.size
+
+    @property
+    def requires_grad(self) -> bool:
+        """True: every parameter has a gradient."""
+        return True
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        if not requires_grad:
+            raise NotImplementedError(
+                "a Parameter does not support requires_grad=False; leave it out of the optimiser to keep it as it is: "
+                "SGD([p for p in model.parameters() if p is not frozen], lr)"
+            )
+
+    def requires_grad_(self, requires_grad: bool = True) -> Parameter:
+        """Return the parameter; raise NotImplementedError for False."""
+        self.requires_grad = requires_grad
+        return self
 
     def zero_grad(self) -> None:
         """Set the gradient to zero."""
