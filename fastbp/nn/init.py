@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fastbp.arrays import Array
+from fastbp.missing import missing
 from fastbp.nn.fill import (
     constant_,
     eye_,
@@ -158,3 +159,10 @@ def initial_values(
     if init is default_weight:
         return weight, _uniform(1 / sqrt(in_features), (out_features,), rng, dtype)
     return weight, np.zeros(out_features, dtype)
+
+
+if not TYPE_CHECKING:  # what is missing is missing for a type checker too
+    # PyTorch's old names without "_" for what fills in place, and what is for convolutions.
+    __getattr__ = missing(
+        __name__, __all__, ("constant", "dirac", "dirac_", "eye", "normal", "orthogonal", "sparse", "uniform")
+    )
