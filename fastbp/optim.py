@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from math import inf, isfinite
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from fastbp.guard import holder
+from fastbp.missing import missing
 from fastbp.nn.parameter import FlatView, Parameter
+from fastbp.optimizer_state import build_state, read_lr
+from fastbp.parameter_group import ParameterGroup, refuse_unsupported
+from fastbp.scalars import require_finite
 from fastbp_kernels import sgd_step
 
-# What torch.optim.SGD takes besides params and lr.
-_OPTIONS = frozenset(
-    ("momentum", "dampening", "weight_decay", "nesterov", "maximize", "foreach", "differentiable", "fused")
+__all__ = ["SGD"]
+
+_ONE_GROUP = (
+    "SGD has one group of parameters; build it over all of them: "
+    "SGD([*model.parameters(), *other.parameters()], lr), or an SGD for each lr"
 )
 
 
@@ -23,8 +28,9 @@ class SGD:
 
     Parameters
     ----------
-    params : iterable of Parameter
-        Parameters of modules, such as ``model.parameters()``.
+    params : iterable of Parameter, or one group
+        Parameters of modules, such as ``model.parameters()``. In PyTorch's form of groups there can be one:
+        ``[{"params": model.parameters(), "lr": 0.1}]``.
     lr : float
         Learning rate, 0 or more.
     **options
@@ -33,12 +39,10 @@ class SGD:
     """
 
     def __init__(self, params: Iterable[Parameter], lr: float = 1e-3, **options: Any) -> None:
-        _refuse_unsupported(options)
-        if not isinstance(params, Iterable):
-            raise TypeError(
-                f"SGD takes an iterable of parameters, got {type(params).__name__}; pass model.parameters()"
-            )
-        given = list(params)
+        refuse_unsupported(options)
+        given = _listed(params)
+        if any(isinstance(entry, Mapping) for entry in given):
+            given, lr = _read_group(given, lr)
         if not given:
             raise ValueError("SGD takes one parameter or more, got none; a generator such as parameters() serves once")
         for parameter in given:
@@ -62,30 +66,57 @@ class SGD:
 
     @lr.setter
     def lr(self, lr: float) -> None:
-        if isinstance(lr, bool) or not isinstance(lr, int | float | np.integer | np.floating):
-            raise TypeError(f"SGD takes lr as a number, got {lr!r}")
-        try:
-            value = float(lr)
-        except OverflowError:  # an int of more than 308 digits
-            value = inf
-        if not (isfinite(value) and value >= 0):
-            raise ValueError(f"SGD takes a finite lr of 0 or more, got {lr!r}")
+        value = require_finite(lr, "SGD", "lr", least=0)
         for dtype in {parameter.dtype for parameter in self.parameters}:
             if value > float(np.finfo(dtype).max):
                 raise ValueError(f"SGD takes an lr that {dtype} holds, the parameters' dtype, got {lr!r}")
         self._lr = value
 
+    @property
+    def param_groups(self) -> tuple[ParameterGroup]:
+        """The parameters and options as PyTorch gives them: ``for group in opt.param_groups: group["lr"] *= 0.1``."""
+        return (ParameterGroup(self),)
+
+    def add_param_group(self, param_group: Any) -> NoReturn:
+        """Raise NotImplementedError: there is one group."""
+        raise NotImplementedError(_ONE_GROUP)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings in the form of ``torch.optim.SGD.state_dict``, which has "param_groups" and "state"."""
+        return build_state(self._lr, len(self.parameters))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take the settings from a state dictionary of this class or of ``torch.optim.SGD``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is the state of another optimiser or over another number of parameters, if an option in it would
+            change the step, or if its lr could not be set. Nothing changes then.
+        """
+        self.lr = read_lr(state_dict, len(self.parameters))
+
     @holder
-    def step(self) -> None:
-        """Move every parameter against its gradient."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter against its gradient.
+
+        ``closure``, if given, is called first, to compute the gradients; its value is returned.
+        """
+        if closure is not None and not callable(closure):
+            raise TypeError(f"SGD.step takes closure as a function or None, got {type(closure).__name__}")
+        loss = None if closure is None else closure()
         flat = self._current()
         guard = flat.guard
         with guard:
             for data, grad in flat.runs:
                 sgd_step(data, grad, data.dtype.type(self._lr))
+        return loss
 
-    def zero_grad(self) -> None:
-        """Set the gradients of this optimiser's parameters to zero."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradients of this optimiser's parameters to zero, whatever ``set_to_none``.
+
+        Gradients are views of one vector: where PyTorch has None after ``zero_grad``, they are zero.
+        """
         self._current().zero_grad()
 
     def _current(self) -> FlatView:
@@ -97,10 +128,31 @@ class SGD:
         return f"SGD({len(self.parameters)} parameters, lr={self._lr})"
 
 
-def _refuse_unsupported(options: Mapping[str, Any]) -> None:
-    unknown = [name for name in options if name not in _OPTIONS]
-    if unknown:
-        raise TypeError(f"SGD takes params and lr, got {', '.join(unknown)}")
-    asked = [f"{name}={value!r}" for name, value in options.items() if value]
-    if asked:
-        raise ValueError(f"SGD computes parameter -= lr * grad and does not support {', '.join(asked)}")
+def _listed(params: Iterable[Any]) -> list[Any]:
+    if isinstance(params, Parameter) or not isinstance(params, Iterable):
+        raise TypeError(f"SGD takes an iterable of parameters, got {type(params).__name__}; pass model.parameters()")
+    return list(params)
+
+
+def _read_group(groups: list[Any], lr: float) -> tuple[list[Any], float]:
+    """Return parameters and learning rate of the only entry of ``groups``, in PyTorch's form."""
+    if len(groups) > 1:
+        raise NotImplementedError(_ONE_GROUP)
+    options = dict(groups[0])
+    if "params" not in options:
+        raise ValueError(f"SGD takes a group with 'params', got {', '.join(map(repr, options))}")
+    params, lr = options.pop("params"), options.pop("lr", lr)
+    refuse_unsupported(options)
+    return [params] if isinstance(params, Parameter) else _listed(params), lr
+
+
+if not TYPE_CHECKING:  # what is missing is missing for a type checker too
+    __getattr__ = missing(
+        __name__,
+        __all__,
+        (
+            "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS", "Muon", "NAdam",
+            "Optimizer", "RAdam", "RMSprop", "Rprop", "SparseAdam", "lr_scheduler", "swa_utils",
+            "swap_in_optimizer_params_and_state",
+        ),
+    )  # fmt: skip

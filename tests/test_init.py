@@ -5,33 +5,12 @@ import math
 import numpy
 import pytest
 import torch
+from distributions import assert_distributed, normal, uniform
 
 from fastbp import nn
 from fastbp.nn import init
 
 OUT, IN = 600, 240  # unequal, so that a mistaken fan shows; 144,000 draws
-
-
-def uniform(bound):
-    return lambda x: numpy.clip((x + bound) / (2 * bound), 0.0, 1.0)
-
-
-def normal(std):
-    return lambda x: numpy.array([0.5 * math.erfc(-value / (std * math.sqrt(2))) for value in x])
-
-
-def distance(sample, distribution):
-    """The largest distance between the sample's distribution function and ``distribution`` (Kolmogorov)."""
-    values = numpy.sort(numpy.asarray(sample, dtype=numpy.float64).ravel())
-    expected, n = distribution(values), len(values)
-    above = (numpy.arange(1, n + 1) / n - expected).max()
-    below = (expected - numpy.arange(n) / n).max()
-    return max(above, below)
-
-
-def assert_distributed(sample, distribution):
-    """A true sample fails once in 500 seeds, and the seeds are fixed; a scale off by 3 % does not pass."""
-    assert distance(sample, distribution) < 1.86 / math.sqrt(numpy.size(sample))
 
 
 DOCUMENTED = {
@@ -76,6 +55,35 @@ def test_a_gain_of_one_is_the_default_of_xavier_and_root_two_of_kaiming():
 @pytest.mark.parametrize("nonlinearity", ["linear", "tanh", "relu", "sigmoid"])
 def test_gains_are_those_of_torch(nonlinearity):
     assert init.gain(nonlinearity) == pytest.approx(torch.nn.init.calculate_gain(nonlinearity), rel=1e-15)
+
+
+FACTORIES = ["xavier_normal", "xavier_uniform", "kaiming_normal", "kaiming_uniform"]
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize(
+    "wrong", [nn.Linear(5, 3).weight, numpy.ones((3, 5)), None, True, "relu"], ids=lambda wrong: type(wrong).__name__
+)
+def test_a_gain_that_is_no_number_names_both_ways_to_initialise(name, wrong):
+    match = (
+        rf"nn\.init\.{name} takes gain as a number and returns an initialiser, got {type(wrong).__name__}; "
+        rf'pass init="{name}" to Linear, or fill .* nn\.init\.{name}_\('
+    )
+    with pytest.raises(TypeError, match=match):
+        getattr(init, name)(wrong)
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("gain", [-1, math.nan, math.inf, 10**400], ids=["-1", "nan", "inf", "beyond all floats"])
+def test_a_gain_below_zero_or_not_finite_is_refused(name, gain):
+    with pytest.raises(ValueError, match=rf"nn\.init\.{name} takes a finite gain of 0 or more, got"):
+        getattr(init, name)(gain)
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_an_initialiser_that_still_wants_its_gain_is_refused_by_linear(name):
+    with pytest.raises(TypeError, match=rf"Linear takes .*init=nn\.init\.{name}\(\)"):
+        nn.Linear(5, 3, init=getattr(init, name))
 
 
 def test_the_originals_initialisation_for_tanh_has_its_standard_deviation():

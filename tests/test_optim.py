@@ -2,8 +2,19 @@
 
 import numpy
 import oracles
+import pytest
 import torch
-from helpers import assert_same_parameters, draw, mlp, oracle_network, snapshot, tensor, twin
+from helpers import (
+    assert_close,
+    assert_same_parameters,
+    assert_unchanged,
+    draw,
+    mlp,
+    oracle_network,
+    snapshot,
+    tensor,
+    twin,
+)
 
 from fastbp import nn, optim
 
@@ -101,3 +112,50 @@ def test_the_learning_rate_can_be_changed_between_steps(dtype):
         opt.step()
         theirs.step()
         assert_same_parameters(model, other)
+
+
+@pytest.mark.parametrize("arguments", [(), (True,), (False,)])
+def test_zero_grad_zeroes_whether_or_not_gradients_are_to_be_none(arguments, dtype):
+    model = mlp(5, 7, 3, dtype=dtype)
+    set_gradients(model, twin(model), seed=0)
+    grads = [parameter.grad for parameter in model.parameters()]
+    assert optim.SGD(model.parameters(), lr=0.1).zero_grad(*arguments) is None
+    optim.SGD(model.parameters(), lr=0.1).zero_grad(set_to_none=True)
+    assert not any(grad.any() for grad in grads)
+
+
+def test_a_step_calls_its_closure_first_and_returns_its_value_as_in_torch(dtype):
+    model = mlp(5, 7, 3, dtype=dtype)
+    other, x, target = twin(model), draw((6, 5), dtype), draw((6, 3), dtype, seed=1)
+    criterion, opt = nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1)
+    theirs = torch.optim.SGD(other.parameters(), lr=0.1)
+
+    def closure():
+        opt.zero_grad()
+        loss = criterion(model(x), target)
+        model.backward(criterion.backward())
+        return loss
+
+    def torchs_closure():
+        theirs.zero_grad()
+        loss = torch.nn.functional.mse_loss(other(tensor(x)), tensor(target))
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        assert_close(numpy.asarray(opt.step(closure), dtype), theirs.step(torchs_closure))
+        assert_same_parameters(model, other)
+    assert opt.step() is None
+    assert opt.step(closure=None) is None
+
+
+def test_a_step_whose_closure_fails_or_is_none_moves_nothing():
+    model = mlp(5, 3)
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    set_gradients(model, twin(model), seed=0)
+    before = snapshot(model)
+    with pytest.raises(ZeroDivisionError):
+        opt.step(lambda: 1 / 0)
+    with pytest.raises(TypeError, match=r"SGD\.step takes closure as a function or None, got float"):
+        opt.step(0.5)
+    assert_unchanged(model, before)

@@ -1,5 +1,8 @@
 """Initialisers: callables ``(shape, rng, dtype) -> ndarray`` for weights of shape (out_features, in_features).
 
+They are for ``Linear(..., init=...)``. The functions whose names end in ``_`` are those of ``torch.nn.init`` and fill a
+parameter that is there already.
+
 ``fan_in`` is in_features and ``fan_out`` is out_features. "Xavier" is Glorot and Bengio, "Understanding the difficulty
 of training deep feedforward neural networks" (AISTATS 2010); "Kaiming" is He et al., "Delving deep into rectifiers"
 (ICCV 2015).
@@ -9,26 +12,60 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fastbp.arrays import Array
+from fastbp.missing import missing
+from fastbp.nn.fill import (
+    constant_,
+    eye_,
+    kaiming_normal_,
+    kaiming_uniform_,
+    normal_,
+    ones_,
+    orthogonal_,
+    sparse_,
+    trunc_normal_,
+    uniform_,
+    xavier_normal_,
+    xavier_uniform_,
+    zeros_,
+)
+from fastbp.nn.gains import calculate_gain
+from fastbp.scalars import is_number, require_finite
+
+__all__ = [
+    "Init",
+    "Initializer",
+    "calculate_gain",
+    "constant_",
+    "default_weight",
+    "eye_",
+    "gain",
+    "kaiming_normal",
+    "kaiming_normal_",
+    "kaiming_uniform",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "sparse_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal",
+    "xavier_normal_",
+    "xavier_uniform",
+    "xavier_uniform_",
+    "zeros",
+    "zeros_",
+]
 
 Initializer: TypeAlias = Callable[[tuple[int, int], np.random.Generator, np.dtype[Any]], Array]
 Init: TypeAlias = str | Initializer | None
 
-_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2)}
-
-
-def gain(nonlinearity: str) -> float:
-    """Return the factor that keeps the variance through "linear", "sigmoid", "tanh" or "relu".
-
-    The values are those of ``torch.nn.init.calculate_gain``.
-    """
-    if nonlinearity not in _GAINS:
-        raise ValueError(f"gain is known for {', '.join(map(repr, _GAINS))}, got {nonlinearity!r}")
-    return _GAINS[nonlinearity]
+gain = calculate_gain
 
 
 def default_weight(shape: tuple[int, int], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
@@ -43,22 +80,35 @@ def zeros(shape: tuple[int, int], rng: np.random.Generator, dtype: np.dtype[Any]
 
 def xavier_normal(gain: float = 1.0) -> Initializer:
     """Return an initialiser that draws from N(0, s) with s = gain * sqrt(2 / (fan_in + fan_out))."""
-    return lambda shape, rng, dtype: _normal(gain * sqrt(2 / sum(shape)), shape, rng, dtype)
+    scale = _checked_gain("xavier_normal", gain)
+    return lambda shape, rng, dtype: _normal(scale * sqrt(2 / sum(shape)), shape, rng, dtype)
 
 
 def xavier_uniform(gain: float = 1.0) -> Initializer:
     """Return an initialiser that draws from U(-b, b) with b = gain * sqrt(6 / (fan_in + fan_out))."""
-    return lambda shape, rng, dtype: _uniform(gain * sqrt(6 / sum(shape)), shape, rng, dtype)
+    scale = _checked_gain("xavier_uniform", gain)
+    return lambda shape, rng, dtype: _uniform(scale * sqrt(6 / sum(shape)), shape, rng, dtype)
 
 
 def kaiming_normal(gain: float = sqrt(2)) -> Initializer:
     """Return an initialiser that draws from N(0, s) with s = gain / sqrt(fan_in)."""
-    return lambda shape, rng, dtype: _normal(gain / sqrt(shape[1]), shape, rng, dtype)
+    scale = _checked_gain("kaiming_normal", gain)
+    return lambda shape, rng, dtype: _normal(scale / sqrt(shape[1]), shape, rng, dtype)
 
 
 def kaiming_uniform(gain: float = sqrt(2)) -> Initializer:
     """Return an initialiser that draws from U(-b, b) with b = gain * sqrt(3 / fan_in)."""
-    return lambda shape, rng, dtype: _uniform(gain * sqrt(3 / shape[1]), shape, rng, dtype)
+    scale = _checked_gain("kaiming_uniform", gain)
+    return lambda shape, rng, dtype: _uniform(scale * sqrt(3 / shape[1]), shape, rng, dtype)
+
+
+def _checked_gain(name: str, gain: float) -> float:
+    if not is_number(gain):
+        raise TypeError(
+            f"nn.init.{name} takes gain as a number and returns an initialiser, got {type(gain).__name__}; "
+            f'pass init="{name}" to Linear, or fill a parameter with nn.init.{name}_(parameter)'
+        )
+    return require_finite(gain, f"nn.init.{name}", "gain", least=0)
 
 
 def _normal(std: float, shape: tuple[int, ...], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
@@ -78,6 +128,8 @@ _NAMED: dict[str, Initializer] = {
     "kaiming_uniform": kaiming_uniform(),
 }
 
+_FACTORIES: tuple[object, ...] = (xavier_normal, xavier_uniform, kaiming_normal, kaiming_uniform)
+
 
 def initial_values(
     init: Init, out_features: int, in_features: int, rng: np.random.Generator, dtype: np.dtype[Any]
@@ -95,6 +147,9 @@ def initial_values(
         init = _NAMED[init]
     if not callable(init):
         raise TypeError(f"Linear takes init as a name or a callable (shape, rng, dtype) -> array, got {init!r}")
+    if init in _FACTORIES:
+        name = init.__name__
+        raise TypeError(f"Linear takes what nn.init.{name} returns, got the function; call it: init=nn.init.{name}()")
     shape = (out_features, in_features)
     weight = np.asarray(init(shape, rng, dtype))
     if weight.shape != shape or weight.dtype != dtype:
@@ -104,3 +159,10 @@ def initial_values(
     if init is default_weight:
         return weight, _uniform(1 / sqrt(in_features), (out_features,), rng, dtype)
     return weight, np.zeros(out_features, dtype)
+
+
+if not TYPE_CHECKING:  # what is missing is missing for a type checker too
+    # PyTorch's old names without "_" for what fills in place, and what is for convolutions.
+    __getattr__ = missing(
+        __name__, __all__, ("constant", "dirac", "dirac_", "eye", "normal", "orthogonal", "sparse", "uniform")
+    )

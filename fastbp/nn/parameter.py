@@ -20,6 +20,7 @@ import numpy as np
 from fastbp.arrays import Array, aligned_zeros, require_dtype, require_floats
 from fastbp.derived import Derived, Source
 from fastbp.guard import Guard, Guards, holder
+from fastbp.nn.array_like import ArrayLike
 
 
 class Storage(Source):
@@ -60,7 +61,7 @@ def _storage_of(data: Array, grad: Array) -> Storage:
     return storage
 
 
-class Parameter:
+class Parameter(ArrayLike):
     """A trainable array and its gradient.
 
     Parameters
@@ -107,8 +108,11 @@ class Parameter:
         return self.kernel_grad.view()
 
     @grad.setter
-    def grad(self, values: Array) -> None:
-        self._write(self.kernel_grad, values, "grad")
+    def grad(self, values: Array | None) -> None:
+        if values is None:  # as PyTorch's users clear it
+            self.zero_grad()
+        else:
+            self._write(self.kernel_grad, values, "grad")
 
     def _write(self, view: Array, values: Array, name: str) -> None:
         require_floats(values, f"Parameter.{name}", view.dtype)
@@ -127,6 +131,24 @@ class Parameter:
     @property
     def size(self) -> int:
         return self.kernel_data.size
+
+    @property
+    def requires_grad(self) -> bool:
+        """True: every parameter has a gradient."""
+        return True
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        if not requires_grad:
+            raise NotImplementedError(
+                "a Parameter does not support requires_grad=False; leave it out of the optimiser to keep it as it is: "
+                "SGD([p for p in model.parameters() if p is not frozen], lr)"
+            )
+
+    def requires_grad_(self, requires_grad: bool = True) -> Parameter:
+        """Return the parameter; raise NotImplementedError for False."""
+        self.requires_grad = requires_grad
+        return self
 
     def zero_grad(self) -> None:
         """Set the gradient to zero."""
