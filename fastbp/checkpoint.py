@@ -16,7 +16,7 @@ from fastbp.history import History, Position, Setting
 from fastbp.nn.module import Module
 from fastbp.optim import SGD
 from fastbp.orders import state_from_json, state_to_json
-from fastbp.ties import Ties, all_named_parameters, find_ties, match_ties, require_ties
+from fastbp.ties import Ties, find_ties, match_ties, require_ties
 
 _OPTIMISERS = {"SGD": SGD}
 _SERIES = ("train_loss", "val_loss", "val_accuracy")
@@ -138,7 +138,7 @@ def _describe_optimiser(opt: SGD, model: Module) -> dict[str, Any]:
 
 
 def _build_optimiser(content: Any, model: Module) -> SGD:
-    own = dict(all_named_parameters(model))
+    own = dict(model.named_parameters(remove_duplicate=False))
     kind = _OPTIMISERS[require_field(content, "type", str)]
     names = require_field(content, "parameters", list)
     unknown = [name for name in names if name not in own]

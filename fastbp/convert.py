@@ -6,24 +6,24 @@ is refused: hooks, frozen parameters, methods and parts that the user added to a
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fastbp import nn
-from fastbp.description import own_methods
+from fastbp.overrides import own_methods, set_in_place_of_methods
 
 if TYPE_CHECKING:
     import torch
 
-_ACTIVATIONS = ("ReLU", "Tanh", "Sigmoid")
-_KINDS = ("Linear", *_ACTIVATIONS, "Sequential")
+_KINDS = ("Linear", "ReLU", "Tanh", "Sigmoid", "Identity", "Sequential")
 _CONVERTED = f"{', '.join(_KINDS[:-1])} and {_KINDS[-1]}"
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")  # of torch's modules
 _GRADIENT_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")  # of its tensors; None before the first
 
 
 def from_torch(module: torch.nn.Module) -> nn.Module:
-    """Return a copy of a torch network of ``Linear``, ``ReLU``, ``Tanh``, ``Sigmoid`` and ``Sequential``.
+    """Return a copy of a torch network of ``Linear``, activations, ``Identity`` and ``Sequential``.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def from_torch(module: torch.nn.Module) -> nn.Module:
 
 
 def to_torch(model: nn.Module) -> torch.nn.Module:
-    """Return a copy of a fastbp network of ``Linear``, activations and ``Sequential`` as a torch module.
+    """Return a copy of a fastbp network of ``Linear``, activations, ``Identity`` and ``Sequential`` as a torch module.
 
     Layers that share a parameter share it in the copy.
 
@@ -82,7 +82,7 @@ class _FromTorch:
         _refuse_additions(module, path, kind)
         if kind == "Sequential":
             children = module._modules.items()  # named_children would yield one that stands at two places once
-            return nn.Sequential(*(self.convert(child, _joined(path, name)) for name, child in children))
+            return nn.Sequential({name: self.convert(child, _joined(path, name)) for name, child in children})
         if kind == "Linear":
             return self._convert_linear(module, path)
         activation: nn.Module = getattr(nn, kind)()
@@ -168,7 +168,8 @@ class _ToTorch:
         _refuse_added(own_methods(model), model, path, "to_torch")
         if kind == "Sequential":
             children = model.named_children()
-            return self._torch.nn.Sequential(*(self.convert(child, _joined(path, name)) for name, child in children))
+            converted = {name: self.convert(child, _joined(path, name)) for name, child in children}
+            return self._torch.nn.Sequential(OrderedDict(converted))
         return self._convert_linear(model) if kind == "Linear" else getattr(self._torch.nn, kind)()
 
     def _convert_linear(self, linear: nn.Linear) -> Any:
@@ -201,7 +202,7 @@ def _refuse_additions(module: Any, path: str, kind: str) -> None:
     parts = [name for name, _ in chain(parameters, module.named_buffers(recurse=False))]
     parts += [] if kind == "Sequential" else [name for name, _ in module.named_children()]
     own = ("weight", "bias") if kind == "Linear" else ()
-    added = own_methods(module) + [name for name in parts if name not in own]
+    added = set_in_place_of_methods(module) + [name for name in parts if name not in own]
     _refuse_added(added, module, path, "from_torch")
 
 

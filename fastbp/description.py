@@ -4,7 +4,7 @@
         {"type": "Linear", "in_features": 2, "out_features": 1, "bias": true, "dtype": "float32"},
         {"type": "Tanh"}]}
 
-A class is one row of ``_KINDS``.
+Modules that are not numbered from 0 have "names" beside them. A class is one row of ``_KINDS``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import Any, NamedTuple
 from fastbp.arrays import Array
 from fastbp.checkpoint_file import CheckpointError, require_field
 from fastbp.nn.activations import ReLU, Sigmoid, Tanh
+from fastbp.nn.container import ModuleList
+from fastbp.nn.identity import Identity
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 from fastbp.nn.sequential import Sequential
+from fastbp.overrides import own_methods
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Shape and dtype of every parameter by its name."""
@@ -39,7 +42,7 @@ class _Kind(NamedTuple):
     ----------
     module : type
     build : callable, or None
-        Returns a module from its settings as keywords, or a container from a list of modules; None calls the class.
+        Returns a module from its settings as keywords, or a container from modules by name; None calls the class.
     settings : mapping of str to type
         What the words hold beside the type.
     describe : callable
@@ -77,11 +80,13 @@ _LINEAR = {"in_features": int, "out_features": int, "bias": bool, "dtype": str}
 _KINDS = {
     kind.module.__name__: kind
     for kind in (
-        _Kind(Sequential, lambda modules: Sequential(*modules), contains=True),
+        _Kind(Sequential, Sequential, contains=True),
+        _Kind(ModuleList, ModuleList.named, contains=True),
         _Kind(Linear, _build_linear, _LINEAR, _describe_linear, _linear_parameters),
         _Kind(ReLU),
         _Kind(Tanh),
         _Kind(Sigmoid),
+        _Kind(Identity),
     )
 }
 
@@ -108,13 +113,11 @@ def _describe(module: Module) -> dict[str, Any] | None:
         return None
     if not kind.contains:
         return {"type": kind.module.__name__, **kind.describe(module)}
-    inner = [_describe(child) for _, child in module.named_children()]
-    return None if None in inner else {"type": kind.module.__name__, "modules": inner}
-
-
-def own_methods(module: object) -> list[str]:
-    """Return the names of methods that were set on this very instance, in place of those of its class."""
-    return [name for name in vars(module) if callable(getattr(type(module), name, None))]
+    names, children = [name for name, _ in module.named_children()], [_describe(child) for child in module.children()]
+    if None in children:
+        return None
+    numbered = names == [str(place) for place in range(len(names))]
+    return {"type": kind.module.__name__, "modules": children} | ({} if numbered else {"names": names})
 
 
 def shapes(network: Any) -> Shapes:
@@ -129,10 +132,19 @@ def shapes_of(state: Mapping[str, Array]) -> Shapes:
 
 def _shapes(network: Any, prefix: str) -> Iterator[tuple[str, tuple[tuple[int, ...], str]]]:
     kind = _kind(network)
-    for position, inner in enumerate(network["modules"] if kind.contains else ()):
-        yield from _shapes(inner, f"{prefix}{position}.")
+    for name, inner in _children(network).items() if kind.contains else ():
+        yield from _shapes(inner, f"{prefix}{name}.")
     for name, shape in kind.parameters(network).items():
         yield prefix + name, shape
+
+
+def _children(network: Any) -> dict[str, Any]:
+    """Return the modules of a container in words by their names, or raise CheckpointError."""
+    modules = network["modules"]
+    names = network.get("names", [str(place) for place in range(len(modules))])
+    if not isinstance(names, list) or len({str(name) for name in names}) != len(modules) or len(names) != len(modules):
+        raise CheckpointError("the file's network holds other names than modules")
+    return dict(zip(map(str, names), modules, strict=True))
 
 
 def _kind(network: Any) -> _Kind:
@@ -144,7 +156,8 @@ def _kind(network: Any) -> _Kind:
     expected = {"modules": list} if kind.contains else kind.settings
     for setting, value_type in expected.items():
         require_field(network, setting, value_type)
-    unknown = [word for word in network if word != "type" and word not in expected]
+    optional = ("type", "names") if kind.contains else ("type",)
+    unknown = [word for word in network if word not in optional and word not in expected]
     if unknown:
         raise CheckpointError(f"the file's network holds a {name} with {unknown[0]}, which this fastbp does not know")
     return kind
@@ -178,7 +191,8 @@ class _Builder:
         kind = _KINDS[network["type"]]
         make: Callable[..., Module] = kind.build or kind.module
         if kind.contains:
-            return make([self.build(inner, f"{prefix}{n}.") for n, inner in enumerate(network["modules"])])
+            children = _children(network).items()
+            return make({name: self.build(inner, f"{prefix}{name}.") for name, inner in children})
         module = make(**{setting: network[setting] for setting in kind.settings})
         for name, parameter in list(module.named_parameters()):
             if prefix + name in self._first:

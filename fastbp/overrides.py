@@ -30,7 +30,7 @@ def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> N
 
 def own_methods(obj: Any) -> list[str]:
     """Return the names of ``obj``'s methods that are the user's: of a subclass, set on the object or on the class."""
-    names = {name for name in vars(obj) if callable(getattr(type(obj), name, None))}
+    names = set(set_in_place_of_methods(obj))
     library = [cls for cls in type(obj).__mro__ if _is_of_the_library(cls)]
     for cls in type(obj).__mro__:
         if cls in library:
@@ -38,6 +38,11 @@ def own_methods(obj: Any) -> list[str]:
         elif cls is not object:
             names |= {name for name in vars(cls) if any(name in vars(known) for known in library)}
     return sorted(name for name in names if name == "__call__" or (not name.startswith("__") and name != "extra_repr"))
+
+
+def set_in_place_of_methods(obj: Any) -> list[str]:
+    """Return the names of attributes of this very object that hide methods of its class."""
+    return [name for name in vars(obj) if callable(getattr(type(obj), name, None))]
 
 
 def _place(cls: type, name: str) -> int:

@@ -177,8 +177,9 @@ def plan_of(model: Module) -> Plan | NoPlan:
 
 
 def _find_plan(model: Module) -> Plan | NoPlan:
-    own = own_methods(model)
-    modules = list(model.modules())
+    own, modules = own_methods(model), list(model.modules())
+    for module in modules:
+        module._follow_dtype()
     try:
         plan = Plan(model._parts(), modules)
         if {*model.parameters()} != {parameter for module in plan.modules for parameter in module.parameters()}:

@@ -17,20 +17,10 @@ from fastbp.nn.parameter import Parameter
 Ties = list[list[str]]
 
 
-def all_named_parameters(model: Module) -> Iterator[tuple[str, Parameter]]:
-    """Yield the parameter of every name in ``state_dict()``: one that is tied comes once for each of its names."""
-    modules = dict(model.named_modules())
-    for name in model.state_dict():
-        place, _, attribute = name.rpartition(".")
-        parameter = getattr(modules.get(place), attribute, None)
-        if isinstance(parameter, Parameter):
-            yield name, parameter
-
-
 def find_ties(model: Module) -> Ties:
     """Return the names that are one parameter, two or more together, in the order of ``state_dict()``."""
     names: dict[Parameter, list[str]] = {}
-    for name, parameter in all_named_parameters(model):
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(parameter, []).append(name)
     return [together for together in names.values() if len(together) > 1]
 

@@ -16,7 +16,7 @@ import numpy
 import pytest
 from trainings import FASTBP, TORCH, TRAININGS, WHOLE, by_engine, flat, follow
 
-APART = 3  # times torch's own; 1.7 was measured
+APART = 3  # times torch's own; 2.6 was measured
 ONE_STEP = 2  # times torch's own; 1.4 was measured
 SWITCHED = 1e-4  # a unit has; rounding alone came to 4e-6
 

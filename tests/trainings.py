@@ -5,7 +5,7 @@ writes it, and the reference. ``FASTBP`` and ``TORCH`` follow it: fastbp, and to
 """
 
 from functools import cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import numpy
@@ -164,21 +164,26 @@ class InputsReversed(Torch):
         return x
 
 
-FASTBP, TORCH = (Fastbp,), (RowsReversed, InputsReversed)
+class BothReversed(InputsReversed, RowsReversed):
+    """Other sums over the batch and over features."""
+
+
+FASTBP, TORCH = (Fastbp,), (RowsReversed, InputsReversed, BothReversed)
 
 
 class Course(NamedTuple):
     """What a training left: of each runner the difference from torch after every step, 0 and up."""
 
     training: Training
-    apart: dict  # runners that went their own way from the first step on
+    apart: dict  # runners that went their own way from the first step on, and pairs of those of torch
     one_step: dict  # runners that began every tenth step with torch's parameters, and took no other
     ours: Fastbp  # as it ended
     losses: list  # of torch, after every epoch
 
     def largest(self, runners):
-        """For each step the largest difference so far among ``runners``."""
-        return numpy.maximum.accumulate(numpy.max([self.apart[runner] for runner in runners], axis=0))
+        """For each step the largest difference so far of ``runners``, and of one of them from another."""
+        pairs = [pair for pair in combinations(runners, 2) if pair in self.apart]
+        return numpy.maximum.accumulate(numpy.max([self.apart[key] for key in (*runners, *pairs)], axis=0))
 
 
 @cache
@@ -191,6 +196,7 @@ def follow(training, runners=FASTBP, one_step=()):
     reference = Torch(training)
     apart = {runner: (runner(training), []) for runner in runners}
     tied = {runner: (runner(training), []) for runner in one_step}
+    pairs = {pair: [] for pair in combinations((runner for runner in runners if runner in TORCH), 2)}
     starts = numpy.cumsum([0] + 2 * [leaf.numel() for leaf in reference.tensors])
     batches, losses = training.batches(), []
     sizes = numpy.zeros((len(batches), len(starts)))
@@ -206,11 +212,18 @@ def follow(training, runners=FASTBP, one_step=()):
         scale = numpy.maximum(sizes.max(axis=0), numpy.finfo(training.dtype).tiny)
         for runner, differences in followers:
             runner.step(*batch)
-            differences.append((numpy.maximum.reduceat(abs(state(runner) - expected), starts) / scale).max())
+            differences.append(_difference(state(runner), expected, starts, scale))
+        for (one, other), differences in pairs.items():
+            differences.append(_difference(*(state(apart[key][0]) for key in (one, other)), starts, scale))
         if step % len(batches) == len(batches) - 1:
             losses.append(reference.loss)
-    found = ({name: numpy.array(values) for name, (_, values) in group.items()} for group in (apart, tied))
+    found = [{name: numpy.array(values) for name, (_, values) in group.items()} for group in (apart, tied)]
+    found[0] |= {pair: numpy.array(differences) for pair, differences in pairs.items()}
     return Course(training, *found, apart[Fastbp][0], losses)
+
+
+def _difference(one, other, starts, scale):
+    return (numpy.maximum.reduceat(abs(one - other), starts) / scale).max()
 
 
 def state(runner):

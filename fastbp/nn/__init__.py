@@ -1,5 +1,8 @@
 """Modules with the names and meanings of ``torch.nn``, for fully connected networks."""
 
+from typing import TYPE_CHECKING
+
+from fastbp.missing import missing
 from fastbp.nn import init
 from fastbp.nn.activations import ReLU, Sigmoid, Tanh
 from fastbp.nn.container import ModuleList
@@ -23,3 +26,17 @@ __all__ = [
     "Tanh",
     "init",
 ]
+
+if not TYPE_CHECKING:  # what is missing is missing for a type checker too
+    __getattr__ = missing(
+        __name__,
+        __all__,
+        (
+            "AlphaDropout", "BCELoss", "BCEWithLogitsLoss", "BatchNorm1d", "Bilinear", "CELU", "Conv1d", "Conv2d",
+            "CrossEntropyLoss", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU", "GaussianNLLLoss",
+            "Hardsigmoid", "Hardswish", "Hardtanh", "HuberLoss", "KLDivLoss", "L1Loss", "LSTM", "LayerNorm",
+            "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention", "NLLLoss",
+            "PReLU", "ParameterDict", "ParameterList", "PoissonNLLLoss", "RNN", "ReLU6", "SELU", "SiLU", "SmoothL1Loss", "Softmax",
+            "Softplus", "Softsign", "Unflatten", "functional", "utils",
+        ),
+    )  # fmt: skip

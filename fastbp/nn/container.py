@@ -131,5 +131,12 @@ class ModuleList(Container):
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._hold(self._numbered(modules))
 
+    @classmethod
+    def named(cls, modules: dict[str, Module]) -> ModuleList:
+        """Return a list of modules that have names."""
+        made = cls()
+        made._hold(modules)
+        return made
+
     def _part(self, names: list[str]) -> ModuleList:
         return type(self)(self._modules[name] for name in names)

@@ -85,14 +85,18 @@ class Linear(Module):
 
         weight, bias_values = initial_values(init, out_features, in_features, require_generator(rng, "Linear"), dtype)
         self._name = f"Linear({in_features}, {out_features})"
-        self._in_features, self._out_features, self._dtype = in_features, out_features, dtype
+        self._in_features, self._out_features = in_features, out_features
         self.weight = Parameter(weight)
         self.bias = Parameter(bias_values) if bias else None
         flatten(self.parameters())
 
         self._flop_per_row = 2 * in_features * out_features
-        self._absent_bias = np.empty(0, dtype)
+        self._follow_dtype()
         self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()
+
+    def _follow_dtype(self) -> None:
+        self._dtype = self.weight.dtype
+        self._absent_bias = np.empty(0, self._dtype)
 
     @property
     def in_features(self) -> int:
@@ -201,6 +205,7 @@ class Linear(Module):
 
     def _checked(self, input: Array) -> Array:
         if type(input) is not np.ndarray or input.dtype != self._dtype:
+            self._follow_dtype()  # a layer that shares the weight may have converted it
             require_floats(input, self._name, self._dtype)
         shape = input.shape
         if not shape or shape[-1] != self._in_features:

@@ -144,18 +144,16 @@ class Module(Source):
         """Yield what stands for this module in the plan of one that holds it."""
         yield self
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """Yield each parameter once, with its dotted name, in PyTorch's order: own ones first, then the children's."""
-        seen: set[int] = set()
-        for name, parameter in self._all_named_parameters(prefix):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
+    def named_parameters(self, prefix: str = "", *, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Yield each parameter with its dotted name, in PyTorch's order: own ones first, then the children's.
 
-    def _all_named_parameters(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
+        One that has several names comes once, under the first, or with ``remove_duplicate=False`` under each.
+        """
+        seen: set[int] = set()
         for path, module in self.named_modules(prefix):
             for name, value in vars(module).items():
-                if isinstance(value, Parameter):
+                if isinstance(value, Parameter) and not (remove_duplicate and id(value) in seen):
+                    seen.add(id(value))
                     yield _joined(path, name), value
 
     def parameters(self) -> Iterator[Parameter]:
@@ -217,8 +215,12 @@ class Module(Source):
         with guard:
             convert(self.parameters(), dtype)
             for module in self.modules():
+                module._follow_dtype()
                 module.changed()
         return self
+
+    def _follow_dtype(self) -> None:
+        """Note the parameters' dtype after they were converted."""
 
     def _current(self) -> FlatView:
         """Return the parameters' flat vectors, with the guard that keeps a second thread out."""
@@ -236,7 +238,7 @@ class Module(Source):
         guard = self._current().guard
         taken = guard.acquire()
         try:
-            return {name: parameter.data.copy() for name, parameter in self._all_named_parameters("")}
+            return {name: parameter.data.copy() for name, parameter in self.named_parameters(remove_duplicate=False)}
         finally:
             taken.release()
 
@@ -264,7 +266,7 @@ class Module(Source):
         TypeError
             If ``state_dict`` is no mapping.
         """
-        parameters = dict(self._all_named_parameters(""))
+        parameters = dict(self.named_parameters(remove_duplicate=False))
         values, keys = checked_values(f"{type(self).__name__}.load_state_dict", parameters, state_dict, strict)
         guard = self._current().guard
         with guard:
