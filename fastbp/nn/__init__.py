@@ -36,7 +36,7 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
             "CrossEntropyLoss", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU", "GaussianNLLLoss",
             "Hardsigmoid", "Hardswish", "Hardtanh", "HuberLoss", "KLDivLoss", "L1Loss", "LSTM", "LayerNorm",
             "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention", "NLLLoss",
-            "PReLU", "ParameterDict", "ParameterList", "PoissonNLLLoss", "RNN", "ReLU6", "SELU", "SiLU", "SmoothL1Loss", "Softmax",
-            "Softplus", "Softsign", "Unflatten", "functional", "utils",
+            "PReLU", "ParameterDict", "ParameterList", "PoissonNLLLoss", "RNN", "ReLU6", "SELU", "SiLU", "SmoothL1Loss",
+            "Softmax", "Softplus", "Softsign", "Unflatten", "functional", "utils",
         ),
     )  # fmt: skip
