@@ -89,8 +89,11 @@ def train_fastbp(
         progress=False,
     )
     progress(epochs)
+    series = history.as_arrays()
     return Run(
-        **history.as_arrays(),
+        series["train_loss"],
+        series["val_loss"],
+        series["val_accuracy"],
         test_accuracy=fastbp.compute_accuracy(model, *task.test),
         seconds=history.seconds,
     )

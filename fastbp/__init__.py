@@ -6,8 +6,9 @@ from fastbp.checkpoint_file import CheckpointError
 from fastbp.convert import from_torch, to_torch
 from fastbp.divergence import DivergenceError, DivergenceWarning
 from fastbp.history import History
+from fastbp.metrics import compute_accuracy
 from fastbp.threads import get_num_threads, set_num_threads
-from fastbp.training import TrainingInterrupted, compute_accuracy, train_model
+from fastbp.training import TrainingInterrupted, train_model
 from fastbp.warmup import warmup
 
 __version__ = "0.1.0"

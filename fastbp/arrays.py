@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.foreign import require_array
+
 Array: TypeAlias = npt.NDArray[Any]
 """An array of float32 or float64."""
 
@@ -43,19 +45,13 @@ def require_floats(array: Any, owner: str, dtype: np.dtype[Any] | None = None) -
     """Return ``array`` itself if it is a NumPy array of ``dtype`` (either float dtype if None), or raise TypeError."""
     if type(array) is np.ndarray and (array.dtype in FLOAT_DTYPES if dtype is None else array.dtype == dtype):
         return array
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{owner} takes arrays without a mask, got {type(array).__name__}; fill it: .filled(value)")
-    if not isinstance(array, np.ndarray):
+    found = require_array(array, owner) if dtype is None else require_array(array, owner, (dtype.name,))
+    if found.dtype not in (FLOAT_DTYPES if dtype is None else (dtype,)):
         raise TypeError(
-            f"{owner} takes a NumPy array, got {type(array).__name__}; "
-            f"convert it with numpy.asarray(..., dtype=numpy.{dtype or 'float32'})"
-        )
-    if array.dtype not in (FLOAT_DTYPES if dtype is None else (dtype,)):
-        raise TypeError(
-            f"{owner} takes {dtype or 'float32 or float64'} arrays, got {array.dtype}; "
+            f"{owner} takes {dtype or 'float32 or float64'} arrays, got {found.dtype}; "
             f"convert with .astype(numpy.{dtype or 'float32'})"
         )
-    return array
+    return found
 
 
 def plain(array: Array) -> Array:

@@ -20,6 +20,7 @@ from fastbp.ties import Ties, find_ties, match_ties, require_ties
 
 _OPTIMISERS = {"SGD": SGD}
 _SERIES = ("train_loss", "val_loss", "val_accuracy")
+_MEANS = {"train_loss_mean": "train_loss", "val_loss_mean": "val_loss"}  # and the series that each belongs to
 
 
 class Checkpoint(NamedTuple):
@@ -155,6 +156,7 @@ def _describe_history(history: History) -> dict[str, Any]:
         "setting": None if setting is None else {name: getattr(setting, name) for name in Setting.__slots__},
         "batches": position.batches,
         "loss": float(position.loss).hex(),
+        "weighted_loss": float(position.weighted_loss).hex(),
         "generator": state_to_json(position.generator),
     }
 
@@ -163,17 +165,20 @@ def _build_history(content: Any, tensors: dict[str, Array]) -> History:
     history = History(require_field(content, "way", str))
     history.seconds = float.fromhex(require_field(content, "seconds", str))
     series = [tensors[f"history.{name}"] for name in _SERIES]
+    for name, loss in _MEANS.items():  # files of before have none
+        series.append(tensors.get(f"history.{name}", np.full_like(tensors[f"history.{loss}"], np.nan)))
     if any(values.ndim != 1 or values.dtype != np.float64 for values in series):
         raise CheckpointError("the file's history is none of fastbp")
-    epochs, recorded = len(series[0]), 1 + sum(len(values) > 0 for values in series[1:])
-    if any(len(values) not in (0, epochs) for values in series):
+    epochs, recorded = len(series[0]), 1 + sum(len(values) > 0 for values in series[1:3])
+    lengths = [len(values) for values in series]
+    if any(length not in (0, epochs) for length in lengths) or lengths[3:] != lengths[:2]:
         raise CheckpointError("the series of the file's history differ in length")
     for values, own in zip(series, history.values(), strict=True):
         own.extend(values.tolist())
     batches = require_field(content, "batches", int)
     setting = content["setting"]
     if setting is not None:
-        types = (int, int, bool, int)
+        setting, types = {"parameters": "", **setting}, (int, int, bool, int, str)
         history.setting = Setting(*(require_field(setting, name, kind) for name, kind in zip(Setting.__slots__, types)))
         rows, size = history.setting.training_rows, history.setting.mini_batch_size
         fits = rows > 0 and size > 0 and 0 <= batches <= -(-rows // size)
@@ -182,5 +187,7 @@ def _build_history(content: Any, tensors: dict[str, Array]) -> History:
     elif epochs or batches:
         raise CheckpointError("the file's history contradicts itself")
     generator = state_from_json(content["generator"])
-    history.position = Position(batches, float.fromhex(require_field(content, "loss", str)), generator)
+    loss = require_field(content, "loss", str)
+    weighted_loss = require_field(content, "weighted_loss", str) if "weighted_loss" in content else loss
+    history.position = Position(batches, float.fromhex(loss), generator, float.fromhex(weighted_loss))
     return history

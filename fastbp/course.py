@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
 from fastbp.arrays import Array
 from fastbp.divergence import Watch
 from fastbp.history import History
@@ -51,11 +49,13 @@ class Rows:
 
 
 class Epochs(NamedTuple):
-    """What finished epochs left: sums of the batch losses, and loss and accuracy on the validation data if any."""
+    """What finished epochs left, in the order of ``History``'s series."""
 
     train_loss: list[float]
     val_loss: list[float]
     val_accuracy: list[float]
+    train_loss_mean: list[float]
+    val_loss_mean: list[float]
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,3 @@ class Course:
     held: AbstractContextManager[None] = field(default_factory=nullcontext)
     watch: Watch | None = None
     stops_at_epochs: bool = False
-
-
-def accuracy(prediction: Array, one_hot_target: Array) -> float:
-    """Return the share of rows whose largest output stands where the target has its 1; NaN for no rows."""
-    hits = prediction.argmax(axis=-1) == one_hot_target.argmax(axis=-1)
-    return float(np.count_nonzero(hits) / len(hits)) if len(hits) else float("nan")
-
-
-def is_one_hot(target: Array) -> bool:
-    """Whether every row of ``target`` has one 1 and else 0, in 2 columns or more."""
-    if target.ndim != 2 or target.shape[1] < 2:
-        return False
-    return bool(((target == 0) | (target == 1)).all() and (target.sum(axis=1) == 1).all())

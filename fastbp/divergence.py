@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from fastbp.arrays import Array
+from fastbp.callers import level_of_caller
 from fastbp.history import History
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Watch:
         text = f"{what}: {self._remedy(epoch, batch)}"
         if self._action == "raise":
             raise DivergenceError(text, epoch, batch, self._history)
-        warnings.warn(text, DivergenceWarning, stacklevel=_level_of_caller())
+        warnings.warn(text, DivergenceWarning, stacklevel=level_of_caller())
 
     def _remedy(self, epoch: int, batch: int | None) -> str:
         spoilt = [name for name, array in self._data.items() if not _is_finite(array)]
@@ -108,11 +108,3 @@ class Watch:
 def _is_finite(array: Array) -> bool:
     rows = max(1, _PIECE // max(1, array[:1].size))
     return all(np.isfinite(array[start : start + rows]).all() for start in range(0, len(array), rows))
-
-
-def _level_of_caller() -> int:
-    """Return the ``stacklevel`` at which a warning of the calling function names the line that called the library."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("fastbp."):
-        frame, level = frame.f_back, level + 1
-    return level

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.arrays import Array
+from fastbp.callers import level_of_caller
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from fastbp.course import Epochs
+    from fastbp.nn.module import Module
 
 
 @dataclass(slots=True)
@@ -26,6 +30,7 @@ class Position:
     batches: int = 0  # finished mini-batches
     loss: float = 0.0  # their sum
     generator: Any = None  # the state of the rng before it drew this epoch's order; None without shuffling
+    weighted_loss: float = 0.0  # their sum by the weights of LossMeans
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Setting:
     mini_batch_size: int
     shuffle: bool
     recorded_series: int  # 1 for the training loss alone, 2 with validation loss, 3 with accuracy
+    parameters: str = ""  # of the model, see describe_parameters; empty where nobody noted them
 
 
 class History(Mapping[str, list[float]]):
@@ -48,7 +54,13 @@ class History(Mapping[str, list[float]]):
     "val_loss"
         The loss of the validation data after the epoch; empty without validation data.
     "val_accuracy"
-        The accuracy on the validation data after the epoch; empty unless its targets are one-hot.
+        The accuracy on the validation data after the epoch, see ``compute_accuracy``; empty unless its targets are
+        one-hot or a single column of 0 and 1.
+    "train_loss_mean", "val_loss_mean"
+        The same losses per sample, on one scale. With a criterion whose ``reduction`` is "sum" they are the losses
+        divided by the rows. With any other, whose loss is taken for a mean over rows, "train_loss_mean" is the mean of
+        the mini-batches' losses, each weighted by its rows, and "val_loss_mean" is "val_loss". NaN for epochs of files
+        that were saved without them.
 
     Attributes
     ----------
@@ -62,7 +74,8 @@ class History(Mapping[str, list[float]]):
 
     def __init__(self, way: str = "") -> None:
         self.way = way
-        self._values: dict[str, list[float]] = {"train_loss": [], "val_loss": [], "val_accuracy": []}
+        names = ("train_loss", "val_loss", "val_accuracy", "train_loss_mean", "val_loss_mean")
+        self._values: dict[str, list[float]] = {name: [] for name in names}
         self.seconds = 0.0
         self.position = Position()
         self.setting: Setting | None = None
@@ -91,7 +104,8 @@ class History(Mapping[str, list[float]]):
         """Raise ValueError unless a training of ``setting`` up to ``epochs`` can go on from here."""
         if self.setting is None or not self.has_begun:
             return
-        for name in Setting.__slots__:
+        _require_same_parameters(self.setting.parameters, setting.parameters)
+        for name in ("training_rows", "mini_batch_size", "shuffle", "recorded_series"):
             had, came = getattr(self.setting, name), getattr(setting, name)
             if had != came:
                 raise ValueError(
@@ -105,21 +119,49 @@ class History(Mapping[str, list[float]]):
                 f"got {epochs}"
             )
 
+    def warn_if_complete(self, epochs: int) -> None:
+        """Warn the caller of fastbp where a training up to ``epochs`` has nothing left to do."""
+        if self.epochs == epochs > 0:
+            warnings.warn(
+                f"this history already has {epochs} of {epochs} epochs, and nothing is trained; pass a larger epochs "
+                "to go on",
+                stacklevel=level_of_caller(),
+            )
+
     @property
     def epochs(self) -> int:
         """Number of finished epochs."""
         return len(self._values["train_loss"])
+
+    def last(self) -> dict[str, float]:
+        """Return the last epoch's losses per sample and accuracy, as far as they are recorded."""
+        shown = ("train_loss_mean", "val_loss_mean", "val_accuracy")
+        return {name: self._values[name][-1] for name in shown if self._values[name]}
 
     def as_arrays(self) -> dict[str, Array]:
         """Return every series as a float64 array of shape (epochs,), or (0,) where nothing was recorded."""
         return {name: np.array(values, dtype=np.float64) for name, values in self._values.items()}
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the losses against the epoch, and the accuracy on an axis of its own. Needs matplotlib."""
+        """Draw the losses per sample against the epoch, and the accuracy on an axis of its own. Needs matplotlib."""
         from fastbp.plots import plot_history
 
         return plot_history(self, ax)
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{name} {values[-1]:.6g}" for name, values in self._values.items() if values)
+        last = ", ".join(f"{name} {value:.6g}" for name, value in self.last().items())
         return f"History({self.epochs} epochs in {self.seconds:.3g} s{': ' if last else ''}{last})"
+
+
+def describe_parameters(model: Module) -> str:
+    """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
+    return "; ".join(f"{name} of {p.dtype} {p.shape}" for name, p in model.named_parameters())
+
+
+def _require_same_parameters(had: str, came: str) -> None:
+    for one, other in zip_longest(had.split("; "), came.split("; "), fillvalue="no more parameters"):
+        if had and one != other:
+            raise ValueError(
+                f"this history is of a training of another model, with {one}, got {other}; "
+                "give another training a new History()"
+            )

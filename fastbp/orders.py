@@ -55,10 +55,15 @@ class Orders:
             del self._drawn[keep:]
 
 
-def generator_at(rng: RandomSource, state: Any) -> np.random.Generator:
+def generator_at(rng: RandomSource, shuffle: bool, state: Any) -> np.random.Generator:
     """Return ``rng`` itself, or the generator that it seeds, after checking that it can go on from ``state``."""
     if state is None:
-        return require_generator(rng, "train_model")
+        generator = require_generator(rng, "train_model")
+        if rng is not None and not shuffle:
+            raise ValueError(
+                f"train_model takes rng with shuffle=True, got rng={rng!r} without it; pass shuffle=True, or no rng"
+            )
+        return generator
     kind = state["bit_generator"]
     if not isinstance(rng, np.random.Generator):
         seeded = require_generator(rng, "train_model")

@@ -39,7 +39,7 @@ ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols":
 
 
 def plot_history(history: History, ax: Axes | None = None) -> Axes:
-    """Draw the losses of ``history`` against the epoch, and its validation accuracy against a second axis.
+    """Draw the losses per sample of ``history`` against the epoch, and its validation accuracy against a second axis.
 
     Parameters
     ----------
@@ -63,10 +63,10 @@ def plot_history(history: History, ax: Axes | None = None) -> Axes:
     with pyplot.rc_context(STYLE):
         if ax is None:
             ax = pyplot.subplots(figsize=(5.2, 3.7), layout="constrained")[1]
-        lines = ax.plot(epochs, values["train_loss"], color=COLOURS[0], label="training loss")
-        if len(values["val_loss"]):
-            lines += ax.plot(epochs, values["val_loss"], color=COLOURS[1], linestyle=LINES[1], label="validation loss")
-        ax.set(xlabel="epoch", ylabel="loss")
+        lines = ax.plot(epochs, values["train_loss_mean"], color=COLOURS[0], label="training")
+        if len(values["val_loss_mean"]):
+            lines += ax.plot(epochs, values["val_loss_mean"], color=COLOURS[1], linestyle=LINES[1], label="validation")
+        ax.set(xlabel="epoch", ylabel="loss per sample")
         if len(values["val_accuracy"]):
             right = ax.twinx()
             right.grid(False)

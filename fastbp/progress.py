@@ -40,8 +40,7 @@ class ProgressBar:
     def show(self, history: History) -> None:
         """Move the bar to the last finished epoch."""
         if self._bar is not None:
-            last = {name: f"{values[-1]:.4g}" for name, values in history.items() if values}
-            self._bar.set_postfix(last, refresh=False)
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in history.last().items()}, refresh=False)
             self._bar.update(history.epochs - self._bar.n)
 
     def close(self) -> None:

@@ -14,8 +14,10 @@ import numpy as np
 
 from fastbp.arrays import Array, aligned_zeros
 from fastbp.buffers import Buffer
-from fastbp.course import Course, Criterion, Epochs, Optimizer, Rows, accuracy, evaluation_of, is_one_hot, loss_of
+from fastbp.course import Course, Criterion, Epochs, Optimizer, Rows, evaluation_of, loss_of
 from fastbp.history import Position
+from fastbp.loss_means import LossMeans
+from fastbp.metrics import accuracy, has_classes
 from fastbp.nn.losses import MSELoss
 from fastbp.nn.module import Module
 from fastbp.optim import SGD
@@ -64,8 +66,9 @@ class ModuleTrainer:
         self._input, self._target = Buffer(), Buffer()
         self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
         self.batches = -(-len(train) // mini_batch_size)
-        self._scores = validation is not None and is_one_hot(validation.target)
+        self._scores = validation is not None and has_classes(validation.target)
         self.series = 1 + (validation is not None) + self._scores
+        self._means = LossMeans(criterion, train, validation, mini_batch_size)
 
     def run(self, course: Course) -> Iterator[None]:
         """Train, and yield after each epoch."""
@@ -74,7 +77,10 @@ class ModuleTrainer:
             with course.held:
                 drawn = orders.of_next(1)
             self._train_epoch(drawn[0] if drawn else None, course)
-            left = Epochs([history.position.loss], *self._evaluate())
+            val_loss, val_accuracy = self._evaluate()
+            position, means = history.position, self._means
+            train_mean, val_mean = means.train([position.weighted_loss]), means.val(val_loss)
+            left = Epochs([position.loss], val_loss, val_accuracy, train_mean, val_mean)
             with course.held:
                 orders.finish(1)
                 history.record(left, Position(generator=orders.state))
@@ -95,6 +101,7 @@ class ModuleTrainer:
             with held:
                 self._opt.step()
                 position.loss += loss
+                position.weighted_loss += loss * self._means.weight(stop - start)
                 position.batches += 1
             if course.watch and not isfinite(loss):
                 course.watch.loss(course.history.epochs + 1, position.batches)
@@ -156,8 +163,9 @@ class EngineTrainer:
         self._train = train
         self._validation = validation
         self._val_rows = Rows(train.input[:0], train.target[:0]) if validation is None else validation
-        self._scores = validation is not None and is_one_hot(validation.target)
+        self._scores = validation is not None and has_classes(validation.target)
         self.series = 1 + (validation is not None) + self._scores
+        self._means = LossMeans(criterion, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
         self.batches = -(-len(train) // self._size)
         self._batch_scales = np.full(self.batches, criterion.scale(self._size * plan.out_features))
@@ -245,15 +253,19 @@ class EngineTrainer:
         history, orders = course.history, course.orders
         finished = done // self._units - history.epochs
         losses = batch_sums * self._batch_scales
+        weighted = losses.copy()
+        weighted[:, -1] *= self._means.weight(len(self._train) - (self.batches - 1) * self._size)
         if history.position.batches:
             losses[0, history.position.batches - 1] = history.position.loss
+            weighted[0, history.position.batches - 1] = history.position.weighted_loss
         # One by one, as the other trainer adds the losses: sum() would compensate and numpy.sum add in pairs.
-        sums = np.cumsum(losses, axis=1)
+        sums, weighted = np.cumsum(losses, axis=1), np.cumsum(weighted, axis=1)
         batches = min(done % self._units, self.batches)
+        begun = [float(each[-1, batches - 1]) if batches else 0.0 for each in (sums, weighted)]
         orders.finish(finished)
         history.record(
-            self._epochs(sums[:finished, -1].tolist(), val_sums[:finished], val_hits[:finished]),
-            Position(batches, float(sums[-1, batches - 1]) if batches else 0.0, orders.state),
+            self._epochs(sums[:finished, -1], weighted[:finished, -1], val_sums[:finished], val_hits[:finished]),
+            Position(batches, begun[0], orders.state, begun[1]),
         )
 
     def _call(
@@ -294,14 +306,16 @@ class EngineTrainer:
             val_hits,
         )
 
-    def _epochs(self, losses: list[float], val_sums: Array, val_hits: Array) -> Epochs:
+    def _epochs(self, sums: Array, weighted: Array, val_sums: Array, val_hits: Array) -> Epochs:
         """Return what the engine's sums say of finished epochs."""
+        losses, means = sums.tolist(), self._means.train(weighted.tolist())
         if self._validation is None:
-            return Epochs(losses, [], [])
+            return Epochs(losses, [], [], means, [])
         rows = len(self._validation)
         val_losses = (val_sums * self._criterion.scale(rows * self._plan.out_features)).tolist()
         accuracies = val_hits / rows if rows else np.full(len(losses), np.nan)
-        return Epochs(losses, val_losses, accuracies.tolist() if self._scores else [])
+        scores = accuracies.tolist() if self._scores else []
+        return Epochs(losses, val_losses, scores, means, self._means.val(val_losses))
 
 
 _NO_ORDER = np.empty((0, 0), np.int64)

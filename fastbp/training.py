@@ -8,11 +8,12 @@ from time import perf_counter
 
 import numpy as np
 
-from fastbp.arrays import Array, RandomSource, plain, require_floats
-from fastbp.course import Course, Criterion, Optimizer, Rows, accuracy, evaluation_of, is_one_hot
+from fastbp.arrays import Array, RandomSource, plain
+from fastbp.course import Course, Criterion, Optimizer, Rows
+from fastbp.data import require_model_dtype, require_pairs, try_first_row
 from fastbp.divergence import OnNonfinite, Watch
 from fastbp.guard import holder
-from fastbp.history import History, Setting
+from fastbp.history import History, Setting, describe_parameters
 from fastbp.interrupts import Interrupts
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
@@ -72,6 +73,7 @@ def train_model(
     val_input, val_target : ndarray of shape (m, ...), or both None
         Evaluated after every epoch.
     criterion : MSELoss, or any object with ``forward(prediction, target)`` and ``backward()``
+        One of your own that returns the sum over a batch's rows says so by ``reduction = "sum"``; see ``History``.
     opt : SGD, or any object with ``step()``
         Over parameters of ``model``.
     epochs : int
@@ -81,13 +83,16 @@ def train_model(
     shuffle : bool
         Whether each epoch takes the rows in a new random order, ``rng.permutation(n)``.
     rng : numpy.random.Generator, int or None
-        Source of the orders, or its seed. With a ``history`` that has begun it goes on from the state noted there.
+        Source of the orders, or its seed; only with ``shuffle``. With a ``history`` that has begun it goes on from the
+        state noted there.
     progress : bool, callable or None
         Whether to show a tqdm bar; None shows it at a terminal or in a notebook. A callable is called with the history
-        after every epoch, when the model is at the end of that epoch.
+        after every epoch, when the model is at the end of that epoch. If it returns True, the training ends there; any
+        other value is ignored. (tqdm's ``update`` returns True at times: call it in a function that returns nothing.)
     history : History or None
         Where to record the course. One of a training that stopped lets it go on, with the same bits as if it had not
-        stopped.
+        stopped: by an exception, by ``progress``, or at fewer epochs. One that has all ``epochs`` already is returned
+        with a ``UserWarning``.
     on_nonfinite : "raise", "warn" or "ignore"
         What to do when a loss, or at the end a parameter, is NaN or infinite: raise ``DivergenceError`` after the
         compiled call in which it happened, warn once by ``DivergenceWarning``, or nothing.
@@ -100,7 +105,8 @@ def train_model(
     Raises
     ------
     TypeError, ValueError
-        For arguments that do not fit each other, before anything changes.
+        For arguments that do not fit each other, before anything changes. What a module or criterion of your own raises
+        when it is tried on the first row passes unchanged.
     RuntimeError
         If another thread is using the model.
     TrainingInterrupted
@@ -121,14 +127,13 @@ def train_model(
     epochs = _count("epochs", epochs, 0)
     mini_batch_size = _count("mini_batch_size", mini_batch_size, 1)
     _check_parts(model, criterion, opt)
-    train = _paired_rows("train", train_input, train_target)
-    if not len(train):
-        raise ValueError("train_model takes one training row or more, got none")
     if (val_input is None) != (val_target is None):
         raise ValueError("train_model takes val_input and val_target together, got only one of them")
-    validation = None
+    pairs = [{"train_input": train_input, "train_target": train_target}]
     if val_input is not None and val_target is not None:
-        validation = _paired_rows("val", val_input, val_target)
+        pairs.append({"val_input": val_input, "val_target": val_target})
+    pairs = _checked_pairs(model, pairs)
+    train, validation = Rows(*pairs[0].values()), Rows(*pairs[1].values()) if len(pairs) > 1 else None
     if history is None:
         history = History()
     elif not isinstance(history, History):
@@ -137,14 +142,18 @@ def train_model(
     guard = flat.guard
     try:
         with guard:
-            _check_fit(model, criterion, opt, train, validation)
+            _check_parameters(opt, model)
+            for pair in pairs:
+                try_first_row("train_model", model, criterion, pair)
             trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
-            setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series)
+            parameters = describe_parameters(model)
+            setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series, parameters)
             history.check_going_on(setting, epochs)
             state = history.position.generator if history.has_begun else None
-            generator = generator_at(rng, state)
+            generator = generator_at(rng, bool(shuffle), state)
             watch = Watch(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
             bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
+            history.warn_if_complete(epochs)
 
             if state is not None:
                 generator.bit_generator.state = state
@@ -171,42 +180,15 @@ def _run(
             history.seconds = perf_counter() - start
             if history.epochs > shown:
                 shown = history.epochs
-                show(history)
+                stops = show(history)
+                if isinstance(stops, bool | np.bool_) and stops:
+                    break
         if course.watch and shown > before:
             course.watch.parameters([data for data, _ in flat.runs], trainer.batches)
     finally:
         with course.held:
             course.orders.put_back(1 if history.position.batches else 0)
             history.seconds = perf_counter() - start
-
-
-def compute_accuracy(model: Module, inputs: Array, one_hot_targets: Array) -> float:
-    """Return the share of rows whose largest output stands where the target has its 1.
-
-    Parameters
-    ----------
-    model : Module
-    inputs : ndarray of shape (n, in_features)
-    one_hot_targets : ndarray of shape (n, classes)
-
-    Returns
-    -------
-    accuracy : float
-        From 0 to 1; NaN for no rows.
-    """
-    if not isinstance(model, Module):
-        raise TypeError(f"compute_accuracy takes a fastbp.nn.Module, got {type(model).__name__}")
-    data = _paired_rows("compute_accuracy's", inputs, one_hot_targets)
-    if not is_one_hot(data.target):
-        raise ValueError(
-            "compute_accuracy takes one-hot targets: one 1 in every row, 0 elsewhere, in 2 columns or more"
-        )
-    prediction = model.predict(data.input)
-    if prediction.shape != data.target.shape:
-        raise ValueError(
-            f"compute_accuracy takes targets of the predictions' shape {prediction.shape}, got {data.target.shape}"
-        )
-    return accuracy(prediction, data.target)
 
 
 def _choose_trainer(
@@ -240,18 +222,17 @@ def _check_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
                 raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
 
 
-def _paired_rows(kind: str, input: Array, target: Array) -> Rows:
-    require_floats(input, f"{kind}_input")
-    require_floats(target, f"{kind}_target with an input of that dtype", input.dtype)
-    if not input.ndim or not target.ndim or len(input) != len(target):
-        raise ValueError(
-            f"{kind}_input and {kind}_target take one row a sample each, got shapes {input.shape} and {target.shape}"
-        )
-    return Rows(plain(input), plain(target))
+def _checked_pairs(model: Module, pairs: list[dict[str, Array]]) -> list[dict[str, Array]]:
+    """Return pairs of inputs and targets, by the arguments' names, as the kernels take them."""
+    require_model_dtype("train_model", model, {name: array for pair in pairs for name, array in pair.items()})
+    for pair in pairs:
+        require_pairs(pair)
+    if not len(pairs[0]["train_input"]):
+        raise ValueError("train_model takes one training row or more, got none")
+    return [{name: plain(array) for name, array in pair.items()} for pair in pairs]
 
 
-def _check_fit(model: Module, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None) -> None:
-    """Run the shapes and dtypes through model and criterion on one row, and compare optimiser and model."""
+def _check_parameters(opt: Optimizer, model: Module) -> None:
     if isinstance(opt, SGD):
         own = set(model.parameters())
         for parameter in opt.parameters:
@@ -260,7 +241,3 @@ def _check_fit(model: Module, criterion: Criterion, opt: Optimizer, train: Rows,
                     f"train_model takes an optimiser over the model's parameters, got one with a parameter of shape "
                     f"{parameter.shape} that is not the model's; build it from model.parameters()"
                 )
-    for data in (train, validation):
-        if data is not None:
-            prediction = model.predict(data.input[:1])
-            evaluation_of(criterion)(prediction, data.target[:1])

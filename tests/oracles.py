@@ -159,18 +159,21 @@ def accuracy(prediction, one_hot):
 def train(network, data, validation, *, reduction, lr, epochs, mini_batch_size):
     """Mini-batch SGD in order. Returns ``(network, history)``; the last batch may be short."""
     x, target = data
-    history = {"train_loss": [], "val_loss": [], "val_accuracy": []}
+    history = {"train_loss": [], "val_loss": [], "val_accuracy": [], "train_loss_mean": [], "val_loss_mean": []}
     for _ in range(epochs):
-        losses = []
+        losses, summed = [], []
         for start in range(0, len(x), mini_batch_size):
             values = forward(network, x[start : start + mini_batch_size])
             loss, grad = mse(values[-1], target[start : start + mini_batch_size], reduction)
             gradients, _ = backward(network, values, grad)
             network = sgd(network, gradients, lr)
             losses.append(loss)
+            summed.append(loss * len(values[-1]) if reduction == "mean" else loss)
         history["train_loss"].append(sum(losses))
+        history["train_loss_mean"].append(sum(summed) / len(x))
         if validation is not None:
             prediction = forward(network, validation[0])[-1]
             history["val_loss"].append(mse(prediction, validation[1], reduction)[0])
+            history["val_loss_mean"].append(history["val_loss"][-1] / (1 if reduction == "mean" else len(prediction)))
             history["val_accuracy"].append(accuracy(prediction, validation[1]))
     return network, history

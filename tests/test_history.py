@@ -21,7 +21,8 @@ def train(epochs=3, validation=True, model=None, **options):
 
 def test_a_history_reads_like_a_dict():
     history = train()
-    assert list(history) == list(history.keys()) == ["train_loss", "val_loss", "val_accuracy"]
+    names = ["train_loss", "val_loss", "val_accuracy", "train_loss_mean", "val_loss_mean"]
+    assert list(history) == list(history.keys()) == names
     assert "val_loss" in history
     assert "val_los" not in history
     assert dict(history) == dict(history.items())
@@ -67,6 +68,14 @@ def test_a_history_holds_the_seconds_of_the_whole_training():
     assert 0.001 * 3 * 4 <= history.seconds <= time.perf_counter() - start
 
 
+def test_the_last_values_are_those_per_sample_as_far_as_they_are_recorded():
+    history = train()
+    shown = ["train_loss_mean", "val_loss_mean", "val_accuracy"]
+    assert history.last() == {name: history[name][-1] for name in shown}
+    assert list(train(validation=False).last()) == ["train_loss_mean"]
+    assert train(epochs=0).last() == {}
+
+
 def test_repr_tells_epochs_and_last_values():
     history = train(epochs=3)
     assert "3 epochs" in repr(history)
@@ -74,14 +83,14 @@ def test_repr_tells_epochs_and_last_values():
 
 
 @pytest.mark.parametrize("validation", [True, False])
-def test_a_history_plots_every_series_that_it_has(validation):
+def test_a_history_plots_the_means_and_the_accuracy_that_it_has(validation):
     from matplotlib import pyplot
 
     history = train(validation=validation)
     ax = history.plot()
-    drawn = [line.get_ydata() for axes in ax.figure.axes for line in axes.get_lines()]
-    for values in history.values():
-        assert any(numpy.array_equal(line, values) for line in drawn) == bool(values)
+    drawn = [line.get_ydata().tolist() for axes in ax.figure.axes for line in axes.get_lines()]
+    names = ["train_loss_mean", "val_loss_mean", "val_accuracy"] if validation else ["train_loss_mean"]
+    assert drawn == [history[name] for name in names]
     ax.figure.canvas.draw()
     pyplot.close(ax.figure)
 
@@ -105,7 +114,11 @@ def test_plot_without_matplotlib_names_the_extra(monkeypatch):
 
 def test_a_progress_bar_counts_the_epochs(capsys):
     train(epochs=3, progress=True)
-    assert "3/3" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "3/3" in shown
+    for name in ("train_loss_mean", "val_loss_mean", "val_accuracy"):
+        assert f"{name}=" in shown
+    assert "train_loss=" not in shown, "it is on another scale than the validation's"
 
 
 @pytest.mark.parametrize("progress", [None, False])

@@ -52,6 +52,7 @@ def by_modules(request):
     return request.param != "engine"
 
 
+@pytest.mark.filterwarnings("ignore:this history already has 3 of 3 epochs")
 @pytest.mark.parametrize("val", [None, 20])
 @pytest.mark.parametrize("options", [{}, SHUFFLED], ids=["in order", "shuffled"])
 def test_a_longer_training_goes_on_from_a_shorter_one(options, val, by_modules, dtype):
@@ -65,6 +66,7 @@ def test_a_longer_training_goes_on_from_a_shorter_one(options, val, by_modules, 
     assert_same_bits(expected, outcome(model, history))
 
 
+@pytest.mark.filterwarnings("ignore:this history already has 6 of 6 epochs")
 @pytest.mark.parametrize("last", [1, 2, 5, 6])
 def test_a_progress_callback_that_raises_leaves_the_model_at_that_epoch(last, by_modules, dtype):
     data = NETWORK.data(dtype, 40, 20)

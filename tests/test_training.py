@@ -30,18 +30,22 @@ def steps_in_python(model, data, reduction, orders, mini_batch_size):
     """The library's own modules called one by one; the order of the rows is given for each epoch."""
     x, target, val_x, val_target = data
     criterion, opt = nn.MSELoss(reduction=reduction), optim.SGD(model.parameters(), lr=LR)
-    history = {"train_loss": [], "val_loss": [], "val_accuracy": []}
+    history, full = {name: [] for name in fastbp.History()}, mini_batch_size if reduction == "mean" else 1
     for order in orders:
-        total = 0.0
+        total = weighted = 0.0
         for start in range(0, len(x), mini_batch_size):
             rows = order[start : start + mini_batch_size]
-            total += criterion(model(x[rows]), target[rows])
+            loss = criterion(model(x[rows]), target[rows])
+            total += loss
+            weighted += loss * (len(rows) / full if reduction == "mean" else 1)
             opt.zero_grad()
             model.backward(criterion.backward())
             opt.step()
         history["train_loss"].append(total)
+        history["train_loss_mean"].append(weighted / (len(x) / full))
         prediction = model.predict(val_x)
         history["val_loss"].append(criterion(prediction, val_target))
+        history["val_loss_mean"].append(history["val_loss"][-1] / (1 if reduction == "mean" else len(val_x)))
         history["val_accuracy"].append(fastbp.compute_accuracy(model, val_x, val_target))
     return history
 
@@ -49,19 +53,22 @@ def steps_in_python(model, data, reduction, orders, mini_batch_size):
 def steps_in_torch(module, data, reduction, epochs, mini_batch_size):
     x, target, val_x, val_target = map(tensor, data)
     criterion, opt = torch.nn.MSELoss(reduction=reduction), torch.optim.SGD(module.parameters(), lr=LR)
-    history = {"train_loss": [], "val_loss": [], "val_accuracy": []}
+    history = {name: [] for name in fastbp.History()}
     for _ in range(epochs):
-        losses = []
+        losses, summed = [], []
         for rows, targets in zip(x.split(mini_batch_size), target.split(mini_batch_size), strict=True):
             loss = criterion(module(rows), targets)
             opt.zero_grad()
             loss.backward()
             opt.step()
             losses.append(loss.item())
+            summed.append(loss.item() * (len(rows) if reduction == "mean" else 1))
         history["train_loss"].append(sum(losses))
+        history["train_loss_mean"].append(sum(summed) / len(x))
         with torch.no_grad():
             prediction = module(val_x)
         history["val_loss"].append(criterion(prediction, val_target).item())
+        history["val_loss_mean"].append(history["val_loss"][-1] / (1 if reduction == "mean" else len(val_x)))
         history["val_accuracy"].append((prediction.argmax(1) == val_target.argmax(1)).double().mean().item())
     return history
 
@@ -166,7 +173,7 @@ def test_exactly_as_many_epochs_are_run_as_asked_for(epochs):
     opt = CountingSGD(model.parameters(), lr=LR)
     history = fastbp.train_model(model, *data, nn.MSELoss(), opt, epochs, 5)
     assert opt.steps == 5 * epochs
-    assert [len(history[name]) for name in ("train_loss", "val_loss", "val_accuracy")] == [epochs] * 3
+    assert [len(values) for values in history.values()] == [epochs] * 5
 
 
 def test_zero_epochs_change_nothing():

@@ -81,12 +81,12 @@ def test_the_call_is_right_until_an_argument_is_replaced(call):
 
 
 VALUE_ERRORS = {
-    "feature count": ({"train_input": zeros(20, 3)}, r"Linear\(4, 5\) takes inputs .* 4\), got \(.*3\)"),
-    "feature count in validation": ({"val_input": zeros(10, 3)}, r"Linear\(4, 5\) takes inputs .* 4\), got \(.*3\)"),
-    "target shape": ({"train_target": zeros(20, 2)}, r"target of the prediction's shape \(.*3\), got \(.*2\)"),
-    "target of one column": ({"train_target": zeros(20, 1)}, r"target of the prediction's shape \(.*3\), got \(.*1\)"),
-    "flat target": ({"train_target": zeros(20)}, r"target of the prediction's shape \(.*3\), got \(.*,\)"),
-    "target shape in validation": ({"val_target": zeros(10, 2)}, r"target of the prediction's shape .*got \(.*2\)"),
+    "feature count": ({"train_input": zeros(20, 3)}, r"train_input .* begins with Linear\(4, 5\), got \(20, 3\)"),
+    "feature count in validation": ({"val_input": zeros(10, 3)}, r"val_input .* with Linear\(4, 5\), got \(10, 3\)"),
+    "target shape": ({"train_target": zeros(20, 2)}, r"train_target of the shape .* \(20, 3\), got \(20, 2\)"),
+    "target of one column": ({"train_target": zeros(20, 1)}, r"train_target .* \(20, 3\), got \(20, 1\)"),
+    "flat target": ({"train_target": zeros(20)}, r"train_target of the shape .* \(20, 3\), got \(20,\)"),
+    "target shape in validation": ({"val_target": zeros(10, 2)}, r"val_target of the .* \(10, 3\), got \(10, 2\)"),
     "fewer targets": ({"train_target": zeros(19, 3)}, r"train_input and train_target .*\(20, 4\) and \(19, 3\)"),
     "more targets": ({"train_target": zeros(21, 3)}, r"train_input and train_target .*\(20, 4\) and \(21, 3\)"),
     "fewer targets in validation": ({"val_target": zeros(9, 3)}, r"val_input and val_target .*\(10, 4\) and \(9, 3\)"),
@@ -109,7 +109,7 @@ def test_wrong_values_and_shapes_are_refused(call, case):
 @pytest.mark.parametrize("name", ["train_input", "train_target", "val_input", "val_target"])
 @pytest.mark.parametrize("wrong", [numpy.int64, numpy.uint8, numpy.bool_, object, numpy.float16], ids=str)
 def test_arrays_that_are_not_float_are_refused_by_name(call, name, wrong):
-    match = rf"{name}.* takes .*float32.* got {numpy.dtype(wrong)}; .*\.astype\(numpy\.float32\)"
+    match = rf"takes float32 data for this model, got {name} of {numpy.dtype(wrong)}; .*\.astype\(numpy\.float32\)"
     assert_refused(call, TypeError, match, **{name: call.arguments[name].astype(wrong)})
 
 
@@ -121,13 +121,13 @@ def test_a_list_in_place_of_an_array_is_refused_by_name(call, name):
 
 @pytest.mark.parametrize("name", ["train_target", "val_target"])
 def test_a_target_of_the_other_float_dtype_is_refused(call, name):
-    match = rf"{name}.* takes float32 arrays, got float64; .*\.astype\(numpy\.float32\)"
+    match = rf"takes float32 data for this model, got {name} of float64; .*\.astype\(numpy\.float32\)"
     assert_refused(call, TypeError, match, **{name: call.arguments[name].astype(F64)})
 
 
 @pytest.mark.parametrize("names", [("train_input", "train_target"), ("val_input", "val_target")])
 def test_data_of_the_dtype_that_the_model_has_not_are_refused(call, names):
-    match = r"takes float32 arrays, got float64; .*\.astype\(numpy\.float32\)"
+    match = rf"got {names[0]} of float64 and {names[1]} of float64; .*\.astype\(numpy\.float32\)"
     assert_refused(call, TypeError, match, **{name: call.arguments[name].astype(F64) for name in names})
 
 
@@ -161,19 +161,19 @@ def test_a_call_that_raises_leaves_the_loss_as_it_was(call):
     criterion(draw((7, 3), F32), zeros(7, 3))
     grad = criterion.backward(retain_graph=True).copy()
     assert_refused(call, ValueError, "val_input and val_target", val_target=zeros(9, 3))
-    assert_refused(call, ValueError, "target of the prediction's shape", train_target=zeros(20, 2))
-    assert_refused(call, ValueError, "target of the prediction's shape", val_target=zeros(10, 2))
+    assert_refused(call, ValueError, "train_target of the shape", train_target=zeros(20, 2))
+    assert_refused(call, ValueError, "val_target of the shape", val_target=zeros(10, 2))
     numpy.testing.assert_array_equal(criterion.backward(), grad)
 
 
 ACCURACY_ERRORS = {
     "rows": (zeros(9, 4), numpy.eye(3, dtype=F32), ValueError, r"\(9, 4\) and \(3, 3\)"),
-    "features": (zeros(3, 5), numpy.eye(3, dtype=F32), ValueError, r"Linear\(4, 5\) takes inputs .*got \(3, 5\)"),
-    "classes": (zeros(2, 4), numpy.eye(2, dtype=F32), ValueError, r"predictions' shape \(2, 3\), got \(2, 2\)"),
+    "features": (zeros(3, 5), numpy.eye(3, dtype=F32), ValueError, r"inputs .* with Linear\(4, 5\), got \(3, 5\)"),
+    "classes": (zeros(2, 4), numpy.eye(2, dtype=F32), ValueError, r"targets of the shape .* \(2, 3\), got \(2, 2\)"),
     "not one-hot": (zeros(3, 4), numpy.ones((3, 3), F32), ValueError, r"one-hot"),
-    "halves": (zeros(2, 4), numpy.full((2, 2), 0.5, F32), ValueError, r"one-hot"),
-    "labels": (zeros(3, 4), numpy.arange(3), TypeError, r"got int64"),
-    "mixed": (zeros(3, 4), numpy.eye(3), TypeError, r"takes float32 arrays, got float64"),
+    "halves": (zeros(2, 4), numpy.full((2, 3), 0.5, F32), ValueError, r"one-hot"),
+    "truths": (zeros(3, 4), numpy.eye(3, dtype=bool), TypeError, r"got targets of bool; .*\.astype\(numpy\.float32\)"),
+    "mixed": (zeros(3, 4), numpy.eye(3), TypeError, r"takes float32 data .* got targets of float64"),
 }
 
 

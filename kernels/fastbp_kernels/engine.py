@@ -30,6 +30,7 @@ from __future__ import annotations
 from fastbp_kernels.barrier import SYNC_SIZE, barrier
 from fastbp_kernels.cache import inlined_kernel, inner_kernel, kernel
 from fastbp_kernels.elementwise import add_loop, copy_loop, zero_loop
+from fastbp_kernels.hits import is_hit
 from fastbp_kernels.linear import share
 from fastbp_kernels.losses import SLAB, mse_slab
 from fastbp_kernels.offers import close, finish, free_place, offer, take
@@ -128,7 +129,8 @@ def train(
         The sum of the squared differences of each mini-batch before its update.
     val_sums : vector of float64, (epochs,); val_hits : vector of int64, (epochs,)
         The sum of the squared differences of the validation rows, and the number of rows whose largest output stands
-        where the target is 1. Added to, for the blocks that the call works on.
+        where the target is 1, or whose single output is on the side of 0.5 of a target of 0 or 1. Added to, for the
+        blocks that the call works on.
     """
     n, val_n = input.shape[0], val_input.shape[0]
     batches = (n + mini_batch_size - 1) // mini_batch_size
@@ -343,17 +345,5 @@ def _evaluate_block(
         for slab in range((stop - start + SLAB - 1) // SLAB):
             sums[epoch] += slab_sums[slab]
         for row in range(stop - start):
-            hits[epoch] += expected[row * o + _argmax(shift(prediction, row * o), o)] == 1
+            hits[epoch] += is_hit(shift(prediction, row * o), shift(expected, row * o), o)
     barrier(ranks, wait)
-
-
-@inner_kernel
-def _argmax(values: Pointer, count: int) -> int:
-    """Return the position of the largest of ``count`` values or of the first NaN, as ``numpy.argmax``."""
-    best = 0
-    for k in range(1, count):
-        if values[best] != values[best]:
-            break
-        if values[k] > values[best] or values[k] != values[k]:
-            best = k
-    return best

@@ -142,7 +142,8 @@ class Machine(Models):
         )
         history = self.must(
             fastbp.train_model, model, **data, val_input=None, val_target=None, criterion=nn.MSELoss(reduction),
-            opt=opt, epochs=epochs, mini_batch_size=size, shuffle=shuffle, rng=seed, progress=False,
+            opt=opt, epochs=epochs, mini_batch_size=size, shuffle=shuffle, rng=seed if shuffle else None,
+            progress=False,
         )  # fmt: skip
         x, target = (array.astype("f8") for array in data.values())
         for _ in range(0 if shared else epochs):
