@@ -9,7 +9,7 @@ REDUCTION = "MSELoss takes reduction 'mean' or 'sum', got 'none'"
 NOT_SUPPORTED = {
     ("MSELoss", "reduction_none"): REDUCTION,
     ("MSELoss", "reduction_none_scalar"): REDUCTION,
-    ("SGD", "tensor lr"): "SGD takes lr as a number, got tensor(0.0010)",
+    ("SGD", "tensor lr"): "SGD takes lr as a number, got tensor(0.0010); take the number out with .item()",
     ("SGD", "non-zero weight_decay"): SGD + "weight_decay=0.5",
     ("SGD", "momentum"): SGD + "momentum=0.9",
     ("SGD", "maximize"): SGD + "weight_decay=0.1, maximize=True",
