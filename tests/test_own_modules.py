@@ -140,3 +140,13 @@ def test_a_subclass_predicts_by_its_own_forward(module):
     numpy.testing.assert_array_equal(doubling.predict(x), 2 * module.predict(x))
     model = nn.Sequential(doubling, nn.ReLU())
     numpy.testing.assert_array_equal(model.predict(x), model(x))
+
+
+def test_a_parameter_is_not_replaced_by_an_array_unnoticed_as_in_torch():
+    ours, theirs = Scale(3, numpy.float32), TorchScale(numpy.ones(3, numpy.float32))
+    with pytest.raises(TypeError, match=r"Scale\.factor is a Parameter, got ndarray in its place; .*factor\.data"):
+        ours.factor = ours.factor * 2
+    with pytest.raises(TypeError, match="cannot assign"):
+        theirs.factor = theirs.factor * 2
+    ours.factor = None
+    assert list(ours.parameters()) == []

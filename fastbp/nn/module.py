@@ -69,10 +69,15 @@ class Module(Source):
         follow(cls, {"predict": ("forward", "__call__"), "backward_parameters": ("backward",)}, Module)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        before = vars(self).get(name)
         if isinstance(value, Parameter):
             value.registered = True
-        parts = Parameter | Module
-        if isinstance(value, parts) or isinstance(vars(self).get(name), parts) or self._is_method(name):
+        elif isinstance(before, Parameter) and value is not None:
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a Parameter, got {type(value).__name__} in its place; write to its "
+                f"numbers, {name}.data[...] = ..., or set another Parameter"
+            )
+        if isinstance(value, Module | Parameter) or isinstance(before, Module | Parameter) or self._is_method(name):
             self.changed()
         super().__setattr__(name, value)
 
