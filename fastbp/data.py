@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from fastbp.arrays import FLOAT_DTYPES, Array
 from fastbp.callers import is_raised_here
 from fastbp.course import Criterion, evaluation_of
 from fastbp.foreign import require_array
 from fastbp.nn.linear import Linear
+from fastbp.nn.losses import MSELoss
 from fastbp.nn.module import Module
 from fastbp.overrides import own_methods
+from fastbp.plan import NoPlan, Plan, plan_of
 
 
 def require_model_dtype(owner: str, model: Module, data: Mapping[str, Any]) -> None:
@@ -23,8 +27,10 @@ def require_model_dtype(owner: str, model: Module, data: Mapping[str, Any]) -> N
 
     A model without parameters, or with some of each dtype, has none: then the data are of one float dtype.
     """
-    dtypes = {parameter.dtype for parameter in model.parameters()}
-    own = dtypes.pop() if len(dtypes) == 1 else None
+    dtypes = plan_of(model).dtypes
+    own = next(iter(dtypes)) if len(dtypes) == 1 else None
+    if own is not None and all(type(array) is np.ndarray and array.dtype == own for array in data.values()):
+        return
     taken = tuple(dtype.name for dtype in (FLOAT_DTYPES if own is None else (own,)))
     came = {name: require_array(value, f"{owner}({name}=...)", taken).dtype for name, value in data.items()}
     found = set(came.values())
@@ -75,6 +81,8 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
         From fastbp's own parts in words about the whole arrays; from a user's own as they are.
     """
     (input_name, input), (target_name, target) = data.items()
+    if _fit(plan_of(model), criterion, input, target):
+        return
     require_features(owner, model, input_name, input.shape)
     try:
         prediction = model.predict(input[:1])
@@ -91,6 +99,13 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
             raise
         outputs = (len(input), *prediction.shape[1:])
         raise ValueError(misfit(owner, input_name, target_name, outputs, target)) from None
+
+
+def _fit(plan: Plan | NoPlan, criterion: Criterion, input: Array, target: Array) -> bool:
+    """Whether network and loss are the library's own and their shapes tell that they take the data."""
+    if isinstance(plan, NoPlan) or plan.own_methods or type(criterion) is not MSELoss or own_methods(criterion):
+        return False
+    return input.shape[1:] == (plan.first.in_features,) and target.shape[1:] == (plan.out_features,)
 
 
 def misfit(owner: str, input_name: str, target_name: str, outputs: tuple[int, ...], target: Array) -> str:

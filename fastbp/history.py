@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from fastbp.course import Epochs
-    from fastbp.nn.module import Module
 
 
 @dataclass(slots=True)
@@ -151,11 +150,6 @@ class History(Mapping[str, list[float]]):
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {value:.6g}" for name, value in self.last().items())
         return f"History({self.epochs} epochs in {self.seconds:.3g} s{': ' if last else ''}{last})"
-
-
-def describe_parameters(model: Module) -> str:
-    """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
-    return "; ".join(f"{name} of {p.dtype} {p.shape}" for name, p in model.named_parameters())
 
 
 def _require_same_parameters(had: str, came: str) -> None:

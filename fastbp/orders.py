@@ -55,11 +55,13 @@ class Orders:
             del self._drawn[keep:]
 
 
-def generator_at(rng: RandomSource, shuffle: bool, state: Any) -> np.random.Generator:
+def generator_at(rng: RandomSource, shuffle: bool, state: Any) -> np.random.Generator | None:
     """Return ``rng`` itself, or the generator that it seeds, after checking that it can go on from ``state``."""
     if state is None:
+        if rng is None and not shuffle:
+            return None
         generator = require_generator(rng, "train_model")
-        if rng is not None and not shuffle:
+        if not shuffle:
             raise ValueError(
                 f"train_model takes rng with shuffle=True, got rng={rng!r} without it; pass shuffle=True, or no rng"
             )

@@ -8,7 +8,10 @@ are replaced when the class is made; and the engine takes objects with no method
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
+from operator import is_
 from typing import Any
+from weakref import WeakKeyDictionary
 
 
 def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> None:
@@ -30,14 +33,32 @@ def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> N
 
 def own_methods(obj: Any) -> list[str]:
     """Return the names of ``obj``'s methods that are the user's: of a subclass, set on the object or on the class."""
-    names = set(set_in_place_of_methods(obj))
-    library = [cls for cls in type(obj).__mro__ if _is_of_the_library(cls)]
-    for cls in type(obj).__mro__:
-        if cls in library:
-            names |= {name for name, value in vars(cls).items() if callable(value) and not _is_of_the_library(value)}
-        elif cls is not object:
-            names |= {name for name in vars(cls) if any(name in vars(known) for known in library)}
-    return sorted(name for name in names if name == "__call__" or (not name.startswith("__") and name != "extra_repr"))
+    return sorted({*set_in_place_of_methods(obj), *_own_methods_of(type(obj))})
+
+
+_found: WeakKeyDictionary[type, tuple[tuple[Any, ...], frozenset[str]]] = WeakKeyDictionary()
+
+
+def _own_methods_of(cls: type) -> frozenset[str]:
+    """Return the same of a class; looked for again when an attribute of it or of a base is another one."""
+    attributes = tuple(chain.from_iterable(vars(base).values() for base in cls.__mro__[:-1]))
+    seen, names = _found.get(cls, ((), frozenset()))
+    if len(seen) != len(attributes) or not all(map(is_, seen, attributes)):
+        names = _find_own_methods(cls)
+        _found[cls] = attributes, names
+    return names
+
+
+def _find_own_methods(cls: type) -> frozenset[str]:
+    names: set[str] = set()
+    library = [base for base in cls.__mro__ if _is_of_the_library(base)]
+    for base in cls.__mro__[:-1]:
+        if base in library:
+            names |= {name for name, value in vars(base).items() if callable(value) and not _is_of_the_library(value)}
+        else:
+            names |= {name for name in vars(base) if any(name in vars(known) for known in library)}
+    special = {name for name in names if name.startswith("__") and name != "__call__"}
+    return frozenset(names - special - {"extra_repr"})
 
 
 def set_in_place_of_methods(obj: Any) -> list[str]:

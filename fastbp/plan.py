@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.arrays import ALIGNMENT, Array, aligned_zeros
-from fastbp.derived import Derived, Source
+from fastbp.derived import Derived
 from fastbp.nn.activations import ReLU, Sigmoid, Tanh
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
@@ -22,6 +22,7 @@ from fastbp_kernels.tile import widths
 
 if TYPE_CHECKING:
     from fastbp.chain import Chain
+    from fastbp.workspace import Workspace
 
 _ACTIVATIONS: dict[type[Module], int] = {ReLU: table.RECTIFIED, Tanh: table.TANH, Sigmoid: table.SIGMOID}
 _ELEMENTARY_FLOP = 50  # operations of matrix products that take as long as one tanh or sigmoid
@@ -37,17 +38,25 @@ class NoPlan(Derived):
     Attributes
     ----------
     reason : str
+    parameters : set of Parameter
+    dtypes : set of dtype
+        Of the parameters.
+    description : str
+        Their names, dtypes and shapes.
     with_own_methods : set of Module
         Those in the network that have methods of their user's.
     """
 
-    __slots__ = ("reason", "with_own_methods")
+    __slots__ = ("description", "dtypes", "parameters", "reason", "with_own_methods")
 
     predictor = None
 
-    def __init__(self, reason: str, sources: Iterable[Source], with_own_methods: Iterable[Module]) -> None:
-        self.reason, self.with_own_methods = reason, set(with_own_methods)
-        super().__init__(sources)
+    def __init__(self, reason: str, model: Module, modules: Sequence[Module]) -> None:
+        self.reason, self.description = reason, describe_parameters(model)
+        self.parameters = set(model.parameters())
+        self.dtypes = {parameter.dtype for parameter in self.parameters}
+        self.with_own_methods = {module for module in modules if own_methods(module)}
+        super().__init__([*modules, *(parameter.storage for parameter in model.parameters())])
 
 
 class Plan(Derived):
@@ -76,6 +85,10 @@ class Plan(Derived):
         Predicts for the whole, unless it has a ``forward`` of its user's.
     chain : Chain or None
         Runs forward and backward, once it was made.
+    workspace : Workspace or None
+        Of the last training.
+    parameters, dtypes, description
+        As ``NoPlan`` has them.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
 
@@ -123,6 +136,8 @@ class Plan(Derived):
         self.own_methods: list[str] = []
         self.predictor: Predictor | None = Predictor(self)
         self.chain: Chain | None = None
+        self.workspace: Workspace | None = None
+        self.parameters, self.dtypes, self.description = set(parameters), {self.dtype}, ""
         super().__init__([*modules, *around, parameters[0].storage])
 
     def layout(self, block_rows: int, *, in_place: bool = False, padded: bool = True) -> tuple[Array, int]:
@@ -182,15 +197,19 @@ def _find_plan(model: Module) -> Plan | NoPlan:
         module._follow_dtype()
     try:
         plan = Plan(model._parts(), modules)
-        if {*model.parameters()} != {parameter for module in plan.modules for parameter in module.parameters()}:
+        if plan.parameters != set(model.parameters()):
             raise NotPlannable("it has a parameter that belongs to no Linear")
     except NotPlannable as reason:
-        sources = [*modules, *(parameter.storage for parameter in model.parameters())]
-        return NoPlan(str(reason), sources, [module for module in modules if own_methods(module)])
-    plan.own_methods = own
+        return NoPlan(str(reason), model, modules)
+    plan.own_methods, plan.description = own, describe_parameters(model)
     if "forward" in vars(model):
         plan.predictor = None
     return plan
+
+
+def describe_parameters(model: Module) -> str:
+    """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
+    return "; ".join(f"{name} of {p.dtype} {p.shape}" for name, p in model.named_parameters())
 
 
 def _linear_row(linear: Linear, start: int, size: int) -> dict[int, int]:

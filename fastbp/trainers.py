@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
-from fastbp.arrays import Array, aligned_zeros
+from fastbp.arrays import Array
 from fastbp.buffers import Buffer
 from fastbp.course import Course, Criterion, Epochs, Optimizer, Rows, evaluation_of, loss_of
 from fastbp.history import Position
@@ -22,13 +23,13 @@ from fastbp.nn.losses import MSELoss
 from fastbp.nn.module import Module
 from fastbp.optim import SGD
 from fastbp.overrides import own_methods
-from fastbp.plan import NoPlan, NotPlannable, Plan, plan_of
-from fastbp.threads import Team, get_num_threads, ranks_for
+from fastbp.parallelism import divide
+from fastbp.plan import NoPlan, NotPlannable, plan_of
+from fastbp.threads import Team
+from fastbp.workspace import workspace_for
 from fastbp_kernels import engine
 from fastbp_kernels.barrier import SYNC_SIZE
-from fastbp_kernels.losses import SLAB
 from fastbp_kernels.offers import offers_size
-from fastbp_kernels.product import K_BLOCK
 
 STRETCH_SECONDS = 0.1  # a compiled call's length: Ctrl-C and the progress bar wait for its end
 _GROWTH = 8  # from one call to the next, at most: the speed of a short one says little
@@ -36,17 +37,6 @@ _GROWTH = 8  # from one call to the next, at most: the speed of a short one says
 # there is to do for a mini-batch of the smallest network.
 _FIRST_FLOP = 3e8
 _FLOP_PER_BATCH = 1e5
-
-# Validation of so many operations or more is left to another thread, if it is a tenth of an epoch's work and the copies
-# of the parameters stay in cache.
-_FLOP_BESIDE = 2e5
-_COPIED_PARAMETERS = 1 << 16
-# Rows of a block at the least, so that validation does not pack the weights for a few rows at a time.
-_VALIDATION_ROWS = 128
-# Up to so many parameters, gradients for each thread cost less than sharing activations: several for each, so that they
-# seldom wait for each other.
-_PARTIAL_PARAMETERS = 1 << 16
-_PARTIALS_EACH = 8
 
 
 class ModuleTrainer:
@@ -155,7 +145,7 @@ class EngineTrainer:
             raise NotPlannable(plan.reason)
         if plan.own_methods:
             raise NotPlannable(f"the {type(model).__name__} has methods of its own: {', '.join(plan.own_methods)}")
-        if set(opt.parameters) != set(model.parameters()):
+        if plan.parameters != set(opt.parameters):
             raise NotPlannable("the optimiser holds a part of the model's parameters only")
         if train.input.ndim != 2 or train.target.ndim != 2:
             raise NotPlannable("the engine takes inputs and targets of two dimensions")
@@ -171,56 +161,31 @@ class EngineTrainer:
         self._batch_scales = np.full(self.batches, criterion.scale(self._size * plan.out_features))
         rest = len(train) - (self.batches - 1) * self._size
         self._batch_scales[-1] = criterion.scale(rest * plan.out_features)
-        self._divide(plan)
+        self._divide()
         self._first_stretch = max(1, int(_FIRST_FLOP / (3 * plan.flop * self._size + _FLOP_PER_BATCH)))
-        self._units = self.batches + -(-len(self._val_rows) // self._block_rows)
 
-    def _divide(self, plan: Plan, *, beside: bool = True) -> None:
-        """Choose the number of threads, the division of labour among them and the rows of a block; see the engine.
-
-        ``beside`` tells whether validation may be left to other threads.
-        """
-        flop = 3 * plan.flop
-        stretches = -(-self._size // K_BLOCK)
-        ranks = ranks_for(flop * K_BLOCK * get_num_threads(), stretches)
-        by_stretches = ranks > 1 and plan.parameter.size <= _PARTIAL_PARAMETERS
-        if by_stretches:
-            self._block_rows = K_BLOCK
-        else:
-            # Blocks cut a mini-batch only where gradients' sums are cut, and validation rows where losses' sums are.
-            slabs = -(-max(self._size, _VALIDATION_ROWS) // SLAB)
-            self._block_rows = min(engine.BLOCK_ROWS, slabs * SLAB)
-            rows = min(self._size, self._block_rows)
-            ranks = ranks_for(flop * rows, -(-rows // SLAB))
-        # In place of the outputs, gradients stay in cache longer; apart from them, weights can follow theirs at once.
-        in_place = by_stretches or (ranks == 1 and self._size > K_BLOCK)
-        self._layers, size = plan.layout(self._block_rows, in_place=in_place)
-        validators = self._validators(plan) if ranks == 1 and beside else 0
-        self._team = Team(ranks + validators)
-        places = 2 * validators  # one to work on and one that waits, for each
-        self._copies = aligned_zeros(places * plan.parameter.size, plan.dtype).reshape(places, plan.parameter.size)
-        each = self._team.ranks if by_stretches or validators else 1
-        self._scratch = aligned_zeros(each * size, plan.dtype)
-        partials = ranks * min(_PARTIALS_EACH, -(-stretches // ranks)) if by_stretches else 0
-        self._partial = aligned_zeros(partials * plan.parameter.size, plan.dtype)
-        self._slab_sums = np.zeros(max(each, partials) * (self._block_rows // SLAB))
-
-    def _validators(self, plan: Plan) -> int:
-        """Return the number of threads that validate beside the training: as many as keep pace with it."""
-        rows, trained = len(self._val_rows), 3 * len(self._train)
-        pays = plan.flop * rows >= _FLOP_BESIDE and 9 * rows >= trained and plan.parameter.size <= _COPIED_PARAMETERS
-        return min(get_num_threads() - 1, -(-rows // trained)) if pays else 0
+    def _divide(self, *, beside: bool = True) -> None:
+        """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
+        plan, val_rows = self._plan, len(self._val_rows)
+        division = divide(
+            plan.flop, plan.parameter.size, self._size, len(self._train), val_rows, beside=beside
+        )  # fmt: skip
+        self._workspace = workspace_for(plan, division)
+        self._team = Team(division.ranks + division.validators)
+        self._units = self.batches + -(-val_rows // division.block_rows)
 
     def run(self, course: Course) -> Iterator[None]:
         """Train, and yield after each compiled call."""
-        if course.stops_at_epochs and len(self._copies):  # there is nothing to do meanwhile
-            self._divide(self._plan, beside=False)
+        if course.stops_at_epochs and self._workspace.division.validators:  # there is nothing to do meanwhile
+            self._divide(beside=False)
         with self._team:
             yield from self._stretches(course)
 
     def _stretches(self, course: Course) -> Iterator[None]:
-        history, units = course.history, self._units
-        self._call([], 0, 0, *self._results(0))  # compiles where Ctrl-C can still cut in
+        plan, history, units = self._plan, course.history, self._units
+        if plan.dtype not in _compiled:
+            self._call([], 0, 0, *self._results(0))  # compiles where Ctrl-C can still cut in
+            _compiled.add(plan.dtype)
         done, total = history.epochs * units + history.position.batches, course.epochs * units
         unfinished = 0.0, 0  # of the validation of the epoch that the next call goes on with: loss and hits
         stretch = self._first_stretch
@@ -253,13 +218,16 @@ class EngineTrainer:
         history, orders = course.history, course.orders
         finished = done // self._units - history.epochs
         losses = batch_sums * self._batch_scales
-        weighted = losses.copy()
-        weighted[:, -1] *= self._means.weight(len(self._train) - (self.batches - 1) * self._size)
+        weight = self._means.weight(len(self._train) - (self.batches - 1) * self._size)
+        weighted = losses if weight == 1 else losses.copy()
+        if weight != 1:
+            weighted[:, -1] *= weight
         if history.position.batches:
             losses[0, history.position.batches - 1] = history.position.loss
             weighted[0, history.position.batches - 1] = history.position.weighted_loss
         # One by one, as the other trainer adds the losses: sum() would compensate and numpy.sum add in pairs.
-        sums, weighted = np.cumsum(losses, axis=1), np.cumsum(weighted, axis=1)
+        sums = losses.cumsum(axis=1)
+        weighted = sums if weighted is losses else weighted.cumsum(axis=1)
         batches = min(done % self._units, self.batches)
         begun = [float(each[-1, batches - 1]) if batches else 0.0 for each in (sums, weighted)]
         orders.finish(finished)
@@ -277,20 +245,20 @@ class EngineTrainer:
         val_sums: Array,
         val_hits: Array,
     ) -> None:
-        plan, team, copies = self._plan, self._team, self._copies
+        plan, team, workspace, copies = self._plan, self._team, self._workspace, self._workspace.copies
         if len(copies) and stop <= (first // self._units + 1) * self._units:  # no training follows the validation
             team, copies = Team(1), copies[:0]
         team.run(
             engine.train,
             np.zeros(SYNC_SIZE + offers_size(len(copies)), np.int64),
-            self._layers,
+            workspace.layers,
             plan.parameter,
             plan.grad,
-            self._partial,
+            workspace.partial,
             copies,
-            self._scratch,
-            self._block_rows,
-            self._slab_sums,
+            workspace.scratch,
+            workspace.division.block_rows,
+            workspace.slab_sums,
             self._train.input,
             self._train.target,
             np.stack(orders) if orders else _NO_ORDER,
@@ -319,3 +287,4 @@ class EngineTrainer:
 
 
 _NO_ORDER = np.empty((0, 0), np.int64)
+_compiled: set[np.dtype[Any]] = set()  # dtypes for which this process has the engine's code

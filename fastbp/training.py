@@ -13,13 +13,13 @@ from fastbp.course import Course, Criterion, Optimizer, Rows
 from fastbp.data import require_model_dtype, require_pairs, try_first_row
 from fastbp.divergence import OnNonfinite, Watch
 from fastbp.guard import holder
-from fastbp.history import History, Setting, describe_parameters
+from fastbp.history import History, Setting
 from fastbp.interrupts import Interrupts
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
 from fastbp.optim import SGD
 from fastbp.orders import Orders, generator_at
-from fastbp.plan import NotPlannable
+from fastbp.plan import NotPlannable, plan_of
 from fastbp.progress import ProgressBar
 from fastbp.trainers import EngineTrainer, ModuleTrainer
 
@@ -138,7 +138,7 @@ def train_model(
         history = History()
     elif not isinstance(history, History):
         raise TypeError(f"train_model takes history as a fastbp.History, got {type(history).__name__}")
-    flat = FlatView(model.parameters())
+    flat = model._current()
     guard = flat.guard
     try:
         with guard:
@@ -146,8 +146,7 @@ def train_model(
             for pair in pairs:
                 try_first_row("train_model", model, criterion, pair)
             trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
-            parameters = describe_parameters(model)
-            setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series, parameters)
+            setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description)
             history.check_going_on(setting, epochs)
             state = history.position.generator if history.has_begun else None
             generator = generator_at(rng, bool(shuffle), state)
@@ -155,7 +154,7 @@ def train_model(
             bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
             history.warn_if_complete(epochs)
 
-            if state is not None:
+            if state is not None and generator is not None:
                 generator.bit_generator.state = state
             history.way, history.setting = way, setting
             orders = Orders(generator if shuffle else None, len(train))
@@ -234,7 +233,7 @@ def _checked_pairs(model: Module, pairs: list[dict[str, Array]]) -> list[dict[st
 
 def _check_parameters(opt: Optimizer, model: Module) -> None:
     if isinstance(opt, SGD):
-        own = set(model.parameters())
+        own = plan_of(model).parameters
         for parameter in opt.parameters:
             if parameter not in own:
                 raise ValueError(
