@@ -9,6 +9,8 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from helpers import assert_close, assert_unchanged, draw, mlp, snapshot, twin
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tied import ties, weights
 
 import fastbp
@@ -138,6 +140,51 @@ def test_a_file_that_is_cut_off_or_lies_about_its_sizes_is_refused(module, path)
     for data in (*damaged, struct.pack("<Q", len(lie)) + lie + whole[8 + size :]):
         path.write_bytes(data)
         refused(path, mlp(5, 7, 3), "cannot be read|not a .*safetensors")
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return safetensors.torch.save(twin(mlp(5, 7, 3)).state_dict(), {"format": "pt"})
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(st.binary(max_size=60), st.integers(0, 700), st.integers(0, 60))
+def test_a_damaged_file_of_another_program_is_refused_or_read(whole, tmp_path_factory, inserted, place, removed):
+    """It has no checksum; but no other error, and no model that is half filled."""
+    path, model = tmp_path_factory.getbasetemp() / "fuzzed_plain", mlp(5, 7, 3)
+    path.write_bytes(whole[:place] + inserted + whole[place + removed :])
+    before = snapshot(model)
+    try:
+        fastbp.load(path, model)
+    except fastbp.CheckpointError:
+        assert_unchanged(model, before)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 200) | st.floats() | st.sampled_from(["F32", "BF16", "I64", "F4", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(
+    st.sampled_from(["0.bias", "2.weight", "__metadata__"]),
+    st.sampled_from(["dtype", "shape", "data_offsets", "format"]),
+    VALUES,
+)
+def test_a_header_that_says_anything_is_refused_or_read(whole, tmp_path_factory, name, field, value):
+    size = struct.unpack("<Q", whole[:8])[0]
+    head = json.loads(whole[8 : 8 + size])
+    head[name][field] = value
+    text = json.dumps(head).encode()
+    path, model = tmp_path_factory.getbasetemp() / "forged_plain", mlp(5, 7, 3)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + whole[8 + size :])
+    before = snapshot(model)
+    try:
+        fastbp.load(path, model)
+    except fastbp.CheckpointError:
+        assert_unchanged(model, before)
 
 
 def test_a_checkpoint_that_lost_its_mark_is_not_taken_for_another_programs(path):
