@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _signal  # what is under signal: its own functions turn handlers into enumerations, 5 microseconds each time
 import signal
 import threading
 from types import FrameType, TracebackType
+
+_SIGINT = int(signal.SIGINT)
 
 
 class Interrupts:
@@ -17,10 +20,10 @@ class Interrupts:
         self.held = _Held()
 
     def __enter__(self) -> Interrupts:
-        previous = signal.getsignal(signal.SIGINT)
+        previous = _signal.getsignal(_SIGINT)
         if threading.current_thread() is threading.main_thread() and callable(previous):
             self.held.handler = previous
-            signal.signal(signal.SIGINT, self.held.receive)
+            _signal.signal(_SIGINT, self.held.receive)
         return self
 
     def __exit__(
@@ -28,7 +31,7 @@ class Interrupts:
     ) -> None:
         if self.held.handler is not None:
             with self.held:
-                signal.signal(signal.SIGINT, self.held.handler)
+                _signal.signal(_SIGINT, self.held.handler)
 
 
 class _Held:

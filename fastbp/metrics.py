@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbp.arrays import Array
+from fastbp.arrays import Array, plain
 from fastbp.data import misfit, require_features, require_model_dtype, require_pairs
 from fastbp.foreign import require_array
 from fastbp.nn.module import Module
@@ -24,14 +24,17 @@ def compute_accuracy(model: Module, inputs: Array, targets: Array) -> float:
     model : Module
     inputs : ndarray of shape (n, in_features)
     targets : ndarray
-        One-hot rows of shape (n, classes), or integer class indices of shape (n,): right are the rows whose largest
-        output, the first of equal ones, is that of the class. Or a single column of 0 and 1, shape (n, 1): right are
-        the rows whose output is on the target's side of 0.5, above it for 1 and not above it for 0, as for a sigmoid's
-        outputs or numbers trained towards 0 and 1; NaN is on neither.
+        One of three kinds:
+
+        - One-hot rows of shape (n, classes), or integer class indices of shape (n,). A row counts if its largest output,
+          the first of equal ones, is that of the class.
+        - A single column of 0 and 1, shape (n, 1). A row counts if its output is on the target's side of 0.5: above it
+          for 1, not above it for 0. NaN is on neither side. That fits outputs that were trained towards 0 and 1, with
+          or without a sigmoid behind the last layer; it does not fit logits, whose sides part at 0.
 
     Returns
     -------
-    accuracy : float
+    float
         From 0 to 1; NaN for no rows.
 
     Raises
@@ -48,7 +51,8 @@ def compute_accuracy(model: Module, inputs: Array, targets: Array) -> float:
     if are_indices and targets.ndim != 1:
         raise ValueError(f"compute_accuracy takes class indices of shape (n,), got {targets.shape}")
     require_features("compute_accuracy", model, "inputs", inputs.shape)
-    prediction = model.predict(inputs)
+    targets = plain(targets)
+    prediction = model.predict(plain(inputs))
     if are_indices:
         _require_indices(targets, prediction.shape)
     elif targets.ndim == 1 and prediction.ndim == 2 and prediction.shape[1] > 1:

@@ -8,8 +8,6 @@ are replaced when the class is made; and the engine takes objects with no method
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
-from operator import is_
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -33,20 +31,20 @@ def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> N
 
 def own_methods(obj: Any) -> list[str]:
     """Return the names of ``obj``'s methods that are the user's: of a subclass, set on the object or on the class."""
-    return sorted({*set_in_place_of_methods(obj), *_own_methods_of(type(obj))})
+    here, of_class = set_in_place_of_methods(obj), _own_methods_of(type(obj))
+    return sorted({*here, *of_class}) if here or of_class else here
 
 
-_found: WeakKeyDictionary[type, tuple[tuple[Any, ...], frozenset[str]]] = WeakKeyDictionary()
+_found: WeakKeyDictionary[type, tuple[list[tuple[Any, ...]], frozenset[str]]] = WeakKeyDictionary()
 
 
 def _own_methods_of(cls: type) -> frozenset[str]:
     """Return the same of a class; looked for again when an attribute of it or of a base is another one."""
-    attributes = tuple(chain.from_iterable(vars(base).values() for base in cls.__mro__[:-1]))
-    seen, names = _found.get(cls, ((), frozenset()))
-    if len(seen) != len(attributes) or not all(map(is_, seen, attributes)):
-        names = _find_own_methods(cls)
-        _found[cls] = attributes, names
-    return names
+    attributes = [tuple(vars(base).values()) for base in cls.__mro__[:-1]]
+    found = _found.get(cls)
+    if found is None or found[0] != attributes:
+        found = _found[cls] = attributes, _find_own_methods(cls)
+    return found[1]
 
 
 def _find_own_methods(cls: type) -> frozenset[str]:

@@ -151,8 +151,8 @@ def train_model(
             state = history.position.generator if history.has_begun else None
             generator = generator_at(rng, bool(shuffle), state)
             watch = Watch(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
-            bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
             history.warn_if_complete(epochs)
+            bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
 
             if state is not None and generator is not None:
                 generator.bit_generator.state = state
