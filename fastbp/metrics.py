@@ -26,8 +26,8 @@ def compute_accuracy(model: Module, inputs: Array, targets: Array) -> float:
     targets : ndarray
         One of three kinds:
 
-        - One-hot rows of shape (n, classes), or integer class indices of shape (n,). A row counts if its largest output,
-          the first of equal ones, is that of the class.
+        - One-hot rows of shape (n, classes), or integer class indices of shape (n,). A row counts if its largest
+          output, the first of equal ones, is that of the class.
         - A single column of 0 and 1, shape (n, 1). A row counts if its output is on the target's side of 0.5: above it
           for 1, not above it for 0. NaN is on neither side. That fits outputs that were trained towards 0 and 1, with
           or without a sigmoid behind the last layer; it does not fit logits, whose sides part at 0.

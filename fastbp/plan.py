@@ -12,7 +12,7 @@ from fastbp.derived import Derived
 from fastbp.nn.activations import ReLU, Sigmoid, Tanh
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.parameter import FlatView
+from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.overrides import own_methods
 from fastbp.threads import FLOP_PER_START, get_num_threads, ranks_for, run_ranks
 from fastbp_kernels import engine, table
@@ -112,7 +112,7 @@ class Plan(Derived):
             raise NotPlannable("two of its layers share a parameter")
         flat = FlatView(parameters)
         if len(flat.runs) != 1:
-            raise NotPlannable("some of its parameters belong to another model as well")
+            raise NotPlannable(_why_scattered(parameters))
         self.parameter, self.grad = flat.runs[0]
         self.guard = parameters[0].storage.guard
         self.dtype: np.dtype[Any] = self.parameter.dtype
@@ -205,6 +205,13 @@ def _find_plan(model: Module) -> Plan | NoPlan:
     if "forward" in vars(model):
         plan.predictor = None
     return plan
+
+
+def _why_scattered(parameters: Sequence[Parameter]) -> str:
+    """Return why parameters do not lie one behind the other."""
+    if len({parameter.storage for parameter in parameters}) == 1:
+        return "one of its parameters was taken out since it was built; train a new Sequential of its modules"
+    return "some of its parameters were set since it was built, or belong to another model as well"
 
 
 def describe_parameters(model: Module) -> str:

@@ -34,6 +34,16 @@ def shared(model):
     return model
 
 
+def without_a_bias(model):
+    model[0].bias = None
+    return model
+
+
+def with_a_weight_set_later(model):
+    model[2].weight = nn.Parameter(draw(model[2].weight.shape, numpy.float32))
+    return model
+
+
 def with_a_layer_of_another(model):
     nn.Sequential(model[0], nn.Linear(4, 2))
     return model
@@ -45,6 +55,8 @@ UNKNOWN = [
     ("a Tanh that does not follow a Linear", lambda: nn.Sequential(nn.Tanh(), nn.Linear(4, 4, rng=0))),
     ("a ReLU that does not follow a Linear", lambda: nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.ReLU())),
     ("share a parameter", lambda: shared(mlp(4, 4, 4))),
+    ("one of its parameters was taken out since it was built", lambda: without_a_bias(mlp(4, 4, 4))),
+    ("were set since it was built", lambda: with_a_weight_set_later(mlp(4, 4, 4))),
     ("belong to another model", lambda: with_a_layer_of_another(mlp(4, 4, 4))),
     ("an? OwnLinear, which", lambda: OwnLinear(4, 4)),
 ]
