@@ -1,5 +1,8 @@
 """What MSELoss does beyond its numbers: defaults, buffers, empty batches, sums in float64."""
 
+import copy
+import pickle
+
 import numpy
 import pytest
 import torch
@@ -13,7 +16,7 @@ def run_both(reduction, prediction, target):
     expected = torch.nn.MSELoss(reduction=reduction)(theirs, tensor(target))
     expected.backward()
     loss = criterion(prediction, target)
-    assert type(loss) is float
+    assert isinstance(loss, float)
     assert_close(numpy.array(loss, prediction.dtype), expected)
     grad_prediction = criterion.backward()
     assert grad_prediction.dtype == prediction.dtype
@@ -69,3 +72,14 @@ def test_the_gradient_array_is_reused_once_nobody_holds_it(dtype):
     assert addresses[0] == addresses[1]
     assert addresses[1] not in addresses[2:]
     numpy.testing.assert_array_equal(*kept)
+
+
+def test_a_loss_is_a_float_that_says_where_its_backward_is(dtype):
+    criterion, x = nn.MSELoss(), draw((7, 5), dtype)
+    loss = criterion(x, x + 1)
+    assert isinstance(loss, float)
+    assert loss.item() == loss == pytest.approx(1)
+    assert type(loss.item()) is float
+    assert type(pickle.loads(pickle.dumps(loss))) is type(copy.copy(loss)) is float
+    with pytest.raises(TypeError, match=r"no autograd, .*model\.backward\(criterion\.backward\(\)\)"):
+        loss.backward()

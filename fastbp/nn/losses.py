@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from math import nan
-from typing import Any
+from typing import Any, NoReturn
 
 from fastbp.arrays import Array, as_rows, plain, require_floats
 from fastbp.buffers import Buffer, Slot
 from fastbp.nn.last_forward import token_of_output
 from fastbp.overrides import follow
 from fastbp_kernels import mse_forward, mse_forward_backward
+
+
+class LossValue(float):
+    """A loss: a float, with what PyTorch's users call on theirs. Copies and pickles of it are floats."""
+
+    __slots__ = ()
+
+    def item(self) -> float:
+        """Return the number."""
+        return float(self)
+
+    def backward(self) -> NoReturn:
+        """Raise TypeError: a number knows no network."""
+        raise TypeError(
+            "a loss of fastbp is a number and there is no autograd, got a call of its backward(); "
+            "call model.backward(criterion.backward())"
+        )
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        return float, (float(self),)
 
 
 class Loss:
@@ -90,7 +110,7 @@ class MSELoss(Loss):
         total: float = mse_forward_backward(rows, target_rows, factor, grad)
         slot.memory.gradient_for = token_of_output(prediction)
         self._last, self._is_spent = slot, False
-        return total * scale
+        return LossValue(total * scale)
 
     def evaluate(self, prediction: Array, target: Array) -> float:
         """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
