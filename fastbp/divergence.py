@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from math import isfinite
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -73,7 +74,7 @@ class Watch:
 
     def losses(self, first_epoch: int, batch_sums: Array, val_sums: Array) -> None:
         """Tell of the first that is not finite: of mini-batches (epochs, batches) and of validation (epochs,)."""
-        if not self.wanted or (np.isfinite(batch_sums).all() and np.isfinite(val_sums).all()):
+        if not self.wanted or (_is_finite(batch_sums) and _is_finite(val_sums)):
             return
         for epoch, batches in enumerate(batch_sums):
             if not np.isfinite(batches).all():
@@ -106,5 +107,8 @@ class Watch:
 
 
 def _is_finite(array: Array) -> bool:
+    vector = array.ravel() if array.size < _PIECE else array[:0].ravel()
+    if len(vector) and isfinite(vector.dot(vector)):  # a sum of squares tells sooner, unless it overflows
+        return True
     rows = max(1, _PIECE // max(1, array[:1].size))
     return all(np.isfinite(array[start : start + rows]).all() for start in range(0, len(array), rows))

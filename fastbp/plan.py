@@ -22,6 +22,7 @@ from fastbp_kernels.tile import widths
 
 if TYPE_CHECKING:
     from fastbp.chain import Chain
+    from fastbp.trainers import EngineTrainer
     from fastbp.workspace import Workspace
 
 _ACTIVATIONS: dict[type[Module], int] = {ReLU: table.RECTIFIED, Tanh: table.TANH, Sigmoid: table.SIGMOID}
@@ -49,7 +50,7 @@ class NoPlan(Derived):
 
     __slots__ = ("description", "dtypes", "parameters", "reason", "with_own_methods")
 
-    predictor = None
+    predictor = trainer = None
 
     def __init__(self, reason: str, model: Module, modules: Sequence[Module]) -> None:
         self.reason, self.description = reason, describe_parameters(model)
@@ -86,7 +87,8 @@ class Plan(Derived):
     chain : Chain or None
         Runs forward and backward, once it was made.
     workspace : Workspace or None
-        Of the last training.
+    trainer : EngineTrainer or None
+        Of the last training, if they are small.
     parameters, dtypes, description
         As ``NoPlan`` has them.
     flop : int
@@ -137,6 +139,7 @@ class Plan(Derived):
         self.predictor: Predictor | None = Predictor(self)
         self.chain: Chain | None = None
         self.workspace: Workspace | None = None
+        self.trainer: EngineTrainer | None = None
         self.parameters, self.dtypes, self.description = set(parameters), {self.dtype}, ""
         super().__init__([*modules, *around, parameters[0].storage])
 

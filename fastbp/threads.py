@@ -60,6 +60,11 @@ def set_num_threads(threads: int) -> None:
     _limit = threads
 
 
+def thread_limits() -> tuple[int, float, float]:
+    """Return what ``ranks_for`` and ``whole_or_shared`` go by."""
+    return _limit, FLOP_PER_THREAD, FLOP_PER_START
+
+
 def ranks_for(flop: float, pieces: int, *, flop_per_thread: float | None = None) -> int:
     """Return the number of threads that pay for ``flop`` operations that can be cut into ``pieces``."""
     return max(1, min(_limit, pieces, int(flop / (flop_per_thread or FLOP_PER_THREAD))))

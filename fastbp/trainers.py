@@ -25,7 +25,7 @@ from fastbp.optim import SGD
 from fastbp.overrides import own_methods
 from fastbp.parallelism import divide
 from fastbp.plan import NoPlan, NotPlannable, plan_of
-from fastbp.threads import Team
+from fastbp.threads import Team, thread_limits
 from fastbp.workspace import workspace_for
 from fastbp_kernels import engine
 from fastbp_kernels.barrier import SYNC_SIZE
@@ -118,6 +118,8 @@ def _batch(rows: Array, order: Array | None, start: int, stop: int, buffer: Buff
 class EngineTrainer:
     """Trains by the engine, in compiled calls of many mini-batches.
 
+    The last one of a small network waits for the next training with the same parts and sizes: see ``waiting_trainer``.
+
     Raises
     ------
     NotPlannable
@@ -161,8 +163,28 @@ class EngineTrainer:
         self._batch_scales = np.full(self.batches, criterion.scale(self._size * plan.out_features))
         rest = len(train) - (self.batches - 1) * self._size
         self._batch_scales[-1] = criterion.scale(rest * plan.out_features)
+        self._is_running = False
         self._divide()
+        self._found_for = self._what_counts(criterion, opt, train, mini_batch_size)
+        plan.trainer = self if validation is None and plan.workspace is not None else None
         self._first_stretch = max(1, int(_FIRST_FLOP / (3 * plan.flop * self._size + _FLOP_PER_BATCH)))
+
+    def serves(self, criterion: Criterion, opt: Optimizer, train: Rows, mini_batch_size: int) -> bool:
+        """Whether all that was checked and found for this trainer holds for such a training; then it takes the rows."""
+        if criterion is not self._criterion or opt is not self._opt or self._is_running:
+            return False
+        if self._what_counts(criterion, opt, train, mini_batch_size) != self._found_for:
+            return False
+        if own_methods(criterion) or own_methods(opt):
+            return False
+        self._train = train
+        return True
+
+    @staticmethod
+    def _what_counts(criterion: MSELoss, opt: SGD, train: Rows, mini_batch_size: int) -> tuple[Any, ...]:
+        """Return what a trainer is found from, besides the network."""
+        sizes = train.input.shape, train.target.shape, train.input.dtype, train.target.dtype, mini_batch_size
+        return sizes, criterion.reduction, opt.parameters, thread_limits()
 
     def _divide(self, *, beside: bool = True) -> None:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
@@ -176,6 +198,14 @@ class EngineTrainer:
 
     def run(self, course: Course) -> Iterator[None]:
         """Train, and yield after each compiled call."""
+        self._is_running = True
+        try:
+            yield from self._run(course)
+        finally:
+            self._is_running = False
+            self._train = _NO_ROWS
+
+    def _run(self, course: Course) -> Iterator[None]:
         if course.stops_at_epochs and self._workspace.division.validators:  # there is nothing to do meanwhile
             self._divide(beside=False)
         with self._team:
@@ -286,5 +316,14 @@ class EngineTrainer:
         return Epochs(losses, val_losses, scores, means, self._means.val(val_losses))
 
 
+def waiting_trainer(
+    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, mini_batch_size: int
+) -> EngineTrainer | None:
+    """Return the trainer of the last training, if this one is like it and has no validation: nothing is found anew."""
+    trainer: EngineTrainer | None = plan_of(model).trainer
+    return trainer if trainer is not None and trainer.serves(criterion, opt, train, mini_batch_size) else None
+
+
 _NO_ORDER = np.empty((0, 0), np.int64)
+_NO_ROWS = Rows(np.empty((0, 0), np.float32), np.empty((0, 0), np.float32))
 _compiled: set[np.dtype[Any]] = set()  # dtypes for which this process has the engine's code

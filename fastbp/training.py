@@ -21,7 +21,7 @@ from fastbp.optim import SGD
 from fastbp.orders import Orders, generator_at
 from fastbp.plan import NotPlannable, plan_of
 from fastbp.progress import ProgressBar
-from fastbp.trainers import EngineTrainer, ModuleTrainer
+from fastbp.trainers import EngineTrainer, ModuleTrainer, waiting_trainer
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -142,10 +142,14 @@ def train_model(
     guard = flat.guard
     try:
         with guard:
-            _check_parameters(opt, model)
-            for pair in pairs:
-                try_first_row("train_model", model, criterion, pair)
-            trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
+            trainer: EngineTrainer | ModuleTrainer | None = None
+            if validation is None:
+                trainer, way = waiting_trainer(model, criterion, opt, train, mini_batch_size), "engine"
+            if trainer is None:
+                _check_parameters(opt, model)
+                for pair in pairs:
+                    try_first_row("train_model", model, criterion, pair)
+                trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
             setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description)
             history.check_going_on(setting, epochs)
             state = history.position.generator if history.has_begun else None
