@@ -8,7 +8,7 @@ are replaced when the class is made; and the engine takes objects with no method
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 
@@ -31,20 +31,39 @@ def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> N
 
 def own_methods(obj: Any) -> list[str]:
     """Return the names of ``obj``'s methods that are the user's: of a subclass, set on the object or on the class."""
-    here, of_class = set_in_place_of_methods(obj), _own_methods_of(type(obj))
-    return sorted({*here, *of_class}) if here or of_class else here
+    known = _known(type(obj))
+    return sorted({*known.own, *known.methods.intersection(vars(obj))})
 
 
-_found: WeakKeyDictionary[type, tuple[list[tuple[Any, ...]], frozenset[str]]] = WeakKeyDictionary()
+class _Known(NamedTuple):
+    """What was found about a class.
+
+    Attributes
+    ----------
+    attributes : list of tuple
+        Of the class and its bases, then.
+    own : frozenset of str
+        Names of methods that are the user's.
+    methods : frozenset of str
+        Names of all.
+    """
+
+    attributes: list[tuple[Any, ...]]
+    own: frozenset[str]
+    methods: frozenset[str]
 
 
-def _own_methods_of(cls: type) -> frozenset[str]:
-    """Return the same of a class; looked for again when an attribute of it or of a base is another one."""
+_found: WeakKeyDictionary[type, _Known] = WeakKeyDictionary()
+
+
+def _known(cls: type) -> _Known:
+    """Return what is known of a class; found anew when an attribute of it or of a base is another one."""
     attributes = [tuple(vars(base).values()) for base in cls.__mro__[:-1]]
-    found = _found.get(cls)
-    if found is None or found[0] != attributes:
-        found = _found[cls] = attributes, _find_own_methods(cls)
-    return found[1]
+    known = _found.get(cls)
+    if known is None or known.attributes != attributes:
+        methods = frozenset(name for name in dir(cls) if callable(getattr(cls, name, None)))
+        known = _found[cls] = _Known(attributes, _find_own_methods(cls), methods)
+    return known
 
 
 def _find_own_methods(cls: type) -> frozenset[str]:

@@ -164,6 +164,7 @@ class EngineTrainer:
         rest = len(train) - (self.batches - 1) * self._size
         self._batch_scales[-1] = criterion.scale(rest * plan.out_features)
         self._is_running = False
+        self._last_weight = self._means.weight(rest)
         self._divide()
         self._found_for = self._what_counts(criterion, opt, train, mini_batch_size)
         plan.trainer = self if validation is None and plan.workspace is not None else None
@@ -248,23 +249,24 @@ class EngineTrainer:
         history, orders = course.history, course.orders
         finished = done // self._units - history.epochs
         losses = batch_sums * self._batch_scales
-        weight = self._means.weight(len(self._train) - (self.batches - 1) * self._size)
-        weighted = losses if weight == 1 else losses.copy()
-        if weight != 1:
-            weighted[:, -1] *= weight
+        weighted = losses
+        if self._last_weight != 1:
+            weighted = losses.copy()
+            weighted[:, -1] *= self._last_weight
         if history.position.batches:
             losses[0, history.position.batches - 1] = history.position.loss
             weighted[0, history.position.batches - 1] = history.position.weighted_loss
         # One by one, as the other trainer adds the losses: sum() would compensate and numpy.sum add in pairs.
         sums = losses.cumsum(axis=1)
         weighted = sums if weighted is losses else weighted.cumsum(axis=1)
-        batches = min(done % self._units, self.batches)
-        begun = [float(each[-1, batches - 1]) if batches else 0.0 for each in (sums, weighted)]
+        batches, position = min(done % self._units, self.batches), Position(generator=None)
         orders.finish(finished)
-        history.record(
-            self._epochs(sums[:finished, -1], weighted[:finished, -1], val_sums[:finished], val_hits[:finished]),
-            Position(batches, begun[0], orders.state, begun[1]),
-        )
+        if batches:
+            position.batches, position.loss = batches, float(sums[-1, batches - 1])
+            position.weighted_loss = float(weighted[-1, batches - 1])
+        position.generator = orders.state
+        ends = (sums[:finished, -1], weighted[:finished, -1])
+        history.record(self._epochs(*ends, val_sums[:finished], val_hits[:finished]), position)
 
     def _call(
         self,
