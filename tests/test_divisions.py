@@ -5,7 +5,7 @@ import pytest
 from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, train
 
 import fastbp
-from fastbp import threads, trainers
+from fastbp import parallelism, threads, trainers
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def assert_bits_of_one_thread(network, rows, mini_batch_size, count, calls, redu
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_threads_that_share_rows_and_outputs_give_the_same_bits(monkeypatch, eager_threads, count, reduction, dtype):
-    monkeypatch.setattr(trainers, "_PARTIAL_PARAMETERS", 0)
+    monkeypatch.setattr(parallelism, "_PARTIAL_PARAMETERS", 0)
     for network in (ORIGINAL, NETWORKS["one beside vectors"], NETWORKS["without bias"], NETWORKS["Sigmoid last"]):
         for n, mini_batch_size, val in [(130, 49, 40), (900, 600, 300), (100, 17, None)]:
             assert_bits_of_one_thread(network, (n, val), mini_batch_size, count, eager_threads, reduction, dtype)
@@ -56,7 +56,7 @@ def test_threads_that_take_stretches_of_rows_give_the_same_bits(eager_threads, c
 def validation_beside(monkeypatch, eager_threads):
     """The smallest validation is left to other threads, and no other work; yields the engine's calls."""
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1e30)
-    monkeypatch.setattr(trainers, "_FLOP_BESIDE", 0.0)
+    monkeypatch.setattr(parallelism, "_FLOP_BESIDE", 0.0)
     return eager_threads
 
 
@@ -85,7 +85,7 @@ def test_validation_beside_the_training_gives_the_same_bits(monkeypatch, validat
 def test_validation_that_would_gain_little_stays_with_the_training(
     monkeypatch, validation_beside, n, val, constant, value
 ):
-    monkeypatch.setattr(trainers, constant, value)
+    monkeypatch.setattr(parallelism, constant, value)
     fastbp.set_num_threads(2)
     train(ORIGINAL.build(numpy.float32), ORIGINAL.data(numpy.float32, n, val), 4, 20)
     assert set(validation_beside) == {(1, False)}

@@ -12,7 +12,7 @@ from memory import assert_survives
 from same_bits import Network, assert_same_bits, train
 
 import fastbp
-from fastbp import nn, plan, threads, trainers
+from fastbp import nn, parallelism, plan, threads
 
 SMALL = Network((4, 25, 16, 3), ("ReLU", "Tanh", None))
 LARGE = Network((100, 300, 300, 10), ("ReLU", "Sigmoid", None))
@@ -180,9 +180,9 @@ def test_where_no_thread_can_be_started_one_computes_the_same_bits(monkeypatch, 
     data = SMALL.data(dtype, 100, 1300) if flop > 1 else SMALL.data(dtype, 1000, 300)
     expected = train(SMALL.build(dtype), data, 2, 800, by_modules=True)
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", flop)
-    monkeypatch.setattr(trainers, "_FLOP_BESIDE", 0.0)
+    monkeypatch.setattr(parallelism, "_FLOP_BESIDE", 0.0)
     monkeypatch.setattr(threads, "Thread", Refused)
-    monkeypatch.setattr(trainers, "_PARTIAL_PARAMETERS", partial_parameters)
+    monkeypatch.setattr(parallelism, "_PARTIAL_PARAMETERS", partial_parameters)
     fastbp.set_num_threads(3)
 
     def work():
