@@ -32,7 +32,8 @@ def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> N
 def own_methods(obj: Any) -> list[str]:
     """Return the names of ``obj``'s methods that are the user's: of a subclass, set on the object or on the class."""
     known = _known(type(obj))
-    return sorted({*known.own, *known.methods.intersection(vars(obj))})
+    here = known.methods.intersection(vars(obj))
+    return sorted(here | known.own) if here or known.own else []
 
 
 class _Known(NamedTuple):
