@@ -65,7 +65,10 @@ def plain(array: Array) -> Array:
     flags = array.flags
     if flags.carray:
         return array
-    if flags.c_contiguous and flags.aligned and array.base is not None:
+    base = array.base
+    if flags.c_contiguous and flags.aligned and base is not None:
+        if type(base) is np.ndarray and base.shape == array.shape and base.dtype is array.dtype and base.flags.carray:
+            return base  # of as many bytes, so that it is all of it
         array = array.view()
         try:
             array.flags.writeable = True  # of this view alone

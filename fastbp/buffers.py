@@ -10,6 +10,7 @@ import numpy as np
 
 from fastbp.arrays import Array, aligned_zeros
 
+_BYTE = np.dtype(np.uint8)
 _MOST_SLOTS = 4  # in a buffer; a loop needs two, since the name of the last output still holds it during the next call
 
 
@@ -20,17 +21,14 @@ class Memory(np.ndarray[Any, np.dtype[np.uint8]]):
     ----------
     output_of : int or None
         Token of the forward whose output lies here.
-    awaits_backward : bool
-        Whether no backward has followed that forward.
-    changes : object
-        Those of the parameters that it took.
+    input_since : int or None
+        The same token, once another forward has taken that output as its input.
     gradient_for : int or None
         Token of the forward for whose output a gradient lies here.
     """
 
     output_of: int | None = None
-    awaits_backward: bool = False
-    changes: object = None
+    input_since: int | None = None
     gradient_for: int | None = None
 
 
@@ -40,6 +38,13 @@ class Slot:
     NumPy makes ``array`` the ``base`` of every view of it, of views of views too, so that its reference count tells
     whether somebody holds one.
 
+    Parameters
+    ----------
+    bytes : Memory
+        With room for the array.
+    shape : tuple of int
+    dtype : numpy.dtype
+
     Attributes
     ----------
     array : ndarray
@@ -48,35 +53,27 @@ class Slot:
         Under it.
     readonly : ndarray
         ``readonly.view()`` is what others get to read.
+    awaits_backward : bool
+        Whether it holds an output that no backward has followed.
+    changes : object
+        Those of the parameters that this output was computed with.
     """
 
-    __slots__ = ("_alone", "_bytes", "array", "memory", "readonly", "shape")
+    __slots__ = ("alone", "array", "awaits_backward", "bytes", "changes", "dtype", "memory", "readonly", "shape")
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._bytes = aligned_zeros(prod(shape) * dtype.itemsize, np.dtype(np.uint8)).view(Memory)
-        self._become(shape, dtype)
-
-    def of(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Return ``array`` with this shape and dtype, for which there must be room."""
-        if self.shape != shape or self.array.dtype != dtype:
-            self._become(shape, dtype)
-        return self.array
-
-    def _become(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.memory = cast(Memory, self._bytes[: prod(shape) * dtype.itemsize])
+    def __init__(self, bytes: Memory, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.bytes, self.shape, self.dtype = bytes, shape, dtype
+        self.awaits_backward = False
+        self.changes: object = None
+        self.memory = cast(Memory, bytes[: prod(shape) * dtype.itemsize])
         self.array = np.ndarray(shape, dtype, self.memory)
         self.readonly = self.array.view()
         self.readonly.flags.writeable = False
-        self.shape = shape
-        self._alone = getrefcount(self.array)
-
-    def fits(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-        """Whether there is room for such an array."""
-        return prod(shape) * dtype.itemsize <= self._bytes.size
+        self.alone = getrefcount(self.array)
 
     def is_held(self) -> bool:
         """Whether somebody holds what was handed out."""
-        return getrefcount(self.array) != self._alone
+        return getrefcount(self.array) != self.alone
 
 
 class Buffer:
@@ -86,35 +83,40 @@ class Buffer:
     further ones get other memory. Copies and pickles of a buffer are empty.
     """
 
-    __slots__ = ("_slots",)
+    __slots__ = ("slots",)
 
     def __init__(self) -> None:
-        self._slots: list[Slot] = []  # the one handed out longest ago first
+        self.slots: list[Slot] = []  # the one handed out longest ago first
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Slot:
-        """Return a slot with room for such an array that nobody holds.
+        """Return a slot that nobody holds, whose array is C-contiguous, of ``shape`` and ``dtype``.
 
-        What lies there is left until ``slot.of(shape, dtype)`` returns the array, C-contiguous, to be written over.
+        Its numbers are unspecified, and may be those of the owner's last output, to be written over.
         """
-        slots = self._slots
-        for position, slot in enumerate(slots):
-            if slot.shape == shape and slot.array.dtype == dtype and not slot.is_held():
-                if position < len(slots) - 1:
-                    slots.append(slots.pop(position))
+        slots = self.slots
+        if slots:
+            slot = slots[0]
+            if slot.shape == shape and slot.dtype is dtype and getrefcount(slot.array) == slot.alone:
+                if len(slots) > 1:
+                    del slots[0]
+                    slots.append(slot)
                 return slot
-        return self._make(shape, dtype)
+        return self._search(shape, dtype)
 
-    def _make(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Slot:
-        """Return a free slot that has room, or a new one in the place of those without room."""
-        free = [slot for slot in self._slots if not slot.is_held()]
-        slot = next((slot for slot in free if slot.fits(shape, dtype)), None) or Slot(shape, dtype)
-        others = [other for other in self._slots if other is not slot and (other.is_held() or other.fits(shape, dtype))]
-        self._slots = [*others[-(_MOST_SLOTS - 1) :], slot]
+    def _search(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Slot:
+        """Return a free slot of any shape that has room, as one of ``shape``, or a new one."""
+        size = prod(shape) * dtype.itemsize
+        free = [slot for slot in self.slots if not slot.is_held()]
+        old = next((slot for slot in free if slot.bytes.size >= size), None)
+        if old is None:
+            slot = Slot(aligned_zeros(size, _BYTE).view(Memory), shape, dtype)
+        elif old.shape == shape and old.dtype == dtype:
+            slot = old
+        else:  # not the same object: its owner may still remember an output there
+            slot = Slot(old.bytes, shape, dtype)
+        others = [other for other in self.slots if other is not old and (other not in free or other.bytes.size >= size)]
+        self.slots = [*others[-(_MOST_SLOTS - 1) :], slot]
         return slot
-
-    def held(self) -> list[Memory]:
-        """Return what lies under the arrays that somebody holds."""
-        return [slot.memory for slot in self._slots if slot.is_held()]
 
     def __reduce__(self) -> tuple[type[Buffer], tuple[()]]:
         return Buffer, ()

@@ -91,8 +91,7 @@ class Chain:
         if not self.is_whole:
             self._take_over()
         self.last.token = None  # what it left in memory is about to be written over
-        output = as_rows(slot.of(output_shape, plan.dtype))
-        forward(division.layers, plan.parameter, division.memory, rows, output)
+        forward(division.layers, plan.parameter, division.memory, rows, as_rows(slot.array))
         self._division, self._shape, self._output_shape = division, shape, output_shape
         return self.last.keep(checked, token_of_input(input), slot, plan.guard.changes)
 
@@ -100,7 +99,7 @@ class Chain:
         """Add the gradients of all parameters and return that of the input."""
         assert self._shape is not None
         slot = self._grad_input.take(self._shape, self.plan.dtype)
-        self._run_backward(grad_output, as_rows(slot.of(self._shape, self.plan.dtype)), True, retain_graph)
+        self._run_backward(grad_output, as_rows(slot.array), True, retain_graph)
         slot.memory.gradient_for = self.last.input_token
         return slot.array.view()
 

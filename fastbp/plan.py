@@ -50,7 +50,7 @@ class NoPlan(Derived):
 
     __slots__ = ("description", "dtypes", "parameters", "reason", "with_own_methods")
 
-    predictor = trainer = None
+    predictor = trainer = chain = None
 
     def __init__(self, reason: str, model: Module, modules: Sequence[Module]) -> None:
         self.reason, self.description = reason, describe_parameters(model)

@@ -109,8 +109,7 @@ class ModuleTrainer:
 def _batch(rows: Array, order: Array | None, start: int, stop: int, buffer: Buffer) -> Array:
     if order is None:
         return rows[start:stop]
-    shape = (stop - start, *rows.shape[1:])
-    gathered = buffer.take(shape, rows.dtype).of(shape, rows.dtype)
+    gathered = buffer.take((stop - start, *rows.shape[1:]), rows.dtype).array
     np.take(rows, order[start:stop], axis=0, out=gathered, mode="clip")  # "raise" would copy once more
     return gathered.view()
 

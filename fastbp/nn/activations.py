@@ -42,7 +42,7 @@ class Activation(Module):
         checked, last = plain(require_floats(input, type(self).__name__)), self._last_forward
         slot = self._output.take(checked.shape, checked.dtype)
         last.forget()
-        self.forward_kernel(checked, slot.of(checked.shape, checked.dtype))
+        self.forward_kernel(checked, slot.array)
         return last.keep(checked, token_of_input(input), slot, None)
 
     def predict(self, input: Array) -> Array:
@@ -66,7 +66,7 @@ class Activation(Module):
         output = last.output
         slot = self._grad_input.take(output.shape, output.dtype)
         last.spend(retain_graph)
-        self.backward_kernel(grad_output, output, slot.of(output.shape, output.dtype))
+        self.backward_kernel(grad_output, output, slot.array)
         slot.memory.gradient_for = last.input_token
         return slot.array.view()
 

@@ -37,7 +37,7 @@ def token_of_input(array: Array) -> int | None:
     memory = memory_of(array)
     if memory is None:
         return None
-    memory.awaits_backward = False
+    memory.input_since = memory.output_of
     return memory.output_of
 
 
@@ -92,34 +92,27 @@ class LastForward:
         changes : object
             The ``changes`` of the parameters; None for a module without any.
         """
-        memory = slot.memory
-        memory.awaits_backward, memory.changes = True, changes
-        memory.output_of = token = next(_tokens)
-        self._note(input, input_token, None, slot, token, changes)
+        slot.awaits_backward, slot.changes, self._changes = True, changes, changes
+        self.input, self._shape, self.input_token = input, input.shape, input_token
+        self._output, self._slot, self.is_spent, self.chain = None, slot, False, None
+        slot.memory.output_of = self.token = next(_tokens)
         return slot.readonly.view()
 
     def keep_part(
         self, whole: LastForward, input: Array, input_token: int | None, output: Array, token: int, depends: bool
     ) -> None:
         """Note a part of the forward of a chain, whose last part has its output; ``depends``: on parameters."""
-        slot = whole._slot if output is whole.output else None
-        self._note(input, input_token, None if slot else output, slot, token, whole._changes if depends else None)
-        self.is_spent = whole.is_spent
+        self.input, self._shape, self.input_token = input, input.shape, input_token
+        self._slot = whole._slot if output is whole.output else None
+        self._output = None if self._slot else output
+        self._changes, self.is_spent, self.chain = whole._changes if depends else None, whole.is_spent, None
+        self.token = token
 
     def follows(self, before: LastForward) -> bool:
         """Whether this forward took the output of the one before, as far as its input tells."""
         if self.input_token is None:
             return self._shape == before.output.shape
         return self.input_token == before.token
-
-    def _note(
-        self, input: Array, input_token: int | None, output: Array | None, slot: Slot | None, token: int,
-        changes: object,
-    ) -> None:  # fmt: skip
-        self.input, self._shape, self.input_token = input, input.shape, input_token
-        self._output, self._slot, self._changes = output, slot, changes
-        self.is_spent, self.chain = False, None
-        self.token = token
 
     @property
     def output(self) -> Array:
@@ -142,15 +135,19 @@ class LastForward:
         changes : object
             As ``keep`` takes it.
         """
-        self.require_whole(name)
-        output = self.output
-        if type(grad_output) is not np.ndarray or grad_output.dtype != output.dtype:
+        if self.token is None or self.input.shape != self._shape:
+            self.require_whole(name)
+        output = self.output if self._slot is None else self._slot.array
+        if self.input.dtype is not output.dtype:
+            self.require_whole(name)
+        if type(grad_output) is not np.ndarray or grad_output.dtype is not output.dtype:
             require_floats(grad_output, f"{name}.backward", output.dtype)
         if grad_output.shape != output.shape:
             raise ValueError(
                 f"{name}.backward takes a gradient of the last output's shape {output.shape}, got {grad_output.shape}"
             )
-        self.require_unspent(name, changes)
+        if self.is_spent or self._changes != changes:
+            self.require_unspent(name, changes)
         memory = memory_of(grad_output)
         if memory is None or memory.gradient_for is None:
             self._require_no_other(name, outputs)
@@ -165,7 +162,7 @@ class LastForward:
         """Note that a backward follows, at the last moment before it changes anything."""
         self.is_spent = not retain_graph
         if self._slot is not None:
-            self._slot.memory.awaits_backward = False
+            self._slot.awaits_backward = False
 
     def require_whole(self, name: str) -> None:
         """Raise RuntimeError unless there was a forward and its input is the array that it was."""
@@ -196,8 +193,11 @@ class LastForward:
 
         That is one which the same parameters computed and no backward has followed.
         """
-        for memory in outputs.held():
-            if memory.output_of != self.token and memory.awaits_backward and memory.changes == self._changes:
+        for slot in outputs.slots:
+            if slot.awaits_backward and slot is not self._slot and slot.changes == self._changes and slot.is_held():
+                memory = slot.memory
+                if memory.output_of == memory.input_since:  # its gradient comes from there
+                    continue
                 raise RuntimeError(
                     f"{name}.backward goes with the last forward, and you hold the output of an earlier one that no "
                     "backward has followed: this gradient may be for either; call predict where none is to follow"

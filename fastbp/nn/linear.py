@@ -143,7 +143,7 @@ class Linear(Module):
         shape = (*checked.shape[:-1], self._out_features)
         slot = self._output.take(shape, self._dtype)
         last.forget()
-        self._compute(checked, slot.of(shape, self._dtype))
+        self._compute(checked, slot.array)
         return last.keep(checked, token_of_input(input), slot, self._current().changes)
 
     def predict(self, input: Array) -> Array:
@@ -173,8 +173,7 @@ class Linear(Module):
         slot = self._grad_input.take(shape, self._dtype)
         backward = whole_or_shared(2 * self._flop_per_row * len(rows), linear_backward, linear_backward_share)
         self._last_forward.spend(retain_graph)
-        grad_input = as_rows(slot.of(shape, self._dtype))
-        backward(rows, input, weight.kernel_data, weight.kernel_grad, self._grad_bias, grad_input)
+        backward(rows, input, weight.kernel_data, weight.kernel_grad, self._grad_bias, as_rows(slot.array))
         slot.memory.gradient_for = self._last_forward.input_token
         return slot.array.view()
 

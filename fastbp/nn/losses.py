@@ -106,7 +106,7 @@ class MSELoss(Loss):
         scale = self.scale(prediction.size)
         factor = prediction.dtype.type(2.0 * scale)
         self._last = None
-        grad = _rows(slot.of(prediction.shape, prediction.dtype))
+        grad = _rows(slot.array)
         total: float = mse_forward_backward(rows, target_rows, factor, grad)
         slot.memory.gradient_for = token_of_output(prediction)
         self._last, self._is_spent = slot, False
@@ -136,7 +136,7 @@ class MSELoss(Loss):
 
     def scale(self, elements: int) -> float:
         """Return the factor of each squared difference in a loss of so many elements; NaN for a mean of none."""
-        return 1.0 if self.reduction == "sum" else 1.0 / (elements or nan)
+        return 1.0 if self._reduction == "sum" else 1.0 / (elements or nan)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_grad": Buffer(), "_last": None}

@@ -15,7 +15,7 @@ from fastbp.nn.last_forward import LastForward
 from fastbp.nn.module import Module, guarded
 from fastbp.nn.parameter import flatten
 from fastbp.overrides import own_methods
-from fastbp.plan import NoPlan, plan_of
+from fastbp.plan import NoPlan, Plan, plan_of
 
 
 class Sequential(Container):
@@ -127,12 +127,13 @@ class Sequential(Container):
 
     def _current_chain(self) -> Chain | None:
         """Return what runs all modules in one call, or None where they are called one by one."""
-        plan = plan_of(self)
-        if isinstance(plan, NoPlan):
-            return None
-        if plan.chain is None:
+        plan = self._plan
+        if plan is None or not plan.is_current:
+            plan = plan_of(self)
+        if plan.chain is None and isinstance(plan, Plan):
             plan.chain = Chain(plan)
-        return plan.chain
+        chain: Chain | None = plan.chain
+        return chain
 
     def _parts(self) -> Iterator[Module]:
         for module in self:
