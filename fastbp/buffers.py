@@ -75,6 +75,11 @@ class Slot:
         """Whether somebody holds what was handed out."""
         return getrefcount(self.array) != self.alone
 
+    def is_held_by_user(self) -> bool:
+        """Whether it is somebody else than the module that took this output as its input."""
+        is_input = self.memory.input_since is not None and self.memory.input_since == self.memory.output_of
+        return getrefcount(self.array) - self.alone > is_input
+
 
 class Buffer:
     """Arrays that their owner fills again and again, each only when nobody holds it any more.

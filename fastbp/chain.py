@@ -48,6 +48,8 @@ class Chain:
     Parameters
     ----------
     plan : Plan
+    outputs : Buffer
+        Of the model, whose outputs stay in it when another chain takes over.
 
     Attributes
     ----------
@@ -59,7 +61,7 @@ class Chain:
         Of the modules' parts, after ``hand_over``.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, outputs: Buffer) -> None:
         self.plan = plan
         self.last = LastForward()
         self.is_whole = False
@@ -70,7 +72,7 @@ class Chain:
         both = 4 * plan.parameter.size
         self._backward_flop = both - 2 * plan.first.weight.size, both
         self._sync = np.zeros(SYNC_SIZE, np.int64)
-        self._output, self._grad_input = Buffer(), Buffer()
+        self._output, self._grad_input = outputs, Buffer()
         self._no_grad_input = np.empty((0, plan.first.in_features), plan.dtype)
         self._division = _divide(plan, 0)
         self._shape: tuple[int, ...] | None = None  # of the last input

@@ -72,6 +72,8 @@ class Course:
     held : context manager
         Holds Ctrl-C back.
     watch : Watch or None
+    require_unchanged : callable
+        Raises RuntimeError if what is trained was changed since, where the training would go on.
     stops_at_epochs : bool
         Whether somebody looks at the model after each epoch.
     """
@@ -81,4 +83,5 @@ class Course:
     orders: Orders = field(default_factory=lambda: Orders(None, 0))
     held: AbstractContextManager[None] = field(default_factory=nullcontext)
     watch: Watch | None = None
+    require_unchanged: Callable[[], None] = lambda: None
     stops_at_epochs: bool = False

@@ -28,7 +28,18 @@ class Taken(Protocol):
 
 _holders: set[CodeType] = set()
 _changes = count(1)
+_latest = [0]
 _claims = Lock()  # one thread at a time looks whether a guard is held
+
+
+def latest_change() -> int:
+    """Return the number of the latest change to any parameters."""
+    return _latest[0]
+
+
+def _next_change() -> int:
+    _latest[0] = number = next(_changes)
+    return number
 
 
 def holder(function: F) -> F:
@@ -57,7 +68,7 @@ class Guard:
     def __init__(self) -> None:
         self._lock = RLock()
         self._depth = self.writer = 0
-        self.changes = next(_changes)
+        self.changes = _next_change()
 
     def acquire(self) -> Taken:
         """Take the guard, or raise RuntimeError if another thread has it; ``release()`` of the result gives it back."""
@@ -67,19 +78,19 @@ class Guard:
     def __enter__(self) -> None:
         self.acquire()
         self._depth += 1
-        self.changes = next(_changes)
+        self.changes = _next_change()
         self.writer = get_ident()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.changes = next(_changes)
+        self.changes = _next_change()
         self._depth -= 1
         if self._depth <= 0:
             self.writer = 0
         self._lock.release()
 
-    def check_reading(self, changes: int) -> None:
+    def check_reading(self, changes: Any) -> None:
         """Raise RuntimeError unless what was read since ``changes`` was noted is whole."""
         if self.writer == get_ident():
             return
@@ -121,6 +132,16 @@ class Guards:
     def changes(self) -> tuple[int, ...]:
         """Theirs."""
         return tuple(guard.changes for guard in self.guards)
+
+    @property
+    def writer(self) -> int:
+        """The first of theirs that there is, or 0."""
+        return next((guard.writer for guard in self.guards if guard.writer), 0)
+
+    def check_reading(self, changes: Any) -> None:
+        """Raise RuntimeError unless what was read since ``changes`` was noted is whole."""
+        for guard, before in zip(self.guards, changes, strict=True):
+            guard.check_reading(before)
 
     def acquire(self) -> Taken:
         """Take all guards, or none and raise RuntimeError."""

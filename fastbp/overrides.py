@@ -8,12 +8,15 @@ are replaced when the class is made; and the engine takes objects with no method
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_
+from types import FunctionType
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 
 def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> None:
     """Give ``cls`` the short cuts of ``base`` anew, which go through other methods, where it redefines one of these.
+
+    A short cut that is the user's stays.
 
     Parameters
     ----------
@@ -25,12 +28,29 @@ def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> N
         Where each short cut is defined as calls of these methods.
     """
     for shortcut, passed_by in shortcuts.items():
-        if min(_place(cls, name) for name in passed_by) < _place(cls, shortcut):
+        if passes_by(cls, shortcut, passed_by) and _is_of_the_library(_defined(cls, shortcut)[1]):
             setattr(cls, shortcut, vars(base)[shortcut])
 
 
+def passes_by(cls: type, shortcut: str, methods: tuple[str, ...]) -> bool:
+    """Whether the library's ``shortcut``, called on an object of ``cls``, would pass by one that the user redefined.
+
+    A class that redefines the short cut together with the method knows what it does.
+    """
+    place, of_shortcut = _defined(cls, shortcut)
+    for name in methods:
+        other, of_method = _defined(cls, name)
+        if other < place or (other == place and _is_of_the_library(of_shortcut) and not _is_of_the_library(of_method)):
+            return True
+    return False
+
+
 def own_methods(obj: Any) -> list[str]:
-    """Return the names of ``obj``'s methods that are the user's: of a subclass, set on the object or on the class."""
+    """Return the names of ``obj``'s methods that are the user's.
+
+    They are of a subclass or set on the object; or on the library's class, which an object that has been used no longer
+    looks for.
+    """
     known = _known(type(obj))
     here = known.methods.intersection(vars(obj))
     return sorted(here | known.own) if here or known.own else []
@@ -41,7 +61,7 @@ class _Known(NamedTuple):
 
     Attributes
     ----------
-    attributes : list of tuple
+    attributes : list
         Of the class and its bases, then.
     own : frozenset of str
         Names of methods that are the user's.
@@ -49,19 +69,19 @@ class _Known(NamedTuple):
         Names of all.
     """
 
-    attributes: list[tuple[Any, ...]]
+    attributes: list[Any]
     own: frozenset[str]
     methods: frozenset[str]
 
 
-_found: WeakKeyDictionary[type, _Known] = WeakKeyDictionary()
+_found: dict[type, _Known] = {}  # for ever: a class's methods may refer to it, so that weak keys would not die
 
 
 def _known(cls: type) -> _Known:
     """Return what is known of a class; found anew when an attribute of it or of a base is another one."""
-    attributes = [tuple(vars(base).values()) for base in cls.__mro__[:-1]]
+    attributes = [value for base in cls.__mro__[:-1] for value in vars(base).values()]
     known = _found.get(cls)
-    if known is None or known.attributes != attributes:
+    if known is None or len(attributes) != len(known.attributes) or not all(map(is_, attributes, known.attributes)):
         methods = frozenset(name for name in dir(cls) if callable(getattr(cls, name, None)))
         known = _found[cls] = _Known(attributes, _find_own_methods(cls), methods)
     return known
@@ -76,7 +96,7 @@ def _find_own_methods(cls: type) -> frozenset[str]:
         else:
             names |= {name for name in vars(base) if any(name in vars(known) for known in library)}
     special = {name for name in names if name.startswith("__") and name != "__call__"}
-    return frozenset(names - special - {"extra_repr"})
+    return frozenset(names - special - {"extra_repr", "_passed_by"})
 
 
 def set_in_place_of_methods(obj: Any) -> list[str]:
@@ -84,10 +104,12 @@ def set_in_place_of_methods(obj: Any) -> list[str]:
     return [name for name in vars(obj) if callable(getattr(type(obj), name, None))]
 
 
-def _place(cls: type, name: str) -> int:
-    """Return how far up in the order of ``cls``'s bases ``name`` is defined."""
-    return next(place for place, base in enumerate(cls.__mro__) if name in vars(base))
+def _defined(cls: type, name: str) -> tuple[int, Any]:
+    """Return how far up in the order of ``cls``'s bases ``name`` is defined, and as what."""
+    return next((place, vars(base)[name]) for place, base in enumerate(cls.__mro__) if name in vars(base))
 
 
 def _is_of_the_library(thing: Any) -> bool:
-    return str(getattr(thing, "__module__", "")).partition(".")[0] in ("fastbp", "fastbp_kernels")
+    """Whether a class or a method is the library's; a decorator may have copied its name, but not what it refers to."""
+    module = thing.__globals__["__name__"] if isinstance(thing, FunctionType) else getattr(thing, "__module__", "")
+    return str(module).partition(".")[0] in ("fastbp", "fastbp_kernels")

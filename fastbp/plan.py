@@ -13,7 +13,7 @@ from fastbp.nn.activations import ReLU, Sigmoid, Tanh
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView, Parameter
-from fastbp.overrides import own_methods
+from fastbp.overrides import own_methods, passes_by
 from fastbp.threads import FLOP_PER_START, get_num_threads, ranks_for, run_ranks
 from fastbp_kernels import engine, table
 from fastbp_kernels.losses import SLAB
@@ -44,11 +44,13 @@ class NoPlan(Derived):
         Of the parameters.
     description : str
         Their names, dtypes and shapes.
+    may_predict : bool
+        Whether the library may predict without the whole's ``forward``.
     with_own_methods : set of Module
         Those in the network that have methods of their user's.
     """
 
-    __slots__ = ("description", "dtypes", "parameters", "reason", "with_own_methods")
+    __slots__ = ("description", "dtypes", "may_predict", "parameters", "reason", "with_own_methods")
 
     predictor = trainer = chain = None
 
@@ -56,6 +58,7 @@ class NoPlan(Derived):
         self.reason, self.description = reason, describe_parameters(model)
         self.parameters = set(model.parameters())
         self.dtypes = {parameter.dtype for parameter in self.parameters}
+        self.may_predict = _may_predict(model)
         self.with_own_methods = {module for module in modules if own_methods(module)}
         super().__init__([*modules, *(parameter.storage for parameter in model.parameters())])
 
@@ -89,7 +92,7 @@ class Plan(Derived):
     workspace : Workspace or None
     trainer : EngineTrainer or None
         Of the last training, if they are small.
-    parameters, dtypes, description
+    parameters, dtypes, description, may_predict
         As ``NoPlan`` has them.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
@@ -136,6 +139,7 @@ class Plan(Derived):
         self.out_features = self._rows[-1][table.OUT]
         self.flop = sum(_flop(row) for row in self._rows)
         self.own_methods: list[str] = []
+        self.may_predict = True
         self.predictor: Predictor | None = Predictor(self)
         self.chain: Chain | None = None
         self.workspace: Workspace | None = None
@@ -205,9 +209,15 @@ def _find_plan(model: Module) -> Plan | NoPlan:
     except NotPlannable as reason:
         return NoPlan(str(reason), model, modules)
     plan.own_methods, plan.description = own, describe_parameters(model)
-    if "forward" in vars(model):
+    plan.may_predict = _may_predict(model)
+    if not plan.may_predict:
         plan.predictor = None
     return plan
+
+
+def _may_predict(model: Module) -> bool:
+    """Whether a prediction without ``model.forward`` passes by no method of the user's."""
+    return model._takes("predict") and not passes_by(type(model), "predict", ("forward", "__call__"))
 
 
 def _why_scattered(parameters: Sequence[Parameter]) -> str:

@@ -64,6 +64,7 @@ class ModuleTrainer:
         """Train, and yield after each epoch."""
         history, orders = course.history, course.orders
         while history.epochs < course.epochs:
+            course.require_unchanged()
             with course.held:
                 drawn = orders.of_next(1)
             self._train_epoch(drawn[0] if drawn else None, course)
@@ -220,6 +221,7 @@ class EngineTrainer:
         unfinished = 0.0, 0  # of the validation of the epoch that the next call goes on with: loss and hits
         stretch = self._first_stretch
         while done < total:
+            course.require_unchanged()
             first_epoch = history.epochs
             stop = min(done + stretch, (first_epoch + 1) * units if course.stops_at_epochs else total, total)
             touched = -(-stop // units) - first_epoch

@@ -19,6 +19,7 @@ from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
 from fastbp.optim import SGD
 from fastbp.orders import Orders, generator_at
+from fastbp.overrides import own_methods
 from fastbp.plan import NotPlannable, plan_of
 from fastbp.progress import ProgressBar
 from fastbp.trainers import EngineTrainer, ModuleTrainer, waiting_trainer
@@ -163,11 +164,40 @@ def train_model(
             history.way, history.setting = way, setting
             orders = Orders(generator if shuffle else None, len(train))
             with Interrupts() as interrupts, closing(bar):
-                course = Course(history, epochs, orders, interrupts.held, watch, stops_at_epochs=callable(progress))
+                parts = _Parts(flat, trainer, criterion, opt)
+                course = Course(
+                    history, epochs, orders, interrupts.held, watch, parts.require_unchanged, callable(progress)
+                )  # fmt: skip
                 _run(trainer, course, flat, progress if callable(progress) else bar.show)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
     return history
+
+
+class _Parts:
+    """What is trained, as it was at the beginning."""
+
+    def __init__(
+        self, flat: FlatView, trainer: EngineTrainer | ModuleTrainer, criterion: Criterion, opt: Optimizer
+    ) -> None:
+        self._flat, self._criterion, self._opt = flat, criterion, opt
+        self._calls_methods = isinstance(trainer, ModuleTrainer)
+        self._reduction = getattr(criterion, "reduction", None)
+
+    def require_unchanged(self) -> None:
+        """Raise RuntimeError if ``progress``, or whoever else, has changed what a training goes by."""
+        what = ""
+        if not self._flat.is_current:
+            what = "a module or a parameter of the model was set, moved or converted"
+        elif getattr(self._criterion, "reduction", None) != self._reduction:
+            what = "the criterion's reduction was set"
+        elif not self._calls_methods and (own_methods(self._criterion) or own_methods(self._opt)):
+            what = "a method of the criterion or the optimiser was set"
+        if what:
+            raise RuntimeError(
+                f"{what} during the training, which stopped there; call train_model again with history= the history so "
+                "far to go on"
+            )
 
 
 def _run(

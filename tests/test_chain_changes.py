@@ -241,7 +241,7 @@ def test_a_plan_that_is_stopped_is_made_again(monkeypatch):
     built_into_another(model)
     model[0].weight.data[...] += 1
 
-    def stop(plan):
+    def stop(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -1,5 +1,7 @@
 """A backward belongs to one forward: what PyTorch users write, done right or refused, never with another's numbers."""
 
+import copy
+
 import numpy
 import pytest
 import torch
@@ -209,3 +211,53 @@ def test_steps_of_a_loop_allocate_no_array(model):
     assert loss > 0
     assert len(set(seen[2:])) == 2
     assert seen[2] == seen[4] == seen[6]
+
+
+def test_a_kept_output_of_another_shape_is_in_nobodys_way(model):
+    kept = model(draw((9, 4), F32))
+    prediction = model(S)
+    model.backward(prediction - TARGET)
+    assert len(kept) == 9
+
+
+def test_an_activation_of_a_users_module_is_released_by_a_step():
+    class Net(nn.Module):
+        def __init__(self):
+            self.fc, self.act = nn.Linear(4, 3), nn.Tanh()
+
+        def forward(self, x):
+            return self.act(self.fc(x))
+
+        def backward(self, g):
+            return self.fc.backward(self.act.backward(g))
+
+    model = Net()
+    kept = model(S)
+    optim.SGD(model.parameters(), lr=0.1).step()
+    model.backward(model(S) - TARGET)
+    assert kept.shape == (6, 3)
+
+
+def test_outputs_that_a_copy_or_the_layers_themselves_superseded_are_noticed():
+    one = mlp(4, 5, 3)
+    kept = one(S)
+    copy.copy(one)(S2)
+    refused(one, TARGET, EITHER)
+    one, h = mlp(4, 5, 3), S2
+    kept = one(S)
+    for layer in one:
+        h = layer(h)
+    refused(one, TARGET, EITHER)
+    one = mlp(4, 5, 3)
+    kept = one(S)
+    one.note = nn.Identity()
+    del one.note
+    one(S2)
+    refused(one, TARGET, EITHER)
+    encoder, decoder = mlp(4, 3), mlp(3, 3)
+    kept = encoder(S)
+    decoder(kept)
+    last = encoder(S2)
+    grad = decoder.backward(TARGET)
+    refused(encoder, 0.5 * grad, EITHER)
+    assert last.shape == kept.shape

@@ -1,6 +1,7 @@
 """What a user defined is what runs: in training, validation, prediction and accuracy, for every public class."""
 
 import copy
+import functools
 import inspect
 from types import MethodType
 
@@ -256,3 +257,112 @@ def test_modules_set_as_attributes_of_a_sequential_are_a_part_of_it_as_in_torch(
     assert len(model) == 2
     with pytest.raises(AttributeError, match="head"):
         model.head  # noqa: B018
+
+
+class Labels(nn.Sequential):
+    def predict(self, x):
+        return super().predict(x).argmax(axis=1)
+
+
+def test_a_users_own_predict_stays_and_sees_a_newer_forward():
+    class Negative(Labels):
+        def forward(self, x):
+            return -super().forward(x)
+
+    plain, labels, negative = (kind(nn.Linear(4, 4, rng=0)) for kind in (nn.Sequential, Labels, Negative))
+    numpy.testing.assert_array_equal(labels.predict(X), plain.predict(X).argmax(axis=1))
+    numpy.testing.assert_array_equal(negative.predict(X), plain.predict(X).argmin(axis=1))
+
+
+def test_a_class_that_redefines_both_knows_what_it_does():
+    class Doubled(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) * F32(2)
+
+        def predict(self, x):
+            return super().predict(x) * F32(2)
+
+    model = Doubled(nn.Linear(4, 4, rng=0))
+    numpy.testing.assert_array_equal(model.predict(X), model(X))
+
+
+def test_a_users_own_evaluate_stays():
+    class Rounded(nn.MSELoss):
+        def evaluate(self, prediction, target):
+            return round(super().evaluate(prediction, target), 1)
+
+    class Doubled(Rounded):
+        def forward(self, prediction, target):
+            return 2 * super().forward(prediction, target)
+
+    expected = nn.MSELoss()(X, TARGET)
+    assert Rounded().evaluate(X, TARGET) == round(expected, 1)
+    assert Doubled().evaluate(X, TARGET) == round(2 * expected, 1)
+
+
+@pytest.mark.parametrize("decorated", [False, True])
+def test_a_method_that_was_set_on_a_class_of_the_library_is_called(monkeypatch, decorated):
+    calls, original = [], nn.ReLU.forward
+
+    def counted(self, input):
+        calls.append(1)
+        return original(self, input)
+
+    monkeypatch.setattr(nn.ReLU, "forward", functools.wraps(original)(counted) if decorated else counted)
+    model = mlp(4, 5, 4)
+    model(X)
+    fastbp.train_model(model, X, TARGET, None, None, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1), 1, 12)
+    assert len(calls) >= 2
+
+
+def test_a_method_that_is_set_on_a_users_class_later_is_called():
+    class Net(nn.Sequential):
+        pass
+
+    Net.forward = lambda self, x: -nn.Sequential.forward(self, x)
+    model = Net(nn.Linear(4, 4, rng=0))
+    numpy.testing.assert_array_equal(model.predict(X), model(X))
+
+
+def test_attributes_of_a_class_may_be_arrays_that_are_set_anew():
+    class Net(nn.Sequential):
+        mean = numpy.zeros(3)
+
+    Net(nn.Linear(4, 4))(X)
+    Net.mean = numpy.ones(3)
+    assert Net(nn.Linear(4, 4))(X).shape == (12, 4)
+
+
+class Square(nn.Module):
+    def forward(self, x):
+        self.x = x
+        return x * x
+
+    def backward(self, g):
+        return g * 2 * self.x
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        self.fc = nn.Linear(4, 4, rng=0)
+
+    def forward(self, x):
+        return self.fc(x) * F32(2)
+
+    def backward(self, g):
+        return self.fc.backward(g * F32(2))
+
+
+@pytest.mark.parametrize("build", [
+    lambda: nn.Sequential(nn.Linear(4, 4, rng=0), Square(), nn.Linear(4, 4, rng=1)),
+    Twice,
+    lambda: nn.Sequential(Twice()),
+])  # fmt: skip
+def test_a_prediction_through_a_users_forward_is_followed_by_no_backward_of_an_earlier_one(build):
+    model, criterion = build(), nn.MSELoss()
+    criterion(model(X), TARGET)
+    model.predict(-X)
+    with pytest.raises(RuntimeError, match="needs a forward before it"):
+        model.backward(criterion.backward())
+    criterion(model(X), TARGET)
+    model.backward(criterion.backward())

@@ -280,3 +280,23 @@ def test_building_a_layer_elsewhere_outdates_nothing_of_other_models():
     opt.step()
     assert (model._plan, model._flat, opt._flat) == found
     assert all(each.is_current for each in found)
+
+
+@pytest.mark.parametrize("name", ["a.b", "", 0])
+def test_names_that_would_get_lost_are_refused(name):
+    with pytest.raises((TypeError, ValueError), match=r"Sequential takes names of"):
+        nn.Sequential({"first": nn.Linear(4, 4), name: nn.Linear(4, 4)})
+    with pytest.raises((TypeError, KeyError)):
+        torch.nn.Sequential(OrderedDict({"first": torch.nn.Linear(4, 4), name: torch.nn.Linear(4, 4)}))
+    model = nn.Sequential(nn.Linear(4, 4))
+    if isinstance(name, str):
+        with pytest.raises(ValueError, match=r"Sequential takes names of parts without a dot"):
+            setattr(model, name, nn.Linear(4, 4))
+    assert len(model) == 1
+
+
+def test_the_modules_under_torchs_private_name_are_to_be_read():
+    model = mlp(4, 5, 3)
+    assert list(model._modules) == ["0", "1", "2"]
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        model._modules["1"] = nn.Tanh()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
-from fastbp.nn.module import Module
+from fastbp.nn.module import Module, require_name
 
 C = TypeVar("C", bound="Container")
 
@@ -16,11 +17,17 @@ class Container(Module):
     A module that is set as an attribute comes behind the others under that name, as in PyTorch.
     """
 
-    _modules: dict[str, Module]
+    _parts_by_name: dict[str, Module]
+
+    @property
+    def _modules(self) -> Mapping[str, Module]:
+        """PyTorch's name for the modules, to be read: the container has to know of a change."""
+        return MappingProxyType(self._parts_by_name)
 
     def _check(self, modules: dict[str, Module]) -> None:
         """Raise TypeError or ValueError where these modules cannot be held together."""
         for name, module in modules.items():
+            require_name(name, type(self).__name__)
             if not isinstance(module, Module):
                 raise TypeError(f"{type(self).__name__} takes modules, got {type(module).__name__} at position {name}")
 
@@ -28,13 +35,13 @@ class Container(Module):
         """Hold ``modules`` instead of what was held, after checking them."""
         self._check(modules)
         self.changed()
-        vars(self)["_modules"] = modules
+        vars(self)["_parts_by_name"] = modules
 
     def _numbered(self, modules: Iterable[Module]) -> dict[str, Module]:
         return {str(place): module for place, module in enumerate(modules)}
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        yield from self._modules.items()
+        yield from self._parts_by_name.items()
 
     def append(self: C, module: Module) -> C:
         """Add a module behind the others; return this one."""
@@ -43,10 +50,10 @@ class Container(Module):
     def extend(self: C, modules: Iterable[Module]) -> C:
         """Add modules behind the others; return this one."""
         added = {str(place): module for place, module in enumerate(modules, len(self))}
-        taken = [name for name in added if name in self._modules]
+        taken = [name for name in added if name in self._parts_by_name]
         if taken:
             raise ValueError(f"{type(self).__name__} has modules named {', '.join(taken)} already; set others by name")
-        self._hold({**self._modules, **added})
+        self._hold({**self._parts_by_name, **added})
         return self
 
     def insert(self, index: int, module: Module) -> None:
@@ -56,10 +63,10 @@ class Container(Module):
         self._hold(self._numbered(modules))
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._parts_by_name)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
+        return iter(self._parts_by_name.values())
 
     def __contains__(self, module: object) -> bool:
         return any(module is own for own in self)
@@ -70,22 +77,22 @@ class Container(Module):
     def __getitem__(self: C, index: slice) -> C: ...
     def __getitem__(self: C, index: int | slice) -> Module | C:
         names = self._names_at(index)
-        return self._part(names) if isinstance(index, slice) else self._modules[names[0]]
+        return self._part(names) if isinstance(index, slice) else self._parts_by_name[names[0]]
 
     def _part(self: C, names: list[str]) -> C:
         raise NotImplementedError
 
     def __setitem__(self, index: int, module: Module) -> None:
         (name,) = self._names_at(index)
-        self._hold({**self._modules, name: module})
+        self._hold({**self._parts_by_name, name: module})
 
     def __delitem__(self, index: int | slice) -> None:
         """Give up one or more modules; the others are numbered anew."""
         names = self._names_at(index)
-        self._hold(self._numbered(module for name, module in self._modules.items() if name not in names))
+        self._hold(self._numbered(module for name, module in self._parts_by_name.items() if name not in names))
 
     def _names_at(self, index: int | slice) -> list[str]:
-        names = list(self._modules)
+        names = list(self._parts_by_name)
         try:
             return names[index] if isinstance(index, slice) else [names[index]]
         except (IndexError, TypeError) as error:
@@ -94,9 +101,9 @@ class Container(Module):
             ) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        modules = vars(self).get("_modules", {})
+        modules = vars(self).get("_parts_by_name", {})
         if isinstance(value, Module):
-            if "_modules" not in vars(self):
+            if "_parts_by_name" not in vars(self):
                 raise AttributeError(f"{type(self).__name__}.{name}: call super().__init__() before setting modules")
             if hasattr(type(self), name):
                 raise AttributeError(f"{type(self).__name__} has {name!r} already and takes no module under that name")
@@ -109,13 +116,13 @@ class Container(Module):
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return vars(self)["_modules"][name]
+            return vars(self)["_parts_by_name"][name]
         except KeyError:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
 
     def __delattr__(self, name: str) -> None:
-        if name in vars(self).get("_modules", {}):
-            self._hold({other: module for other, module in self._modules.items() if other != name})
+        if name in vars(self).get("_parts_by_name", {}):
+            self._hold({other: module for other, module in self._parts_by_name.items() if other != name})
         else:
             super().__delattr__(name)
 
@@ -139,4 +146,4 @@ class ModuleList(Container):
         return made
 
     def _part(self, names: list[str]) -> ModuleList:
-        return type(self)(self._modules[name] for name in names)
+        return type(self)(self._parts_by_name[name] for name in names)

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp.arrays import Array, plain, require_floats
 from fastbp.buffers import Buffer, Slot, memory_of
+from fastbp.guard import latest_change
 
 if TYPE_CHECKING:
     from fastbp.chain import Chain
@@ -39,6 +40,12 @@ def token_of_input(array: Array) -> int | None:
         return None
     memory.input_since = memory.output_of
     return memory.output_of
+
+
+def has_token(gradient: Array) -> bool:
+    """Whether it is known for which forward's output ``gradient`` is."""
+    memory = memory_of(gradient)
+    return memory is not None and memory.gradient_for is not None
 
 
 class LastForward:
@@ -92,7 +99,8 @@ class LastForward:
         changes : object
             The ``changes`` of the parameters; None for a module without any.
         """
-        slot.awaits_backward, slot.changes, self._changes = True, changes, changes
+        slot.awaits_backward, self._changes = True, changes
+        slot.changes = latest_change() if changes is None else changes
         self.input, self._shape, self.input_token = input, input.shape, input_token
         self._output, self._slot, self.is_spent, self.chain = None, slot, False, None
         slot.memory.output_of = self.token = next(_tokens)
@@ -150,7 +158,7 @@ class LastForward:
             self.require_unspent(name, changes)
         memory = memory_of(grad_output)
         if memory is None or memory.gradient_for is None:
-            self._require_no_other(name, outputs)
+            self.require_no_other(name, outputs)
         elif memory.gradient_for != self.token:
             raise RuntimeError(
                 f"{name}.backward takes the gradient for its last output, got that for another output; let forward, "
@@ -188,16 +196,15 @@ class LastForward:
                 "step, a training, load_state_dict or a new Sequential; call forward again"
             )
 
-    def _require_no_other(self, name: str, outputs: Buffer) -> None:
-        """Raise RuntimeError if a gradient without a token may be that for another output which somebody still holds.
+    def require_no_other(self, name: str, outputs: Buffer) -> None:
+        """Raise RuntimeError if a gradient without a token may be that for another output which the user still holds.
 
-        That is one which the same parameters computed and no backward has followed.
+        That is one of the same shape which the same parameters computed and no backward has followed.
         """
+        shape, changes = self.output.shape, latest_change() if self._changes is None else self._changes
         for slot in outputs.slots:
-            if slot.awaits_backward and slot is not self._slot and slot.changes == self._changes and slot.is_held():
-                memory = slot.memory
-                if memory.output_of == memory.input_since:  # its gradient comes from there
-                    continue
+            waits = slot.awaits_backward and slot.shape == shape and slot.changes == changes
+            if waits and slot is not self._slot and slot.is_held_by_user():
                 raise RuntimeError(
                     f"{name}.backward goes with the last forward, and you hold the output of an earlier one that no "
                     "backward has followed: this gradient may be for either; call predict where none is to follow"

@@ -147,11 +147,14 @@ class Linear(Module):
         return last.keep(checked, token_of_input(input), slot, self._current().changes)
 
     def predict(self, input: Array) -> Array:
-        if "forward" in vars(self):
+        if not self._takes("predict"):
             return super().predict(input)
-        input = self._checked(input)
+        input, guard = self._checked(input), self._current().guard
+        changes = guard.changes
         output = np.empty((*input.shape[:-1], self._out_features), self._dtype)
         self._compute(input, output)
+        if guard.writer or guard.changes != changes:
+            guard.check_reading(changes)
         return output
 
     @guarded
@@ -179,7 +182,7 @@ class Linear(Module):
 
     @guarded
     def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
-        if "backward" in vars(self):
+        if not self._takes("backward_parameters"):
             self.backward(grad_output)
             return
         rows, input = self._rows_of_backward(grad_output)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from math import nan
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from fastbp.arrays import Array, as_rows, plain, require_floats
 from fastbp.buffers import Buffer, Slot
 from fastbp.nn.last_forward import token_of_output
-from fastbp.overrides import follow
+from fastbp.overrides import follow, passes_by
 from fastbp_kernels import mse_forward, mse_forward_backward
+
+_SHORTCUTS = {"evaluate": ("forward", "__call__")}
 
 
 class LossValue(float):
@@ -41,9 +43,12 @@ class Loss:
         It holds for the gradient as well.
     """
 
+    _passed_by: ClassVar[frozenset[str]] = frozenset()  # short cuts of a base that this class may not take
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        follow(cls, {"evaluate": ("forward", "__call__")}, Loss)
+        follow(cls, _SHORTCUTS, Loss)
+        cls._passed_by = frozenset(name for name, methods in _SHORTCUTS.items() if passes_by(cls, name, methods))
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = reduction
@@ -114,7 +119,7 @@ class MSELoss(Loss):
 
     def evaluate(self, prediction: Array, target: Array) -> float:
         """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
-        if "forward" in vars(self):
+        if "evaluate" in self._passed_by or "forward" in vars(self):
             return super().evaluate(prediction, target)
         total: float = mse_forward(*self._checked(prediction, target))
         return total * self.scale(prediction.size)

@@ -16,11 +16,15 @@ from fastbp.guard import Guards, Unchanged, holder
 from fastbp.nn.last_forward import LastForward
 from fastbp.nn.parameter import FlatView, Parameter, convert
 from fastbp.nn.state_dict import IncompatibleKeys, checked_values
-from fastbp.overrides import follow
+from fastbp.overrides import follow, passes_by
 
 M = TypeVar("M", bound="Module")
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+# What may be done without the methods behind it, and is not where the user redefined one of these.
+_SHORTCUTS = {"predict": ("forward", "__call__"), "backward_parameters": ("backward",)}
 
 
 def guarded(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
@@ -56,6 +60,8 @@ class Module(Source):
 
     training = True
 
+    _passed_by: ClassVar[frozenset[str]] = frozenset()  # short cuts of a base that this class may not take
+
     # Of a module of the library.
     _last_forward: LastForward | None = None
     _flat: FlatView | None = None
@@ -66,7 +72,8 @@ class Module(Source):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        follow(cls, {"predict": ("forward", "__call__"), "backward_parameters": ("backward",)}, Module)
+        follow(cls, _SHORTCUTS, Module)
+        cls._passed_by = frozenset(name for name, methods in _SHORTCUTS.items() if passes_by(cls, name, methods))
 
     def __setattr__(self, name: str, value: Any) -> None:
         before = vars(self).get(name)
@@ -77,6 +84,8 @@ class Module(Source):
                 f"{type(self).__name__}.{name} is a Parameter, got {type(value).__name__} in its place; write to its "
                 f"numbers, {name}.data[...] = ..., or set another Parameter"
             )
+        if isinstance(value, Module | Parameter):
+            require_name(name, type(self).__name__)
         if isinstance(value, Module | Parameter) or isinstance(before, Module | Parameter) or self._is_method(name):
             self.changed()
         super().__setattr__(name, value)
@@ -110,8 +119,23 @@ class Module(Source):
         self.backward(grad_output)
 
     def predict(self, input: Array) -> Array:
-        """Return the output for ``input`` as a new array, which is the caller's."""
-        return np.array(self(input))
+        """Return the output for ``input`` as a new array, which is the caller's.
+
+        Where it goes through a ``forward`` of the user's own, no backward of an earlier forward can follow any more.
+        """
+        output = np.array(self(input))
+        self._forget()
+        return output
+
+    def _forget(self) -> None:
+        """Have no last forward, in whatever module."""
+        for module in self.modules():
+            if module._last_forward is not None:
+                module._last_forward.forget()
+
+    def _takes(self, shortcut: str) -> bool:
+        """Whether a short cut of the library passes by no method of the user's."""
+        return shortcut not in self._passed_by and vars(self).keys().isdisjoint(_SHORTCUTS[shortcut])
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules directly inside this one with their names."""
@@ -301,6 +325,14 @@ class Module(Source):
         children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
         inside = "".join(f"\n  {child}" for child in children) + "\n" if children else self.extra_repr()
         return f"{type(self).__name__}({inside})"
+
+
+def require_name(name: Any, owner: str) -> None:
+    """Raise TypeError or ValueError for a name under which a part would be lost among the dotted names."""
+    if not isinstance(name, str):
+        raise TypeError(f"{owner} takes names of modules as str, got {name!r}")
+    if not name or "." in name:
+        raise ValueError(f"{owner} takes names of parts without a dot, got {name!r}")
 
 
 def _joined(prefix: str, name: str) -> str:

@@ -9,9 +9,11 @@ from typing import NoReturn
 import numpy as np
 
 from fastbp.arrays import Array, as_rows, require_floats
+from fastbp.buffers import Buffer
 from fastbp.chain import Chain
+from fastbp.guard import holder
 from fastbp.nn.container import Container
-from fastbp.nn.last_forward import LastForward
+from fastbp.nn.last_forward import LastForward, has_token
 from fastbp.nn.module import Module, guarded
 from fastbp.nn.parameter import flatten
 from fastbp.overrides import own_methods
@@ -29,12 +31,14 @@ class Sequential(Container):
         Each instance once: a module remembers one forward. Their parameters share one dtype.
     """
 
+    _output: Buffer
     _tokens: Set[int | None] = frozenset()  # of the modules, after a forward that called them one by one
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        self._output = Buffer()
         first = modules[0] if modules else None
         if len(modules) == 1 and isinstance(first, Mapping):
-            self._hold({str(name): module for name, module in first.items()})
+            self._hold(dict(first))
         else:
             self._hold(self._numbered(modules))  # type: ignore[arg-type]
 
@@ -60,7 +64,7 @@ class Sequential(Container):
         flatten(self.parameters())
 
     def _part(self, names: list[str]) -> Sequential:
-        return type(self)({name: self._modules[name] for name in names})
+        return type(self)({name: self._parts_by_name[name] for name in names})
 
     @guarded
     def forward(self, input: Array) -> Array:
@@ -79,7 +83,7 @@ class Sequential(Container):
         chain = self._current_chain()
         if chain is not None:
             return chain.forward(input)
-        output = input if self._modules else require_floats(input, "Sequential")
+        output = input if self._parts_by_name else require_floats(input, "Sequential")
         for module in self:
             output = module(output)
         self._tokens = {last.token for _, last in self._last_forwards() if last is not None}
@@ -102,7 +106,7 @@ class Sequential(Container):
         chain = self._current_chain()
         if chain is not None and chain.is_whole:
             return chain.backward(grad_output, retain_graph)
-        self._require_own_forward()
+        self._require_own_forward(grad_output)
         for module in reversed(list(self)):
             grad_output = module.backward(grad_output)
         self._retain(retain_graph)
@@ -110,14 +114,14 @@ class Sequential(Container):
 
     @guarded
     def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
-        if "backward" in vars(self):
+        if not self._takes("backward_parameters"):
             self.backward(grad_output)
             return
         chain = self._current_chain()
         if chain is not None and chain.is_whole:
             chain.backward_parameters(grad_output, retain_graph)
             return
-        self._require_own_forward()
+        self._require_own_forward(grad_output)
         modules = list(self)
         for module in reversed(modules[1:]):
             grad_output = module.backward(grad_output)
@@ -131,7 +135,7 @@ class Sequential(Container):
         if plan is None or not plan.is_current:
             plan = plan_of(self)
         if plan.chain is None and isinstance(plan, Plan):
-            plan.chain = Chain(plan)
+            plan.chain = Chain(plan, self._output)
         chain: Chain | None = plan.chain
         return chain
 
@@ -161,13 +165,16 @@ class Sequential(Container):
                     last.chain.hand_over()
                 yield module, last
 
-    def _require_own_forward(self) -> None:
+    def _require_own_forward(self, grad_output: Array) -> None:
         """Raise RuntimeError before any gradient is added, if one of the modules was used elsewhere since."""
         kept = list(self._last_forwards())
         for module, last in kept:
             if last is not None:
                 last.require_whole(type(module).__name__)
                 last.require_unspent(type(module).__name__, module._current().changes)
+        last_module, last = kept[-1] if kept else (self, None)
+        if last is not None and isinstance(grad_output, np.ndarray) and not has_token(grad_output):
+            last.require_no_other(type(last_module).__name__, self._output)
         chain = self._current_chain()
         own = self._tokens if chain is None else chain.tokens
         are_own = [last.token in own for _, last in kept if last is not None]
@@ -197,7 +204,7 @@ class Sequential(Container):
         plan = plan_of(self)
         predictor = plan.predictor
         if predictor is None or isinstance(plan, NoPlan):
-            return self._predict_by_modules(input)
+            return self._predict_by_modules(input, plan)
         rows = input = plan.first._checked(input)
         are_rows = input.ndim == 2
         if not are_rows:
@@ -209,10 +216,26 @@ class Sequential(Container):
             guard.check_reading(changes)
         return output if are_rows else output.reshape(*input.shape[:-1], plan.out_features)
 
-    @guarded
-    def _predict_by_modules(self, input: Array) -> Array:
-        if "forward" in vars(self):
-            return super().predict(input)
+    @holder
+    def _predict_by_modules(self, input: Array, plan: Plan | NoPlan) -> Array:
+        guard = self._current().guard
+        if isinstance(plan, NoPlan) and not plan.with_own_methods:
+            changes = guard.changes
+            output = self._predict_one_by_one(input)
+            if guard.writer or guard.changes != changes:
+                guard.check_reading(changes)
+            return output
+        taken = guard.acquire()  # one at a time: a forward of the user's may run
+        try:
+            if not plan.may_predict:
+                return super().predict(input)
+            output = self._predict_one_by_one(input)
+            self._forget()
+            return output
+        finally:
+            taken.release()
+
+    def _predict_one_by_one(self, input: Array) -> Array:
         for module in self:
             input = module.predict(input)
-        return input if self._modules else np.array(require_floats(input, "Sequential"))
+        return input if self._parts_by_name else np.array(require_floats(input, "Sequential"))
