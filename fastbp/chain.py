@@ -113,7 +113,7 @@ class Chain:
         self, grad_output: Array, grad_input: Array, wants_grad_input: bool, retain_graph: bool
     ) -> None:
         plan, last, division = self.plan, self.last, self._division
-        grad_rows = as_rows(last.checked(grad_output, self._name, self._output, plan.guard.changes))
+        grad_rows = as_rows(last.checked(grad_output, self._name, self._output, plan.guard.changes, plan.flat))
         rows = as_rows(plain(last.input))
         flop = self._backward_flop[wants_grad_input] * len(rows)
         backward = whole_or_shared(flop, _backward_alone, chain_backward)

@@ -11,13 +11,18 @@ taken is believed only while the thread that took it is in such a call: see ``ho
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from threading import Lock, RLock, get_ident
 from types import CodeType, FrameType, TracebackType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+Span: TypeAlias = tuple[int, int]
+"""First and last + 1 of parameters that lie one behind the other in a storage."""
 
 
 class Taken(Protocol):
@@ -28,6 +33,7 @@ class Taken(Protocol):
 
 _holders: set[CodeType] = set()
 _changes = count(1)
+_REMEMBERED = 8  # changes that a guard can tell apart
 _latest = [0]
 _claims = Lock()  # one thread at a time looks whether a guard is held
 
@@ -63,11 +69,13 @@ class Guard:
         ``check_reading`` if there is a writer or ``changes`` is another.
     """
 
-    __slots__ = ("_depth", "_lock", "changes", "writer")
+    __slots__ = ("_before", "_depth", "_lock", "_log", "_spans", "changes", "writer")
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._depth = self.writer = 0
+        self._depth = self.writer = self._before = 0
+        self._spans: Sequence[Span] | None = None
+        self._log: deque[tuple[int, int, Sequence[Span] | None]] = deque(maxlen=_REMEMBERED)
         self.changes = _next_change()
 
     def acquire(self) -> Taken:
@@ -75,8 +83,25 @@ class Guard:
         lock = self._lock
         return lock if lock.acquire(False) else self._claim()
 
+    def only(self, spans: Sequence[Span]) -> None:
+        """Declare within ``with guard:`` that nothing outside of ``spans`` is written."""
+        self._spans = spans
+
+    def left_alone(self, since: int, spans: Sequence[Span]) -> bool:
+        """Whether no parameter in ``spans`` has changed since ``changes`` was ``since``, as far as is remembered."""
+        now = self.changes
+        for before, after, written in reversed(self._log):
+            if now == since or after != now or written is None:
+                break
+            if any(start < other_stop and other < stop for start, stop in spans for other, other_stop in written):
+                break
+            now = before
+        return now == since
+
     def __enter__(self) -> None:
         self.acquire()
+        if not self._depth:
+            self._before, self._spans = self.changes, None
         self._depth += 1
         self.changes = _next_change()
         self.writer = get_ident()
@@ -87,6 +112,7 @@ class Guard:
         self.changes = _next_change()
         self._depth -= 1
         if self._depth <= 0:
+            self._log.append((self._before, self.changes, self._spans))
             self.writer = 0
         self._lock.release()
 

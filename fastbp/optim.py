@@ -108,6 +108,7 @@ class SGD:
         flat = self._current()
         guard = flat.guard
         with guard:
+            flat.declare_written()
             for data, grad in flat.runs:
                 sgd_step(data, grad, data.dtype.type(self._lr))
         return loss

@@ -81,6 +81,8 @@ class Plan(Derived):
     out_features : int
     parameter, grad : ndarray
         The flat vectors of all parameters.
+    flat : FlatView
+        The same vectors with all that goes with them.
     guard : Guard
         Of the parameters.
     own_methods : list of str
@@ -118,6 +120,7 @@ class Plan(Derived):
         flat = FlatView(parameters)
         if len(flat.runs) != 1:
             raise NotPlannable(_why_scattered(parameters))
+        self.flat = flat
         self.parameter, self.grad = flat.runs[0]
         self.guard = parameters[0].storage.guard
         self.dtype: np.dtype[Any] = self.parameter.dtype

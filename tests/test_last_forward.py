@@ -261,3 +261,31 @@ def test_outputs_that_a_copy_or_the_layers_themselves_superseded_are_noticed():
     grad = decoder.backward(TARGET)
     refused(encoder, 0.5 * grad, EITHER)
     assert last.shape == kept.shape
+
+
+def test_a_step_of_other_parameters_of_one_vector_is_in_nobodys_way():
+    """As a GAN is trained once both of its parts were put together, and a head behind features."""
+    generator, critic, criterion = mlp(4, 5, 3), mlp(3, 5, 1, seed=1), nn.MSELoss()
+    apart = mlp(4, 5, 3), mlp(3, 5, 1, seed=1)
+    nn.Sequential(generator, critic)
+    gradients = []
+    for g, d in ((generator, critic), apart):
+        opt = optim.SGD(d.parameters(), lr=0.1)
+        fake = g(S)
+        criterion(d(fake.copy()), numpy.zeros((6, 1), F32))
+        d.backward(criterion.backward())
+        opt.step()
+        criterion(d(fake), numpy.ones((6, 1), F32))
+        g.backward(d.backward(criterion.backward()))
+        gradients.append([p.grad.copy() for p in g.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        numpy.testing.assert_array_equal(one, other)
+    whole = nn.Sequential(generator, critic)
+    opt = optim.SGD(critic.parameters(), lr=0.1)
+    whole(S)
+    opt.step()
+    refused(whole, numpy.ones((6, 1), F32), CHANGED)
+    generator(S)
+    for _ in range(20):
+        opt.step()
+    refused(generator, TARGET, CHANGED)  # of so many changes it is not known any more which they were

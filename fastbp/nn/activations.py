@@ -62,7 +62,7 @@ class Activation(Module):
         last = self._last_forward
         if last.chain is not None:
             last.chain.hand_over()
-        grad_output = last.checked(grad_output, type(self).__name__, self._output, None)
+        grad_output = last.checked(grad_output, type(self).__name__, self._output, None, None)
         output = last.output
         slot = self._grad_input.take(output.shape, output.dtype)
         last.spend(retain_graph)

@@ -17,6 +17,7 @@ from fastbp.guard import latest_change
 
 if TYPE_CHECKING:
     from fastbp.chain import Chain
+    from fastbp.nn.parameter import FlatView
 
 _NOTHING = np.empty(0, np.float32)
 _tokens = count(1)
@@ -130,7 +131,9 @@ class LastForward:
         assert self._output is not None
         return self._output
 
-    def checked(self, grad_output: Array, name: str, outputs: Buffer, changes: object) -> Array:
+    def checked(
+        self, grad_output: Array, name: str, outputs: Buffer, changes: object, flat: FlatView | None
+    ) -> Array:
         """Return ``grad_output`` as the kernels take it, or raise unless it is a gradient for the last output.
 
         Parameters
@@ -142,6 +145,8 @@ class LastForward:
             From which the last output and those before it are.
         changes : object
             As ``keep`` takes it.
+        flat : FlatView or None
+            The parameters; None for a module without any.
         """
         if self.token is None or self.input.shape != self._shape:
             self.require_whole(name)
@@ -155,7 +160,7 @@ class LastForward:
                 f"{name}.backward takes a gradient of the last output's shape {output.shape}, got {grad_output.shape}"
             )
         if self.is_spent or self._changes != changes:
-            self.require_unspent(name, changes)
+            self.require_unspent(name, changes, flat)
         memory = memory_of(grad_output)
         if memory is None or memory.gradient_for is None:
             self.require_no_other(name, outputs)
@@ -183,14 +188,14 @@ class LastForward:
                 f"{self._shape}, got {input.dtype} {input.shape} since; give forward a copy"
             )
 
-    def require_unspent(self, name: str, changes: object) -> None:
+    def require_unspent(self, name: str, changes: object, flat: FlatView | None) -> None:
         """Raise RuntimeError if a backward has followed already, or the parameters are not those of the forward."""
         if self.is_spent:
             raise RuntimeError(
                 f"{name}.backward was called for the last forward already; call forward again, or give the first of "
                 "several backwards retain_graph=True"
             )
-        if self._changes != changes:
+        if self._changes != changes and not (flat is not None and flat.unchanged_since(self._changes)):
             raise RuntimeError(
                 f"{name}.backward needs the parameters of the last forward, and they were changed or moved since, by a "
                 "step, a training, load_state_dict or a new Sequential; call forward again"

@@ -196,7 +196,8 @@ class Linear(Module):
         last = self._last_forward
         if last.chain is not None:
             last.chain.hand_over()
-        checked = last.checked(grad_output, type(self).__name__, self._output, self._current().changes)
+        flat = self._current()
+        checked = last.checked(grad_output, type(self).__name__, self._output, flat.changes, flat)
         return as_rows(checked), as_rows(plain(last.input))
 
     def _compute(self, input: Array, output: Array) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastbp.arrays import Array, aligned_zeros, require_dtype, require_floats
 from fastbp.derived import Derived, Source
-from fastbp.guard import Guard, Guards, holder
+from fastbp.guard import Guard, Guards, Span, holder
 from fastbp.nn.array_like import ArrayLike
 
 
@@ -207,11 +207,13 @@ class FlatView(Derived):
     ----------
     runs : list of (data, grad)
         In the parameters' order, each a view of one storage.
+    spans : dict of Guard to list of (start, stop)
+        Where they lie, by the storages' guards.
     guard : Guard or Guards
         Of the storages; one of its own if there are none, so that modules without parameters are guarded too.
     """
 
-    __slots__ = ("guard", "runs")
+    __slots__ = ("guard", "runs", "spans")
 
     def __init__(self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = ()) -> None:
         spans: list[tuple[Storage, int, int]] = []
@@ -224,6 +226,9 @@ class FlatView(Derived):
         guards = [storage.guard for storage in storages] or [Guard()]
         self.guard: Guard | Guards = guards[0] if len(guards) == 1 else Guards(guards)
         self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in spans]
+        self.spans: dict[Guard, list[Span]] = {}
+        for storage, start, stop in spans:
+            self.spans.setdefault(storage.guard, []).append((start, stop))
         super().__init__([*storages, *modules])
         self.is_current = parameters is not None
 
@@ -231,6 +236,18 @@ class FlatView(Derived):
     def changes(self) -> object:
         """Another one whenever a parameter may have changed."""
         return self.guard.changes if self.runs else None
+
+    def declare_written(self) -> None:
+        """Declare within ``with flat.guard:`` that only these parameters are written."""
+        for guard, spans in self.spans.items():
+            guard.only(spans)
+
+    def unchanged_since(self, changes: Any) -> bool:
+        """Whether these parameters are those of when ``changes`` was what it was then."""
+        before = changes if isinstance(changes, tuple) else (changes,)
+        if len(before) != len(self.spans):
+            return False
+        return all(guard.left_alone(then, spans) for then, (guard, spans) in zip(before, self.spans.items()))
 
     @holder
     def zero_grad(self) -> None:

@@ -171,7 +171,8 @@ class Sequential(Container):
         for module, last in kept:
             if last is not None:
                 last.require_whole(type(module).__name__)
-                last.require_unspent(type(module).__name__, module._current().changes)
+                flat = module._current()
+                last.require_unspent(type(module).__name__, flat.changes, flat)
         last_module, last = kept[-1] if kept else (self, None)
         if last is not None and isinstance(grad_output, np.ndarray) and not has_token(grad_output):
             last.require_no_other(type(last_module).__name__, self._output)
