@@ -128,8 +128,11 @@ class Buffer:
 
 
 def memory_of(array: Array) -> Memory | None:
-    """Return the memory of an array that was handed out whole, of its numbers in their order; None for any other."""
+    """Return the memory of an array that was handed out whole, of all its numbers in order; None for any other."""
     base = array.base
-    if type(base) is not np.ndarray or type(base.base) is not Memory:
+    if type(base) is not np.ndarray:
         return None
-    return base.base if base.size and base.shape == array.shape and base.strides == array.strides else None
+    memory = base.base
+    if type(memory) is not Memory or array.nbytes != base.nbytes or not array.flags.c_contiguous:
+        return None
+    return memory

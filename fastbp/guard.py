@@ -43,11 +43,6 @@ def latest_change() -> int:
     return _latest[0]
 
 
-def _next_change() -> int:
-    _latest[0] = number = next(_changes)
-    return number
-
-
 def holder(function: F) -> F:
     """Declare that ``function`` takes a guard, and keeps it in a local variable ``guard`` while it has it."""
     _holders.add(function.__code__)
@@ -64,28 +59,26 @@ class Guard:
     ----------
     changes : int
         A number that no guard has had becomes it whenever the parameters may have changed.
+    written : sequence of (start, stop), or None
+        May be set within ``with guard:``, to tell that nothing else is written.
     writer : int
         The thread that may change them now, or 0. Who only reads them notes ``changes`` before, and afterwards asks
         ``check_reading`` if there is a writer or ``changes`` is another.
     """
 
-    __slots__ = ("_before", "_depth", "_lock", "_log", "_spans", "changes", "writer")
+    __slots__ = ("_before", "_depth", "_lock", "_log", "changes", "writer", "written")
 
     def __init__(self) -> None:
         self._lock = RLock()
         self._depth = self.writer = self._before = 0
-        self._spans: Sequence[Span] | None = None
+        self.written: Sequence[Span] | None = None
         self._log: deque[tuple[int, int, Sequence[Span] | None]] = deque(maxlen=_REMEMBERED)
-        self.changes = _next_change()
+        self.changes = _latest[0] = next(_changes)
 
     def acquire(self) -> Taken:
         """Take the guard, or raise RuntimeError if another thread has it; ``release()`` of the result gives it back."""
         lock = self._lock
         return lock if lock.acquire(False) else self._claim()
-
-    def only(self, spans: Sequence[Span]) -> None:
-        """Declare within ``with guard:`` that nothing outside of ``spans`` is written."""
-        self._spans = spans
 
     def left_alone(self, since: int, spans: Sequence[Span]) -> bool:
         """Whether no parameter in ``spans`` has changed since ``changes`` was ``since``, as far as is remembered."""
@@ -99,20 +92,21 @@ class Guard:
         return now == since
 
     def __enter__(self) -> None:
-        self.acquire()
+        if not self._lock.acquire(False):
+            self._claim()
         if not self._depth:
-            self._before, self._spans = self.changes, None
+            self._before, self.written = self.changes, None
         self._depth += 1
-        self.changes = _next_change()
+        self.changes = _latest[0] = next(_changes)
         self.writer = get_ident()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.changes = _next_change()
+        self.changes = _latest[0] = next(_changes)
         self._depth -= 1
         if self._depth <= 0:
-            self._log.append((self._before, self.changes, self._spans))
+            self._log.append((self._before, self.changes, self.written))
             self.writer = 0
         self._lock.release()
 

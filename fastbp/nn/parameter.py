@@ -240,7 +240,7 @@ class FlatView(Derived):
     def declare_written(self) -> None:
         """Declare within ``with flat.guard:`` that only these parameters are written."""
         for guard, spans in self.spans.items():
-            guard.only(spans)
+            guard.written = spans
 
     def unchanged_since(self, changes: Any) -> bool:
         """Whether these parameters are those of when ``changes`` was what it was then."""
