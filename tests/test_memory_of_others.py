@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import tracemalloc
 
 import joblib
 import numpy
@@ -10,6 +11,7 @@ import pytest
 from helpers import draw, mlp
 from joblib import Parallel, delayed
 
+import fastbp
 from fastbp import nn, optim
 
 F32 = numpy.float32
@@ -137,3 +139,21 @@ def test_data_that_nobody_may_write_are_read_where_they_lie_or_copied():
         numpy.testing.assert_array_equal(model(given), expected)
         assert given is not view or not given.flags.writeable
     assert numpy.shares_memory(model[0]._checked(view), x)
+
+
+class OwnSGD(optim.SGD):
+    """Trains module by module."""
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, OwnSGD], ids=["engine", "module by module"])
+def test_data_in_another_order_are_copied_once_a_training(kind):
+    """As pandas hands out the columns of a table; epochs, mini-batches and validation read the copy."""
+    x, target = numpy.asfortranarray(draw((20_000, 16), F32)), numpy.asfortranarray(draw((20_000, 3), F32, 1))
+    model = mlp(16, 4, 3)
+    opt = kind(model.parameters(), lr=0.01)
+    fastbp.train_model(model, x[:100], target[:100], x[:100], target[:100], nn.MSELoss(), opt, 1, 50)
+    tracemalloc.start()
+    fastbp.train_model(model, x, target, x[:10], target[:10], nn.MSELoss(), opt, 3, 1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert x.nbytes + target.nbytes < peak < 1.4 * (x.nbytes + target.nbytes)
