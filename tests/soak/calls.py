@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy
 
 import fastbp
-from fastbp import nn
 
 FASTBP = str(Path(fastbp.__file__).parent)
 counts = {"calls": 0, "errors": 0, "compared": 0}
 
 
 def is_ours(error):
-    """Whether a line of fastbp raises the error, with a sentence of its own."""
+    """Whether a line of fastbp raises the error, with a sentence of its own, or numba does with one of the kernels'."""
+    if type(error).__module__.startswith("fastbp_kernels"):
+        return True
     frame = error.__traceback__
     while frame.tb_next is not None:
         frame = frame.tb_next
@@ -35,20 +36,6 @@ def assert_near(actual, expected):
     numpy.testing.assert_allclose(actual, expected, rtol=0, atol=scale * (2e-4 if actual.dtype == "f4" else 1e-9))
 
 
-def network(model):
-    """The model as :mod:`oracles` writes it."""
-    return [
-        (leaf.weight.data.astype("f8"), None if leaf.bias is None else leaf.bias.data.astype("f8"))
-        if isinstance(leaf, nn.Linear)
-        else type(leaf).__name__
-        for leaf in model
-    ]
-
-
-def out_features(model):
-    return [leaf for leaf in model if isinstance(leaf, nn.Linear)][-1].out_features
-
-
 class Caller:
     """Calls on behalf of a test."""
 
@@ -63,7 +50,7 @@ class Caller:
             if not is_ours(error):
                 raise AssertionError(f"not ours: {error!r}") from error
             counts["errors"] += 1
-            return None, error
+            return None, error.with_traceback(None)  # whose frames would hold outputs that nobody else holds
 
     def must(self, function, *arguments, **options):
         result, error = self.call(function, *arguments, **options)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy
 import oracles
-from calls import assert_near, network, out_features, tame
+from calls import assert_near, tame
 from hypothesis.stateful import precondition, rule
-from models import DTYPES, SEEDS, Models
+from kinds import dtype_of, has_own, in_features, leaves, network, out_features, owners, shares
+from models import DTYPES, SEEDS
+from passes import Passes
 from strange import READ, REFUSED, VALUES, WILD
 
 import fastbp
@@ -30,7 +32,7 @@ class OwnSGD(optim.SGD):
     """Trains module by module."""
 
 
-class Machine(Models):
+class Machine(Passes):
     """Every rule is a call or two; the invariant of ``Models`` holds between them."""
 
     # ------------------------------------------------------------------ losses, parameters, optimisers
@@ -45,15 +47,21 @@ class Machine(Models):
         if one.size:
             expected, gradient = oracles.mse(one, two, reduction)
             assert_near(numpy.asarray(value, dtype), numpy.asarray(expected))
-            assert_near(self.must(criterion.backward), gradient)
+            assert_near(self.must(criterion.backward, retain_graph=True), gradient)
         self.must_not(criterion.forward, one, REFUSED[case]((7, 2), dtype))
         assert_near(self.must(criterion.backward), oracles.mse(one, two, reduction)[1] if one.size else one)
+        self.must_not(criterion.backward)
+        self.must_not(setattr, criterion, "reduction", case)
 
     @rule(number=SEEDS, place=SEEDS, what=st.sampled_from(["data", "grad"]), seed=SEEDS,
           case=st.sampled_from([*sorted(REFUSED), "good", "good", "view"]))  # fmt: skip
     def assign(self, number, place, what, seed, case):
         parameters = list(self.pick(number).parameters())
         parameter = parameters[place % len(parameters)]
+        if (what, case) == ("grad", "None"):
+            self.must(setattr, parameter, what, None)
+            self.expected[parameter] = (self.expected[parameter][0], numpy.zeros(parameter.shape, parameter.dtype))
+            return
         if case in REFUSED:
             shape = parameter.shape if len(parameter.shape) == 2 else (2, 2)
             self.must_not(setattr, parameter, what, REFUSED[case](shape, parameter.dtype))
@@ -74,7 +82,12 @@ class Machine(Models):
     def optimiser(self, number, lr):
         parameters = list(self.pick(number).parameters())
         self.opts = [*self.opts[-3:], self.must(optim.SGD, parameters[: 1 + number % len(parameters)], lr)]
-        self.must_not(setattr, self.opts[-1], "lr", BAD_LR[number % len(BAD_LR)])
+        (group,) = self.opts[-1].param_groups
+        wrong = BAD_LR[number % len(BAD_LR)]
+        self.must_not(setattr, self.opts[-1], "lr", wrong)
+        self.must_not(group.__setitem__, "lr", wrong)
+        self.must(group.__setitem__, "lr", group["lr"] / 2)
+        assert self.opts[-1].lr == lr / 2
         wrong = (None, [], [None], 3, [parameters[0].data], self.pick(number))
         self.must_not(optim.SGD, wrong[number % len(wrong)], 0.1)
 
@@ -84,6 +97,8 @@ class Machine(Models):
         opt = self.opts[number % len(self.opts)]
         before = [(p.data.astype("f8"), p.grad.astype("f8")) for p in opt.parameters]
         self.must(opt.zero_grad if zero else opt.step)
+        if not zero:
+            self.memory.note_change(opt.parameters)
         for parameter, (data, grad) in zip(opt.parameters, before, strict=True):
             if zero:
                 assert not parameter.grad.any()
@@ -108,24 +123,29 @@ class Machine(Models):
             state[name] = {**VALUES, **WILD}[values](value.shape, numpy.dtype("f8"), seed)
         name = sorted(state)[seed % len(state)]
         if case == "good":
+            self.memory.note_change(model.parameters())
             self.must(model.load_state_dict, state)
             with numpy.errstate(all="ignore"):
                 for key, value in model.state_dict().items():
                     numpy.testing.assert_array_equal(value, state[key].astype(value.dtype))
-            for other in self.models:
-                self.note(other)
+            self.note_all()
         elif case in ("missing", "unexpected"):
             changed = {**state, "more": 1.0} if case == "unexpected" else {k: v for k, v in state.items() if k != name}
             self.must_not(model.load_state_dict, changed)
+            self.memory.note_change(model.parameters())
+            keys = self.must(model.load_state_dict, changed, strict=False)
+            assert keys == ([], ["more"]) if case == "unexpected" else keys == ([name], [])
+            self.note_all()
         elif case in NO_FLOATS:
             self.must_not(model.load_state_dict, {**state, name: REFUSED[case]((3, 2), numpy.dtype("f4"))})
             self.must_not(model.load_state_dict, REFUSED[case]((3, 2), numpy.dtype("f4")))
 
     # ------------------------------------------------------------------ train
     def training(self, model, n, seed, layout):
-        dtype, i = next(model.parameters()).dtype, next(iter(model)).in_features
-        rows = VALUES["normal"]((n, i), dtype, seed), VALUES["normal"]((n, out_features(model)), dtype, seed + 1)
-        return {"train_input": READ[layout](rows[0]), "train_target": READ[layout](rows[1])}
+        dtype = dtype_of(model)
+        x = VALUES["normal"]((n, in_features(model)), dtype, seed)
+        target = VALUES["normal"]((n, out_features(model)), dtype, seed + 1)
+        return {"train_input": READ[layout](x), "train_target": READ[layout](target)}
 
     @rule(number=SEEDS, n=st.sampled_from([1, 3, 10]), seed=SEEDS, layout=st.sampled_from(sorted(READ)),
           size=st.sampled_from([1, 4, 10, 10**30, numpy.uint8(3), numpy.int8(100)]), epochs=st.integers(0, 2),
@@ -137,28 +157,30 @@ class Machine(Models):
         data = self.training(model, n, seed, layout)
         opt = (OwnSGD if own else optim.SGD)(model.parameters(), lr=1e-3)
         layers, losses, order = network(model), [], numpy.random.default_rng(seed)
-        shared = len({id(p) for leaf in model for p in vars(leaf).values() if isinstance(p, nn.Parameter)}) < sum(
-            isinstance(p, nn.Parameter) for leaf in model for p in vars(leaf).values()
-        )
         history = self.must(
             fastbp.train_model, model, **data, val_input=None, val_target=None, criterion=nn.MSELoss(reduction),
             opt=opt, epochs=epochs, mini_batch_size=size, shuffle=shuffle, rng=seed if shuffle else None,
             progress=False,
         )  # fmt: skip
+        assert history.way.startswith("module by module") if own or has_own(model) else history.way
+        self.memory.note_change(model.parameters())
+        for other in self.models:  # those that share a storage may have been called by a training without a step
+            if {p.storage for p in other.parameters()} & {p.storage for p in model.parameters()}:
+                self.memory.note_structure(*leaves(other))
+        self.memory.note_structure(*leaves(model))
+        compared = not (shares(model) or has_own(model) or "ReLU" in layers)
         x, target = (array.astype("f8") for array in data.values())
-        for _ in range(0 if shared else epochs):
+        for _ in range(epochs if compared else 0):
             rows = order.permutation(n) if shuffle else numpy.arange(n)
             layers, course = oracles.train(
                 layers, (x[rows], target[rows]), None, reduction=reduction, lr=1e-3, epochs=1,
                 mini_batch_size=min(int(size), n),
             )  # fmt: skip
             losses += course["train_loss"]
-        self.memory = {leaf: kept for leaf, kept in self.memory.items() if leaf not in set(model)}
-        if not shared and "ReLU" not in layers:
-            dtype = next(model.parameters()).dtype
-            assert_near(numpy.asarray(history["train_loss"], dtype), numpy.asarray(losses))
-            linears = (layer for layer in layers if not isinstance(layer, str))
-            for leaf, pair in zip((leaf for leaf in model if isinstance(leaf, nn.Linear)), linears, strict=True):
+        if compared:
+            assert_near(numpy.asarray(history["train_loss"], dtype_of(model)), numpy.asarray(losses))
+            pairs = (layer for layer in layers if not isinstance(layer, str))
+            for leaf, pair in zip(owners(model), pairs, strict=True):
                 for parameter, expected in zip((leaf.weight, leaf.bias), pair, strict=True):
                     assert parameter is None or assert_near(parameter.data, expected) is None
         self.note(model)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import tempfile
+from pathlib import Path
+
+import joblib
 import numpy
 from helpers import LAYOUTS, draw
 
@@ -48,6 +53,28 @@ def _negative_strides(array):
     return numpy.ascontiguousarray(array[::-1, ::-1])[::-1, ::-1]
 
 
+def _memory_map(array):
+    """A file that nobody may write, and that is gone from its folder."""
+    with tempfile.TemporaryFile() as file:
+        numpy.save(file, array)
+        offset = file.tell() - array.nbytes
+        return numpy.memmap(file, array.dtype, "r", offset, array.shape) if array.size else array
+
+
+def of_joblib(value):
+    """The same as joblib hands it to its workers: arrays as memory maps."""
+    with tempfile.TemporaryDirectory() as folder:
+        joblib.dump(value, Path(folder) / "value")
+        return joblib.load(Path(folder) / "value", mmap_mode="r")
+
+
+def out_of_band(value):
+    """The same through protocol 5, as Ray does it: arrays lie in bytes."""
+    buffers = []
+    data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(data, buffers=[bytes(buffer) for buffer in buffers])
+
+
 # Each takes an array of two dimensions and returns one that the library must read right: by the values it now has.
 READ = {
     **LAYOUTS,
@@ -56,6 +83,9 @@ READ = {
     "negative strides": _negative_strides,
     "named in metadata": lambda array: array.astype(numpy.dtype(array.dtype, metadata={"unit": "m"})),
     "part of bytes": lambda array: numpy.frombuffer(array.tobytes(), array.dtype).reshape(array.shape),
+    "memory map": _memory_map,
+    "joblib's memory map": of_joblib,
+    "out of band": lambda array: out_of_band(numpy.ascontiguousarray(array)),
     "transposed twice": lambda array: numpy.swapaxes(numpy.ascontiguousarray(array.T), 0, 1),
 }
 

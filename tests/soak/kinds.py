@@ -1,0 +1,132 @@
+"""Kinds of models that are drawn: the library's own, those with methods of their user's, and how an oracle reads them."""
+
+from __future__ import annotations
+
+import numpy
+
+from fastbp import nn
+
+ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid)
+
+
+def twice(array):
+    """Two times an array, also beyond what its dtype holds."""
+    with numpy.errstate(all="ignore"):
+        return array * array.dtype.type(2)
+
+
+class Doubling:
+    """What a user mixes into a class so that it computes twice as much."""
+
+    def forward(self, input):
+        return twice(super().forward(input))
+
+    def backward(self, grad_output, **options):
+        return super().backward(twice(grad_output), **options)
+
+
+class OwnLinear(Doubling, nn.Linear):
+    pass
+
+
+class OwnTanh(Doubling, nn.Tanh):
+    pass
+
+
+class OwnSequential(Doubling, nn.Sequential):
+    pass
+
+
+class Twice:
+    """A method set on one object, that computes twice as much as that of its class. It can be copied and pickled."""
+
+    def __init__(self, module, name):
+        self.module, self.name = module, name
+
+    def __call__(self, array, **options):
+        method = getattr(type(self.module), self.name)
+        if self.name == "backward":
+            return method(self.module, twice(array), **options)
+        return twice(method(self.module, array, **options))
+
+
+OVERRIDES = {"forward": ("forward", "backward"), "predict": ("predict",)}  # set and taken back together
+
+
+def leaves(module):
+    """The modules that compute, in order; one that is the model itself too."""
+    if isinstance(module, nn.Sequential):
+        return [leaf for child in module for leaf in leaves(child)]
+    return [] if isinstance(module, nn.Identity) else [module]
+
+
+def linears(module):
+    return [leaf for leaf in leaves(module) if isinstance(leaf, nn.Linear)]
+
+
+def in_features(model):
+    return linears(model)[0].in_features
+
+
+def out_features(model):
+    return linears(model)[-1].out_features
+
+
+def dtypes(model):
+    return {parameter.dtype for parameter in model.parameters()}
+
+
+def dtype_of(model):
+    return next(model.parameters()).dtype
+
+
+def is_own(module):
+    """Whether this very module has methods of its user's."""
+    return isinstance(module, Doubling) or bool({"forward", "predict"} & vars(module).keys())
+
+
+def has_own(model):
+    """Whether this or a module in it has methods of its user's."""
+    return any(is_own(module) for module in model.modules())
+
+
+def predicts_otherwise(model):
+    return any("predict" in vars(module) for module in model.modules())
+
+
+def shares(model):
+    """Whether two places of the model have one parameter."""
+    return len({*model.parameters()}) < len(model.state_dict())
+
+
+def network(module):
+    """The model as :mod:`oracles` writes it; twice as much is a layer of its own."""
+    return [layer for layer, _ in _layers(module, in_features(module))]
+
+
+def owners(module):
+    """For each pair of weight and bias in ``network`` the layer that has them, None for one that doubles."""
+    return [leaf for layer, leaf in _layers(module, in_features(module)) if not isinstance(layer, str)]
+
+
+def _layers(module, width):
+    """Pairs of an oracle's layer and the Linear that it is."""
+    if isinstance(module, nn.Sequential):
+        made = []
+        for child in module:
+            made += _layers(child, _width(made, width))
+    elif isinstance(module, nn.Linear):
+        bias = None if module.bias is None else module.bias.data.astype("f8")
+        made = [((module.weight.data.astype("f8"), bias), module)]
+    elif isinstance(module, nn.Identity):
+        made = []
+    else:
+        made = [(next(kind.__name__ for kind in ACTIVATIONS if isinstance(module, kind)), None)]
+    if isinstance(module, Doubling) or "forward" in vars(module):
+        made.append(((2 * numpy.eye(_width(made, width)), None), None))
+    return made
+
+
+def _width(made, width):
+    """The number of features behind some layers, or before them where none has weights."""
+    return next((len(layer[0]) for layer, _ in reversed(made) if not isinstance(layer, str)), width)

@@ -1,0 +1,236 @@
+"""Forwards, losses and backwards of models and their parts, in any order, with arrays that come from one another."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy
+import oracles
+from calls import assert_near, tame
+from hypothesis.stateful import precondition, rule
+from kinds import (
+    dtype_of,
+    has_own,
+    in_features,
+    is_own,
+    leaves,
+    linears,
+    network,
+    out_features,
+    owners,
+    predicts_otherwise,
+)
+from models import SEEDS, Models
+from remembered import REFUSED, TAKEN, Handed
+from strange import READ, VALUES, WILD, fill
+from strange import REFUSED as REFUSED_ARRAYS
+
+from fastbp import nn
+
+
+class Passes(Models):
+    """What may follow what: see :mod:`remembered`."""
+
+    def __init__(self):
+        super().__init__()
+        self.criteria = [nn.MSELoss(), nn.MSELoss("sum")]
+
+    # ------------------------------------------------------------------ forward
+    def run_forward(self, module, x, source=None):
+        prediction, output = self.must(module.predict, x), self.must(module.forward, x)
+        if not predicts_otherwise(module):
+            numpy.testing.assert_array_equal(prediction, output)
+        assert prediction.flags.writeable, "a prediction is the caller's"
+        parameters = (parameter.data for parameter in module.parameters())
+        values = None
+        if tame(x, *parameters) and linears(module):
+            values = oracles.forward(network(module), x.astype("f8"))
+            assert_near(output, values[-1])
+        forward = self.memory.note_forward(module, values, x, output, source)
+        self.inputs = [*self.inputs[-3:], Handed.of(x, None)]
+        self.memory.outputs = [*self.memory.outputs[-4:], Handed.of(output, forward, output.ravel().copy())]
+
+    @rule(
+        number=SEEDS, n=st.sampled_from([1, 2, 7, 12]), seed=SEEDS, layout=st.sampled_from(sorted(READ)),
+        values=st.sampled_from(["normal"] * 4 + [*VALUES, *WILD]),
+    )  # fmt: skip
+    def forward(self, number, n, seed, layout, values):
+        model = self.pick(number)
+        x = {**VALUES, **WILD}[values]((n, in_features(model)), dtype_of(model), seed)
+        self.run_forward(model, READ[layout](x))
+
+    @rule(number=SEEDS, place=SEEDS, n=st.sampled_from([1, 7, 12]), seed=SEEDS)
+    def forward_of_a_module(self, number, place, n, seed):
+        """A layer of a model on its own: the model's next backward is refused."""
+        own = linears(self.pick(number))
+        leaf = own[place % len(own)]
+        self.run_forward(leaf, VALUES["normal"]((n, leaf.in_features), leaf.dtype, seed))
+
+    @rule(number=SEEDS)
+    def forward_of_what_came_out(self, number):
+        """An output or a gradient of any model as the input of any other or of the same."""
+        given = [
+            (handed, model)
+            for handed in (*self.memory.outputs, *self.gradients)
+            for model in self.models
+            if handed.array.ndim == 2 and handed.array.shape[1] == in_features(model)
+            and handed.array.dtype == dtype_of(model)
+        ]  # fmt: skip
+        if given:
+            handed, model = given[number % len(given)]
+            is_output = handed.numbers is not None and handed.forward.has_token
+            self.run_forward(model, handed.array, handed.token if is_output else None)
+
+    @rule(number=SEEDS, case=st.sampled_from(sorted(REFUSED_ARRAYS)),
+          where=st.sampled_from(["forward", "predict", "backward"]))  # fmt: skip
+    def call_badly(self, number, case, where):
+        model = self.pick(number)
+        features = out_features(model) if where == "backward" else in_features(model)
+        if where == "backward" and has_own(model):
+            return  # what their methods do with it is their user's
+        self.must_not(getattr(model, where), REFUSED_ARRAYS[case]((4, features), dtype_of(model)))
+        if where == "forward" and not isinstance(leaves(model)[0], nn.Linear):
+            self.memory.note_structure(*leaves(model))  # the first ones may have taken it
+
+    # ------------------------------------------------------------------ backward
+    @precondition(lambda self: self.memory.outputs)
+    @rule(number=SEEDS, seed=SEEDS, retain=st.booleans())
+    def loss(self, number, seed, retain):
+        """The gradient of a loss belongs to the output that the loss was of."""
+        handed = self.memory.outputs[number % len(self.memory.outputs)]
+        output, criterion = handed.array, self.criteria[seed % len(self.criteria)]
+        if not output.size:
+            return
+        target = VALUES["normal"](output.shape, output.dtype, seed)
+        value = self.must(criterion, output, target)
+        gradient = self.must(criterion.backward, retain_graph=retain)
+        (self.must if retain else self.must_not)(criterion.backward)
+        if tame(output):
+            expected = oracles.mse(output, target, criterion.reduction)
+            assert_near(numpy.asarray(value, output.dtype), numpy.asarray(expected[0]))
+            assert_near(gradient, expected[1])
+        token = handed.token if handed.forward.has_token else None
+        self.gradients = [*self.gradients[-3:], Handed.of(gradient, token)]
+
+    def gradient(self, module, number, seed, layout):
+        """A gradient for the module's last output: of those that came out, if one fits, or of the user's own."""
+        forward, _ = self.memory.verdict(module, Handed.of(numpy.empty(0), None))
+        shape = (4, out_features(module)) if forward is None else forward.out_shape
+        came = [
+            handed
+            for handed in self.gradients
+            if handed.array.dtype == dtype_of(module)
+            and (handed.array.shape == shape if forward else handed.array.shape[1:] == shape[1:])
+        ]
+        if came and number % 3:
+            return came[number % len(came)]
+        return Handed.of(READ[layout](VALUES["normal"](shape, dtype_of(module), seed)), None)
+
+    @rule(
+        number=SEEDS, place=st.sampled_from([None, None, None, 0, 1, 2]), seed=SEEDS,
+        layout=st.sampled_from(sorted(READ)), parameters_only=st.booleans(), retain=st.booleans(),
+    )  # fmt: skip
+    def backward(self, number, place, seed, layout, parameters_only, retain):
+        module = self.pick(number)
+        if place is not None:
+            module = linears(module)[place % len(linears(module))]
+        handed = self.gradient(module, number, seed, layout)
+        forward, verdict = self.memory.verdict(module, handed)
+        before = {parameter: parameter.grad.astype("f8") for parameter in module.parameters()}
+        retain &= not (parameters_only and is_own(module))
+        options = {"retain_graph": True} if retain else {}
+        function = module.backward_parameters if parameters_only else module.backward
+        numbers = handed.array.copy()
+        result, error = self.call(function, handed.array, **options)
+        if error is not None:
+            assert verdict != TAKEN, f"refused: {error}"
+            if has_own(module):
+                self.note(module)  # a module before one with methods of its user's may have taken it
+                self.memory.note_structure(*leaves(module))
+            return
+        assert verdict != REFUSED, "taken"
+        self.memory.note_backward(module, retain)
+        if retain and has_own(module):
+            self.memory.note_structure(*leaves(module))
+        if forward is not None and forward.values is not None and forward.is_whole:
+            self.compare_gradients(module, forward.values, numbers, before, None if parameters_only else result)
+        self.note(module)
+        if forward is not None and not parameters_only:
+            assert result.flags.writeable, "a gradient is the caller's"
+            self.gradients = [*self.gradients[-3:], Handed.of(result, forward.source)]
+
+    @rule(number=SEEDS, seed=SEEDS)
+    def backward_one_by_one(self, number, seed):
+        """The modules' own backward after their model's forward."""
+        model = self.pick(number)
+        handed = self.gradient(model, number, seed, "contiguous")
+        forward, verdict = self.memory.verdict(model, handed)
+        if verdict != TAKEN or any(is_own(part) for part in model.modules() if isinstance(part, nn.Sequential)):
+            return
+        before = {parameter: parameter.grad.astype("f8") for parameter in model.parameters()}
+        grad, numbers = handed.array, handed.array.copy()
+        for leaf in reversed(leaves(model)):
+            grad = self.must(leaf.backward, grad)
+        self.memory.note_backward(model, False)
+        if forward.values is not None:
+            self.compare_gradients(model, forward.values, numbers, before, grad)
+        self.note(model)
+
+    def compare_gradients(self, model, values, grad_output, before, grad_input):
+        layers = network(model)
+        pre = [v for layer, v in zip(layers, values, strict=False) if layer == "ReLU"]
+        weights = (array for layer in layers if not isinstance(layer, str) for array in layer)
+        if any(((v != 0) & (numpy.abs(v) < 1e-4)).any() for v in pre) or not tame(grad_output, *before.values(), *weights):
+            return
+        gradients, expected_input = oracles.backward(layers, values, grad_output.astype("f8"))
+        total = dict(before)
+        for leaf, pair in zip(owners(model), gradients, strict=True):
+            for parameter, gradient in zip((leaf.weight, leaf.bias) if leaf else (), pair, strict=False):
+                if parameter is not None:
+                    total[parameter] = total[parameter] + gradient
+        for parameter, expected in total.items():
+            assert_near(parameter.grad, expected)
+        if grad_input is not None:
+            assert_near(grad_input, expected_input)
+
+    # ------------------------------------------------------------------ arrays of both
+    @precondition(lambda self: self.memory.outputs)
+    @rule(number=SEEDS, way=st.sampled_from(["part", "part", "give up", "write", "thaw", "reshape"]))
+    def use_an_output(self, number, way):
+        """Keep a part of it only, give it up, or try to write into it."""
+        outputs = self.memory.outputs
+        handed = outputs[number % len(outputs)]
+        if way == "part" and handed.array.ndim == 2:
+            part = handed.array[number % 2 :, ::2]
+            outputs[number % len(outputs)] = Handed(part, handed.forward, (), part.ravel().copy())
+        elif way == "give up":
+            del outputs[number % len(outputs)]
+        elif way == "reshape" and handed.array.flags.c_contiguous:
+            handed.array.shape = handed.array.shape[::-1]
+        elif not handed.array.flags.writeable:
+            try:
+                handed.array.setflags(write=True) if way == "thaw" else handed.array.fill(0)
+            except ValueError:
+                return
+            assert way != "write", "an output was written"
+
+    @rule(number=SEEDS, way=st.sampled_from(["reshape", "resize", "freeze", "fill", "reverse"]))
+    def mutate(self, number, way):
+        """Change an array that the library was handed, or a gradient that it handed out, behind its back."""
+        arrays = [
+            handed.array
+            for handed in (*self.inputs, *self.gradients)
+            if not any(numpy.may_share_memory(handed.array, output.array) for output in self.memory.outputs)
+        ]
+        if not arrays:
+            return
+        array = arrays[number % len(arrays)]
+        if way == "reshape" and array.flags.c_contiguous:
+            array.shape = array.shape[::-1]
+        elif way == "resize" and array.flags.owndata and array.flags.writeable:
+            array.resize((1, *array.shape[1:]), refcheck=False)
+        elif way == "freeze":
+            array.flags.writeable = False
+        elif fill(array, 0.5 if way == "fill" else array[::-1].copy()):
+            self.memory.forget_values(array)
+
+

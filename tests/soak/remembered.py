@@ -1,0 +1,150 @@
+"""What the modules remember of their forwards, as the library's contract says it: whose backward may follow, and when."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from kinds import has_own, leaves, linears
+
+TAKEN, REFUSED, EITHER = "taken", "refused", "either"
+
+
+@dataclass(eq=False)
+class Forward:
+    """A call of a module.
+
+    ``values`` are an oracle's, or None where nothing can be compared; ``source`` is the forward whose output ``x`` was;
+    ``before`` the last forward of the same module.
+    """
+
+    owner: Any
+    leaves: list
+    values: list | None
+    x: numpy.ndarray
+    shape: tuple
+    out_shape: tuple
+    source: Forward | None
+    before: Forward | None
+    changes: frozenset
+    has_token: bool
+    awaits: bool = True
+
+    @property
+    def is_whole(self):
+        """Whether its input is the array that it was."""
+        return self.x.shape == self.shape
+
+
+@dataclass(eq=False)
+class Part:
+    """A forward as one leaf remembers it."""
+
+    forward: Forward
+    is_spent: bool = False
+
+
+@dataclass(eq=False)
+class Handed:
+    """An array that went in or came out, for whose output it is a gradient, or what numbers it has to keep."""
+
+    array: numpy.ndarray
+    forward: Forward | None
+    shape: tuple
+    numbers: numpy.ndarray | None = None
+
+    @classmethod
+    def of(cls, array, forward, numbers=None):
+        return cls(array, forward, array.shape, numbers)
+
+    @property
+    def token(self):
+        """The forward that the library can tell from the array: it must be whole."""
+        return self.forward if self.array.shape == self.shape else None
+
+
+class Remembered:
+    """Everything that decides what becomes of a backward."""
+
+    def __init__(self):
+        self.parts = {}  # by leaf; a leaf of which nothing is known is missing
+        self.versions = Counter()  # by storage: changes of its parameters
+        self.last = {}  # by module: its last forward while nothing about its structure changed
+        self.outputs = []  # Handed, with their numbers
+
+    def changes_of(self, module):
+        storages = {parameter.storage for leaf in linears(module) for parameter in leaf.parameters()}
+        return frozenset((storage, self.versions[storage]) for storage in storages)
+
+    def note_change(self, parameters):
+        """Parameters were changed by the library: their storages' forwards are over."""
+        for storage in {parameter.storage for parameter in parameters}:
+            self.versions[storage] += 1
+
+    def note_structure(self, *changed):
+        """Modules were built, tied or given methods; of ``changed`` leaves nothing is known any more."""
+        self.last = {}
+        for leaf in changed:
+            self.parts.pop(leaf, None)
+
+    def note_forward(self, module, values, x, output, source):
+        own = leaves(module)
+        forward = Forward(
+            module, own, values, x, x.shape, output.shape, source, self.last.get(module), self.changes_of(module),
+            not output.flags.writeable,
+        )  # fmt: skip
+        self.last[module] = forward
+        for leaf in own:
+            self.parts[leaf] = Part(forward)
+        if source is not None:
+            source.awaits = False
+        return forward
+
+    def note_backward(self, module, retains):
+        for leaf in leaves(module):
+            part = self.parts.get(leaf)
+            if part is not None:
+                part.is_spent = not retains
+                if part.forward.leaves[-1] is leaf:
+                    part.forward.awaits = False
+
+    def forget_values(self, array):
+        """``array`` was written: forwards that kept it cannot be compared."""
+        for part in self.parts.values():
+            if numpy.may_share_memory(part.forward.x, array):
+                part.forward.values = None
+
+    def verdict(self, module, gradient):
+        """Return the forward to which all parts agree, or None, and what must become of a backward of ``module``."""
+        own = leaves(module)
+        parts = [self.parts.get(leaf) for leaf in own]
+        if None in parts:
+            return None, EITHER
+        forward = parts[0].forward
+        if any(part.forward is not forward for part in parts) or forward.leaves != own:
+            torn = any(part.forward.owner is module and part.forward.leaves == own for part in parts)
+            return None, REFUSED if torn and not has_own(module) else EITHER
+        stale = forward.changes != self.changes_of(module)
+        if any(part.is_spent for part in parts) or stale:
+            return forward, REFUSED
+        if not forward.is_whole or forward.owner is not module:
+            return forward, EITHER
+        if gradient.token is not None and forward.has_token:
+            return forward, TAKEN if gradient.token is forward else REFUSED
+        return forward, self._by_hand(forward)
+
+    def _by_hand(self, forward):
+        """What becomes of a gradient that does not tell for which output it is."""
+        if not forward.has_token:
+            return TAKEN
+        waiting = {
+            handed.forward for handed in self.outputs
+            if handed.forward.has_token and handed.forward.awaits and handed.forward is not forward
+            and handed.forward.changes == forward.changes
+        }  # fmt: skip
+        if forward.before in waiting:
+            return REFUSED
+        last = forward.leaves[-1]
+        return EITHER if any(other.leaves[-1] is last for other in waiting) else TAKEN
