@@ -1,4 +1,4 @@
-"""Kinds of models that are drawn: the library's own, those with methods of their user's, and how an oracle reads them."""
+"""Kinds of models that are drawn: the library's own, those with methods of users', and how an oracle reads them."""
 
 from __future__ import annotations
 

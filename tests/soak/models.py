@@ -125,7 +125,7 @@ class Models(Caller, RuleBasedStateMachine):
         if dtypes(model) != dtypes(behind):
             self.must_not(nn.Sequential, *mine, *theirs)
         elif set(model.modules()) & set(behind.modules()):
-            self.must_not(nn.Sequential, *list(model), *list(behind), list(model)[0])
+            self.must_not(nn.Sequential, *list(model), *list(behind), next(iter(model)))
         elif out_features(model) == in_features(behind) and len(leaves(model)) < 12:
             self.add(self.changing(nn.Sequential, *mine, *theirs))
         else:
@@ -143,7 +143,8 @@ class Models(Caller, RuleBasedStateMachine):
                 numpy.testing.assert_array_equal(theirs.data, mine.data.astype(theirs.dtype))
                 if way != "copy":
                     assert not numpy.shares_memory(mine.data, theirs.data)
-                    assert theirs.data.flags.writeable and theirs.storage.data.ctypes.data % 64 == 0
+                    assert theirs.data.flags.writeable
+                    assert theirs.storage.data.ctypes.data % 64 == 0
         names = model.state_dict().keys()
         assert names == twin.state_dict().keys() or way == "dtype"
         self.add(twin)
@@ -185,7 +186,7 @@ class Models(Caller, RuleBasedStateMachine):
         activation = (nn.ReLU, nn.Tanh, nn.Identity)[seed % 3]()
         if way == "append":
             self.must_not(model.append, other)
-            self.must_not(model.append, list(model)[0])
+            self.must_not(model.append, next(iter(model)))
             if str(len(model)) in dict(model.named_children()):  # in a part of another model
                 self.must_not(model.append, linear)
             else:

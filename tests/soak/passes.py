@@ -179,7 +179,8 @@ class Passes(Models):
         layers = network(model)
         pre = [v for layer, v in zip(layers, values, strict=False) if layer == "ReLU"]
         weights = (array for layer in layers if not isinstance(layer, str) for array in layer)
-        if any(((v != 0) & (numpy.abs(v) < 1e-4)).any() for v in pre) or not tame(grad_output, *before.values(), *weights):
+        near_a_kink = any(((v != 0) & (numpy.abs(v) < 1e-4)).any() for v in pre)
+        if near_a_kink or not tame(grad_output, *before.values(), *weights):
             return
         gradients, expected_input = oracles.backward(layers, values, grad_output.astype("f8"))
         total = dict(before)

@@ -1,4 +1,4 @@
-"""What the modules remember of their forwards, as the library's contract says it: whose backward may follow, and when."""
+"""What the modules remember of their forwards, as the contract says it: whose backward may follow, and when."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Forward:
     source: Forward | None
     before: Forward | None
     changes: frozenset
+    own_changes: frozenset
     has_token: bool
     awaits: bool = True
 
@@ -70,7 +71,7 @@ class Remembered:
 
     def __init__(self):
         self.parts = {}  # by leaf; a leaf of which nothing is known is missing
-        self.versions = Counter()  # by storage: changes of its parameters
+        self.versions = Counter()  # by storage and by parameter: their changes
         self.last = {}  # by module: its last forward while nothing about its structure changed
         self.outputs = []  # Handed, with their numbers
 
@@ -78,8 +79,14 @@ class Remembered:
         storages = {parameter.storage for leaf in linears(module) for parameter in leaf.parameters()}
         return frozenset((storage, self.versions[storage]) for storage in storages)
 
+    def own_changes_of(self, module):
+        return frozenset((p, self.versions[p]) for leaf in linears(module) for p in leaf.parameters())
+
     def note_change(self, parameters):
-        """Parameters were changed by the library: their storages' forwards are over."""
+        """Parameters were changed by the library: their forwards are over, those of others in their storages may be."""
+        parameters = list(parameters)
+        for parameter in parameters:
+            self.versions[parameter] += 1
         for storage in {parameter.storage for parameter in parameters}:
             self.versions[storage] += 1
 
@@ -93,7 +100,7 @@ class Remembered:
         own = leaves(module)
         forward = Forward(
             module, own, values, x, x.shape, output.shape, source, self.last.get(module), self.changes_of(module),
-            not output.flags.writeable,
+            self.own_changes_of(module), not output.flags.writeable,
         )  # fmt: skip
         self.last[module] = forward
         for leaf in own:
@@ -126,9 +133,10 @@ class Remembered:
         if any(part.forward is not forward for part in parts) or forward.leaves != own:
             torn = any(part.forward.owner is module and part.forward.leaves == own for part in parts)
             return None, REFUSED if torn and not has_own(module) else EITHER
-        stale = forward.changes != self.changes_of(module)
-        if any(part.is_spent for part in parts) or stale:
+        if any(part.is_spent for part in parts) or forward.own_changes != self.own_changes_of(module):
             return forward, REFUSED
+        if forward.changes != self.changes_of(module):
+            return forward, EITHER
         if not forward.is_whole or forward.owner is not module:
             return forward, EITHER
         if gradient.token is not None and forward.has_token:
@@ -142,7 +150,7 @@ class Remembered:
         waiting = {
             handed.forward for handed in self.outputs
             if handed.forward.has_token and handed.forward.awaits and handed.forward is not forward
-            and handed.forward.changes == forward.changes
+            and handed.forward.changes == forward.changes and handed.forward.out_shape == forward.out_shape
         }  # fmt: skip
         if forward.before in waiting:
             return REFUSED
