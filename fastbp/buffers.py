@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from fastbp.arrays import Array, aligned_zeros
+from fastbp.arrays import Array, aligned_zeros, as_rows
 
 _BYTE = np.dtype(np.uint8)
 _MOST_SLOTS = 4  # in a buffer; a loop needs two, since the name of the last output still holds it during the next call
@@ -49,6 +49,8 @@ class Slot:
     ----------
     array : ndarray
         For the owner alone: it is never handed out, so that nobody changes its shape or flags.
+    rows : ndarray of shape (n, features)
+        The same.
     memory : Memory
         Under it.
     readonly : ndarray
@@ -59,7 +61,9 @@ class Slot:
         Those of the parameters that this output was computed with.
     """
 
-    __slots__ = ("alone", "array", "awaits_backward", "bytes", "changes", "dtype", "memory", "readonly", "shape")
+    __slots__ = (
+        "alone", "array", "awaits_backward", "bytes", "changes", "dtype", "memory", "readonly", "rows", "shape",
+    )  # fmt: skip
 
     def __init__(self, bytes: Memory, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.bytes, self.shape, self.dtype = bytes, shape, dtype
@@ -67,6 +71,7 @@ class Slot:
         self.changes: object = None
         self.memory = cast(Memory, bytes[: prod(shape) * dtype.itemsize])
         self.array = np.ndarray(shape, dtype, self.memory)
+        self.rows = as_rows(self.array) if shape else self.array
         self.readonly = self.array.view()
         self.readonly.flags.writeable = False
         self.alone = getrefcount(self.array)

@@ -93,15 +93,16 @@ class Chain:
         if not self.is_whole:
             self._take_over()
         self.last.token = None  # what it left in memory is about to be written over
-        forward(division.layers, plan.parameter, division.memory, rows, as_rows(slot.array))
+        forward(division.layers, plan.parameter, division.memory, rows, slot.rows)
         self._division, self._shape, self._output_shape = division, shape, output_shape
-        return self.last.keep(checked, token_of_input(input), slot, plan.guard.changes)
+        input_token = token_of_input(input) if type(input.base) is np.ndarray else None
+        return self.last.keep(checked, input_token, slot, plan.guard.changes)
 
     def backward(self, grad_output: Array, retain_graph: bool) -> Array:
         """Add the gradients of all parameters and return that of the input."""
         assert self._shape is not None
         slot = self._grad_input.take(self._shape, self.plan.dtype)
-        self._run_backward(grad_output, as_rows(slot.array), True, retain_graph)
+        self._run_backward(grad_output, slot.rows, True, retain_graph)
         slot.memory.gradient_for = self.last.input_token
         return slot.array.view()
 
@@ -117,9 +118,8 @@ class Chain:
         rows = as_rows(plain(last.input))
         flop = self._backward_flop[wants_grad_input] * len(rows)
         backward = whole_or_shared(flop, _backward_alone, chain_backward)
-        last.spend(retain_graph)
         backward(
-            self._sync, division.layers, plan.parameter, plan.grad, division.memory, rows, as_rows(last.output),
+            self._sync, division.layers, plan.parameter, plan.grad, division.memory, rows, last.spend(retain_graph),
             grad_rows, grad_input, wants_grad_input,
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from fastbp.guard import holder
+from fastbp.guard import Guard, holder
 from fastbp.missing import missing
 from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.optimizer_state import build_state, read_lr
@@ -108,7 +108,8 @@ class SGD:
         flat = self._current()
         guard = flat.guard
         with guard:
-            flat.declare_written()
+            if type(guard) is Guard:
+                guard.written = flat.spans[guard]
             for data, grad in flat.runs:
                 sgd_step(data, grad, data.dtype.type(self._lr))
         return loss

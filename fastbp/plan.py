@@ -96,6 +96,8 @@ class Plan(Derived):
         Of the last training, if they are small.
     parameters, dtypes, description, may_predict
         As ``NoPlan`` has them.
+    takes_gradients : bool
+        Whether the library may go back without the whole's ``backward``.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
 
@@ -142,7 +144,7 @@ class Plan(Derived):
         self.out_features = self._rows[-1][table.OUT]
         self.flop = sum(_flop(row) for row in self._rows)
         self.own_methods: list[str] = []
-        self.may_predict = True
+        self.may_predict = self.takes_gradients = True
         self.predictor: Predictor | None = Predictor(self)
         self.chain: Chain | None = None
         self.workspace: Workspace | None = None
@@ -212,7 +214,7 @@ def _find_plan(model: Module) -> Plan | NoPlan:
     except NotPlannable as reason:
         return NoPlan(str(reason), model, modules)
     plan.own_methods, plan.description = own, describe_parameters(model)
-    plan.may_predict = _may_predict(model)
+    plan.may_predict, plan.takes_gradients = _may_predict(model), model._takes("backward_parameters")
     if not plan.may_predict:
         plan.predictor = None
     return plan

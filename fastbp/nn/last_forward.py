@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.arrays import Array, plain, require_floats
+from fastbp.arrays import Array, as_rows, plain, require_floats
 from fastbp.buffers import Buffer, Slot, memory_of
 from fastbp.guard import latest_change
 
@@ -171,11 +171,14 @@ class LastForward:
             )
         return plain(grad_output)
 
-    def spend(self, retain_graph: bool) -> None:
-        """Note that a backward follows, at the last moment before it changes anything."""
+    def spend(self, retain_graph: bool) -> Array:
+        """Note that a backward follows, at the last moment before it changes anything; return the output as rows."""
         self.is_spent = not retain_graph
-        if self._slot is not None:
-            self._slot.awaits_backward = False
+        slot = self._slot
+        if slot is None:
+            return as_rows(self.output) if self.output.ndim else self.output
+        slot.awaits_backward = False
+        return slot.rows
 
     def require_whole(self, name: str) -> None:
         """Raise RuntimeError unless there was a forward and its input is the array that it was."""

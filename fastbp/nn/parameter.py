@@ -237,11 +237,6 @@ class FlatView(Derived):
         """Another one whenever a parameter may have changed."""
         return self.guard.changes if self.runs else None
 
-    def declare_written(self) -> None:
-        """Declare within ``with flat.guard:`` that only these parameters are written."""
-        for guard, spans in self.spans.items():
-            guard.written = spans
-
     def unchanged_since(self, changes: Any) -> bool:
         """Whether these parameters are those of when ``changes`` was what it was then."""
         before = changes if isinstance(changes, tuple) else (changes,)

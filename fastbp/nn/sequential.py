@@ -114,12 +114,12 @@ class Sequential(Container):
 
     @guarded
     def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
+        chain = self._current_chain()
+        if chain is not None and chain.is_whole and chain.plan.takes_gradients:
+            chain.backward_parameters(grad_output, retain_graph)
+            return
         if not self._takes("backward_parameters"):
             self.backward(grad_output)
-            return
-        chain = self._current_chain()
-        if chain is not None and chain.is_whole:
-            chain.backward_parameters(grad_output, retain_graph)
             return
         self._require_own_forward(grad_output)
         modules = list(self)
