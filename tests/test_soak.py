@@ -8,6 +8,7 @@ from report import TESTS, last_line, run_python
 
 SCRIPTS = {
     "random calls crash, hang and mislead nobody": ("fuzz", "--examples", "40", "--derandomize"),
+    "an exception anywhere leaves no lock": ("interrupts", "--count", "1", "--stride", "211"),
     "steps and models leave no memory behind": ("growth", "--count", "20000"),
     "processes that start at once on an empty cache all work": ("starts", "--small", "--count", "4"),
     "threads, pools and other libraries change no bit": (

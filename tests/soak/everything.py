@@ -23,7 +23,11 @@ RESULTS, TABLE = HERE / "results.json", ROOT / "docs" / "reliability.md"
 
 # Script, its arguments, and what it shows.
 PROMISES = {
-    "fuzz": (["--count", "100000"], "Bad input never reaches a kernel: no crash, no hang, no wrong result, our errors"),
+    "fuzz": (["--count", "300000"], "Bad input never reaches a kernel: no crash, no hang, no wrong result, our errors"),
+    "interrupts": (
+        ["--count", "10000", "--stride", "31"],
+        "An exception at any instruction of a call, in any thread, leaves no lock and loses no parameter",
+    ),
     "bounds": ([], "No kernel indexes outside an array: the kernels' tests under `NUMBA_BOUNDSCHECK=1`"),
     "kills": (["--kills", "1000"], "A killed process loses nothing but the checkpoint under way"),
     "pools": (["--count", "20"], "Threads, fork, spawn, loky, executors and other libraries: the same bits as alone"),
