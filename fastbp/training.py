@@ -141,36 +141,38 @@ def train_model(
         raise TypeError(f"train_model takes history as a fastbp.History, got {type(history).__name__}")
     flat = model._current()
     guard = flat.guard
+    taken = guard.acquire()
     try:
-        with guard:
-            trainer: EngineTrainer | ModuleTrainer | None = None
-            if validation is None:
-                trainer, way = waiting_trainer(model, criterion, opt, train, mini_batch_size), "engine"
-            if trainer is None:
-                _check_parameters(opt, model)
-                for pair in pairs:
-                    try_first_row("train_model", model, criterion, pair)
-                trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
-            setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description)
-            history.check_going_on(setting, epochs)
-            state = history.position.generator if history.has_begun else None
-            generator = generator_at(rng, bool(shuffle), state)
-            watch = Watch(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
-            history.warn_if_complete(epochs)
-            bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
+        trainer: EngineTrainer | ModuleTrainer | None = None
+        if validation is None:
+            trainer, way = waiting_trainer(model, criterion, opt, train, mini_batch_size), "engine"
+        if trainer is None:
+            _check_parameters(opt, model)
+            for pair in pairs:
+                try_first_row("train_model", model, criterion, pair)
+            trainer, way = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
+        setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description)
+        history.check_going_on(setting, epochs)
+        state = history.position.generator if history.has_begun else None
+        generator = generator_at(rng, bool(shuffle), state)
+        watch = Watch(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
+        history.warn_if_complete(epochs)
+        bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
 
-            if state is not None and generator is not None:
-                generator.bit_generator.state = state
-            history.way, history.setting = way, setting
-            orders = Orders(generator if shuffle else None, len(train))
-            with Interrupts() as interrupts, closing(bar):
-                parts = _Parts(flat, trainer, criterion, opt)
-                course = Course(
-                    history, epochs, orders, interrupts.held, watch, parts.require_unchanged, callable(progress)
-                )  # fmt: skip
-                _run(trainer, course, flat, progress if callable(progress) else bar.show)
+        if state is not None and generator is not None:
+            generator.bit_generator.state = state
+        history.way, history.setting = way, setting
+        orders = Orders(generator if shuffle else None, len(train))
+        with guard, Interrupts() as interrupts, closing(bar):
+            parts = _Parts(flat, trainer, criterion, opt)
+            course = Course(
+                history, epochs, orders, interrupts.held, watch, parts.require_unchanged, callable(progress)
+            )  # fmt: skip
+            _run(trainer, course, flat, progress if callable(progress) else bar.show)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
+    finally:
+        taken.release()
     return history
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import assert_close, assert_unchanged, draw, mlp, snapshot, tensor, twin
 
+import fastbp
 from fastbp import nn, optim
 
 F32 = numpy.float32
@@ -289,3 +290,12 @@ def test_a_step_of_other_parameters_of_one_vector_is_in_nobodys_way():
     for _ in range(20):
         opt.step()
     refused(generator, TARGET, CHANGED)  # of so many changes it is not known any more which they were
+
+
+def test_a_training_that_is_refused_is_in_nobodys_way(model):
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    model(S)
+    with pytest.raises(ValueError, match="train_target"):
+        fastbp.train_model(model, S, TARGET[:, :2].copy(), None, None, nn.MSELoss(), opt, 1, 2)
+    if "OwnReLU" not in repr(model):
+        model.backward(TARGET)
