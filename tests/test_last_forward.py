@@ -27,6 +27,7 @@ MODELS = {
     "module by module": lambda: nn.Sequential(nn.Linear(4, 5, rng=0), OwnReLU(), nn.Linear(5, 3, rng=1)),
     "one layer": lambda: nn.Linear(4, 3, rng=0),
     "activation last": lambda: nn.Sequential(nn.Linear(4, 3, rng=0), nn.Tanh()),
+    "own activation last": lambda: nn.Sequential(nn.Linear(4, 3, rng=0), OwnReLU()),
     "a model in a model": lambda: nn.Sequential(nn.Sequential(nn.Linear(4, 3, rng=0), OwnReLU()), mlp(3, 2, 3)),
 }
 
@@ -175,6 +176,19 @@ def test_a_backward_after_the_parameters_changed_is_refused(model, change):
     refused(model, TARGET, CHANGED)
     model(S)
     model.backward(TARGET)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["known", "with a module of its own"])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_backward_after_a_layer_got_another_weight_is_refused(own, place):
+    model = nn.Sequential(nn.Linear(4, 4, rng=0), OwnReLU() if own else nn.ReLU(), nn.Linear(4, 4, rng=1))
+    grad_output, bias = draw((6, 4), F32), nn.Parameter(numpy.ones(4, F32))
+    for name, other in (("weight", model[2 - place].weight), ("bias", bias), ("bias", None)):
+        model(S)
+        setattr(model[place], name, other)
+        refused(model, grad_output, r"backward needs a forward before it")
+        model(S)
+        model.backward(grad_output)
 
 
 def test_a_backward_after_a_step_is_refused_in_torch_too():

@@ -119,6 +119,8 @@ class Linear(Module):
                 came = f"{value.dtype} of shape {value.shape}" if isinstance(value, Parameter) else repr(value)
                 raise ValueError(f"{self._name}.{name} takes a Parameter, {weight.dtype} of shape {shape}, got {came}")
         super().__setattr__(name, value)
+        if name in ("weight", "bias") and "_last_forward" in vars(self):
+            self._last_forward.forget()  # which was that of another parameter
 
     def __delattr__(self, name: str) -> None:
         if name in ("weight", "bias"):
