@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from math import isfinite
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -107,8 +106,7 @@ class Watch:
 
 
 def _is_finite(array: Array) -> bool:
-    vector = array.ravel() if array.size < _PIECE else array[:0].ravel()
-    if len(vector) and isfinite(vector.dot(vector)):  # a sum of squares tells sooner, unless it overflows
-        return True
+    if array.size <= _PIECE:
+        return bool(np.isfinite(array).all())
     rows = max(1, _PIECE // max(1, array[:1].size))
     return all(np.isfinite(array[start : start + rows]).all() for start in range(0, len(array), rows))

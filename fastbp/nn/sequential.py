@@ -202,9 +202,11 @@ class Sequential(Container):
 
         Any number of threads may predict by one model of the library's own modules while none changes it.
         """
-        plan = plan_of(self)
+        plan = self._plan
+        if plan is None or not plan.is_current:
+            plan = plan_of(self)
         predictor = plan.predictor
-        if predictor is None or isinstance(plan, NoPlan):
+        if predictor is None:
             return self._predict_by_modules(input, plan)
         rows = input = plan.first._checked(input)
         are_rows = input.ndim == 2
