@@ -214,7 +214,7 @@ class Sequential(Container):
             rows = as_rows(input)
         guard = plan.guard
         changes = guard.changes
-        output = predictor.predict(rows)
+        output: Array = predictor.predict(rows)
         if guard.writer or guard.changes != changes:
             guard.check_reading(changes)
         return output if are_rows else output.reshape(*input.shape[:-1], plan.out_features)
