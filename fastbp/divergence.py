@@ -73,7 +73,7 @@ class Watch:
 
     def losses(self, first_epoch: int, batch_sums: Array, val_sums: Array) -> None:
         """Tell of the first that is not finite: of mini-batches (epochs, batches) and of validation (epochs,)."""
-        if not self.wanted or (_is_finite(batch_sums) and _is_finite(val_sums)):
+        if not self.wanted or (_is_finite(batch_sums) and (not len(val_sums) or _is_finite(val_sums))):
             return
         for epoch, batches in enumerate(batch_sums):
             if not np.isfinite(batches).all():

@@ -164,7 +164,8 @@ def train_model(
         history.way, history.setting = way, setting
         orders = Orders(generator if shuffle else None, len(train))
         with guard, Interrupts() as interrupts, closing(bar):
-            parts = _Parts(flat, trainer, criterion, opt)
+            # Only a progress of the user's sets methods meanwhile, and only the engine does not look for them.
+            parts = _Parts(flat, criterion, opt, callable(progress) and isinstance(trainer, EngineTrainer))
             course = Course(
                 history, epochs, orders, interrupts.held, watch, parts.require_unchanged, callable(progress)
             )  # fmt: skip
@@ -179,11 +180,9 @@ def train_model(
 class _Parts:
     """What is trained, as it was at the beginning."""
 
-    def __init__(
-        self, flat: FlatView, trainer: EngineTrainer | ModuleTrainer, criterion: Criterion, opt: Optimizer
-    ) -> None:
+    def __init__(self, flat: FlatView, criterion: Criterion, opt: Optimizer, are_methods_fixed: bool) -> None:
         self._flat, self._criterion, self._opt = flat, criterion, opt
-        self._calls_methods = isinstance(trainer, ModuleTrainer)
+        self._are_methods_fixed = are_methods_fixed
         self._reduction = getattr(criterion, "reduction", None)
 
     def require_unchanged(self) -> None:
@@ -193,7 +192,7 @@ class _Parts:
             what = "a module or a parameter of the model was set, moved or converted"
         elif getattr(self._criterion, "reduction", None) != self._reduction:
             what = "the criterion's reduction was set"
-        elif not self._calls_methods and (own_methods(self._criterion) or own_methods(self._opt)):
+        elif self._are_methods_fixed and (own_methods(self._criterion) or own_methods(self._opt)):
             what = "a method of the criterion or the optimiser was set"
         if what:
             raise RuntimeError(

@@ -32,6 +32,7 @@ class Forward:
     own_changes: frozenset
     has_token: bool
     awaits: bool = True
+    is_input: bool = False  # of another forward, which holds its output too
 
     @property
     def is_whole(self):
@@ -106,7 +107,7 @@ class Remembered:
         for leaf in own:
             self.parts[leaf] = Part(forward)
         if source is not None:
-            source.awaits = False
+            source.is_input = True
         return forward
 
     def note_backward(self, module, retains):
@@ -152,7 +153,7 @@ class Remembered:
             if handed.forward.has_token and handed.forward.awaits and handed.forward is not forward
             and handed.forward.changes == forward.changes and handed.forward.out_shape == forward.out_shape
         }  # fmt: skip
-        if forward.before in waiting:
+        if forward.before in waiting and not forward.before.is_input:
             return REFUSED
         last = forward.leaves[-1]
         return EITHER if any(other.leaves[-1] is last for other in waiting) else TAKEN
