@@ -145,7 +145,7 @@ class Chain:
             token = whole.token if part is parts[-1] else new_token()
             self.tokens.add(token)
             if part.chain is self:
-                part.keep_part(whole, input, input_token, output, token, type(module) is Linear)
+                part.keep_part(whole, self._output, input, input_token, output, token, type(module) is Linear)
             input, input_token = output, token
 
     def _outputs(self) -> list[Array]:

@@ -313,3 +313,14 @@ def test_a_training_that_is_refused_is_in_nobodys_way(model):
         fastbp.train_model(model, S, TARGET[:, :2].copy(), None, None, nn.MSELoss(), opt, 1, 2)
     if "OwnReLU" not in repr(model):
         model.backward(TARGET)
+
+
+def test_an_earlier_output_is_not_forgotten_when_the_modules_are_called_one_by_one():
+    model = mlp(4, 5, 3)
+    kept = [model(S), model(S2)]
+    with pytest.raises(ValueError, match="takes a gradient of the last output's shape"):
+        model[0].backward(TARGET)
+    refused(model, TARGET, EITHER)
+    refused(model[-1], TARGET, EITHER)
+    del kept[0]
+    model[-1].backward(TARGET)

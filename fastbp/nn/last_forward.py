@@ -66,13 +66,17 @@ class LastForward:
         What ran this forward together with those of other modules, and keeps what belongs to it until it is asked.
     """
 
-    __slots__ = ("_changes", "_output", "_shape", "_slot", "chain", "input", "input_token", "is_spent", "token")
+    __slots__ = (
+        "_chain_outputs", "_changes", "_output", "_shape", "_slot", "chain", "input", "input_token", "is_spent",
+        "token",
+    )  # fmt: skip
 
     input: Array
     input_token: int | None
     is_spent: bool
     token: int | None
     chain: Chain | None
+    _chain_outputs: Buffer | None
     _output: Array | None
     _slot: Slot | None
 
@@ -84,7 +88,7 @@ class LastForward:
         """Have no forward, when memory of the last one is about to be written over; hold nothing of it."""
         if self.chain is not None:
             self.chain.is_whole = False
-        self.chain = self.token = self._output = self._slot = None
+        self.chain = self.token = self._output = self._slot = self._chain_outputs = None
         self.input = _NOTHING
 
     def keep(self, input: Array, input_token: int | None, slot: Slot, changes: object) -> Array:
@@ -103,17 +107,22 @@ class LastForward:
         slot.awaits_backward, self._changes = True, changes
         slot.changes = latest_change() if changes is None else changes
         self.input, self._shape, self.input_token = input, input.shape, input_token
-        self._output, self._slot, self.is_spent, self.chain = None, slot, False, None
+        self._output = self._chain_outputs = self.chain = None
+        self._slot, self.is_spent = slot, False
         slot.memory.output_of = self.token = next(_tokens)
         return slot.readonly.view()
 
     def keep_part(
-        self, whole: LastForward, input: Array, input_token: int | None, output: Array, token: int, depends: bool
-    ) -> None:
-        """Note a part of the forward of a chain, whose last part has its output; ``depends``: on parameters."""
+        self, whole: LastForward, outputs: Buffer, input: Array, input_token: int | None, output: Array, token: int,
+        depends: bool,
+    ) -> None:  # fmt: skip
+        """Note a part of the forward of a chain, whose last part has its output, from its ``outputs``.
+
+        ``depends`` tells whether it is one with parameters.
+        """
         self.input, self._shape, self.input_token = input, input.shape, input_token
         self._slot = whole._slot if output is whole.output else None
-        self._output = None if self._slot else output
+        self._output, self._chain_outputs = (None, outputs) if self._slot else (output, None)
         self._changes, self.is_spent, self.chain = whole._changes if depends else None, whole.is_spent, None
         self.token = token
 
@@ -164,6 +173,8 @@ class LastForward:
         memory = memory_of(grad_output)
         if memory is None or memory.gradient_for is None:
             self.require_no_other(name, outputs)
+            if self._chain_outputs is not None:
+                self.require_no_other(name, self._chain_outputs)
         elif memory.gradient_for != self.token:
             raise RuntimeError(
                 f"{name}.backward takes the gradient for its last output, got that for another output; let forward, "
