@@ -164,10 +164,7 @@ class Machine(Passes):
         )  # fmt: skip
         assert history.way.startswith("module by module") if own or has_own(model) else history.way
         self.memory.note_change(model.parameters())
-        for other in self.models:  # those that share a storage may have been called by a training without a step
-            if {p.storage for p in other.parameters()} & {p.storage for p in model.parameters()}:
-                self.memory.note_structure(*leaves(other))
-        self.memory.note_structure(*leaves(model))
+        self.forget_forwards(model)
         compared = not (shares(model) or has_own(model) or "ReLU" in layers)
         x, target = (array.astype("f8") for array in data.values())
         for _ in range(epochs if compared else 0):
@@ -185,6 +182,14 @@ class Machine(Passes):
                     assert parameter is None or assert_near(parameter.data, expected) is None
         self.note(model)
 
+    def forget_forwards(self, model):
+        """Nothing is known any more of those that used this model's storages: a training without a step, or one that
+        is refused late, may end them."""
+        storages = {parameter.storage for parameter in model.parameters()}
+        for part in [part.forward.owner for part in self.memory.parts.values()] + [model]:
+            if storages & {parameter.storage for parameter in part.parameters()}:
+                self.memory.note_structure(*leaves(part))
+
     @rule(number=SEEDS, seed=SEEDS, data=st.data())
     def train_badly(self, number, seed, data):
         model = self.pick(number)
@@ -199,6 +204,7 @@ class Machine(Passes):
             case = data.draw(st.sampled_from(sorted(REFUSED)))
             wrong = REFUSED[case](arguments[name].shape, arguments[name].dtype)
         self.must_not(fastbp.train_model, **{**arguments, name: wrong})
+        self.forget_forwards(model)
         if name == "train_input":
             self.must_not(fastbp.compute_accuracy, model, wrong, arguments["train_target"])
 

@@ -125,7 +125,7 @@ class Models(Caller, RuleBasedStateMachine):
         if dtypes(model) != dtypes(behind):
             self.must_not(nn.Sequential, *mine, *theirs)
         elif set(model.modules()) & set(behind.modules()):
-            self.must_not(nn.Sequential, *list(model), *list(behind), next(iter(model)))
+            self.must_not(nn.Sequential, *model, *behind, next(iter(model)))
         elif out_features(model) == in_features(behind) and len(leaves(model)) < 12:
             self.add(self.changing(nn.Sequential, *mine, *theirs))
         else:
@@ -156,7 +156,7 @@ class Models(Caller, RuleBasedStateMachine):
         value, own = getattr(theirs, name), getattr(mine, name)
         if None not in (value, own) and (value.dtype, value.shape) == (own.dtype, own.shape):
             self.changing(setattr, mine, name, value)
-            self.memory.note_structure(mine)
+            self.memory.note_over(mine)
             self.note_all()
         elif value is not None:
             self.must_not(setattr, mine, "weight", nn.Parameter(numpy.zeros((mine.out_features, 99), mine.dtype)))

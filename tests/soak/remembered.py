@@ -97,6 +97,11 @@ class Remembered:
         for leaf in changed:
             self.parts.pop(leaf, None)
 
+    def note_over(self, leaf):
+        """No backward may follow the last forward of ``leaf``."""
+        if leaf in self.parts:
+            self.parts[leaf].is_spent = True
+
     def note_forward(self, module, values, x, output, source):
         own = leaves(module)
         forward = Forward(
@@ -134,26 +139,25 @@ class Remembered:
         if any(part.forward is not forward for part in parts) or forward.leaves != own:
             torn = any(part.forward.owner is module and part.forward.leaves == own for part in parts)
             return None, REFUSED if torn and not has_own(module) else EITHER
-        if any(part.is_spent for part in parts) or forward.own_changes != self.own_changes_of(module):
+        is_stale = forward.own_changes != self.own_changes_of(module)
+        if any(part.is_spent for part in parts) or is_stale or gradient.array.shape != forward.out_shape:
             return forward, REFUSED
         if forward.changes != self.changes_of(module):
             return forward, EITHER
         if not forward.is_whole or forward.owner is not module:
             return forward, EITHER
-        if gradient.token is not None and forward.has_token:
-            return forward, TAKEN if gradient.token is forward else REFUSED
-        return forward, self._by_hand(forward)
-
-    def _by_hand(self, forward):
-        """What becomes of a gradient that does not tell for which output it is."""
-        if not forward.has_token:
-            return TAKEN
         waiting = {
             handed.forward for handed in self.outputs
             if handed.forward.has_token and handed.forward.awaits and handed.forward is not forward
-            and handed.forward.changes == forward.changes and handed.forward.out_shape == forward.out_shape
+            and handed.forward.out_shape == forward.out_shape
         }  # fmt: skip
-        if forward.before in waiting and not forward.before.is_input:
-            return REFUSED
-        last = forward.leaves[-1]
-        return EITHER if any(other.leaves[-1] is last for other in waiting) else TAKEN
+        if has_own(module) and any(other.leaves[-1] in own for other in waiting):
+            return forward, EITHER  # what a method of the user's hands on does not tell for which output it is
+        if gradient.token is not None and forward.has_token:
+            return forward, TAKEN if gradient.token is forward else REFUSED
+        if not forward.has_token:
+            return forward, TAKEN
+        before = forward.before
+        if before in waiting and before.changes == forward.changes and not before.is_input:
+            return forward, REFUSED
+        return forward, EITHER if any(other.leaves[-1] is own[-1] for other in waiting) else TAKEN
