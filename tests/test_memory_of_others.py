@@ -31,7 +31,12 @@ class Pair(nn.Module):
         return self.one.backward(self.two.backward(grad_output))
 
 
-MODELS = {"Sequential": lambda: mlp(4, 5, 3), "Linear": lambda: nn.Linear(4, 3, rng=0), "Pair": Pair}
+MODELS = {
+    "Sequential": lambda: mlp(4, 5, 3),
+    "Linear": lambda: nn.Linear(4, 3, rng=0),
+    "Linear without bias": lambda: nn.Linear(4, 3, bias=False, rng=0),
+    "Pair": Pair,
+}
 
 
 def through_out_of_band_buffers(model):

@@ -94,6 +94,10 @@ class Linear(Module):
         self._follow_dtype()
         self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._follow_dtype()  # with an empty bias of its own: that of a pickle may lie where nobody may write
+
     def _follow_dtype(self) -> None:
         self._dtype = self.weight.dtype
         self._absent_bias = np.empty(0, self._dtype)
