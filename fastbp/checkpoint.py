@@ -153,7 +153,7 @@ def _describe_history(history: History) -> dict[str, Any]:
     return {
         "way": history.way,
         "seconds": float(history.seconds).hex(),
-        "setting": None if setting is None else {name: getattr(setting, name) for name in Setting.__slots__},
+        "setting": None if setting is None else {name: getattr(setting, name) for name in Setting._fields},
         "batches": position.batches,
         "loss": float(position.loss).hex(),
         "weighted_loss": float(position.weighted_loss).hex(),
@@ -179,7 +179,7 @@ def _build_history(content: Any, tensors: dict[str, Array]) -> History:
     setting = content["setting"]
     if setting is not None:
         setting, types = {"parameters": "", **setting}, (int, int, bool, int, str)
-        history.setting = Setting(*(require_field(setting, name, kind) for name, kind in zip(Setting.__slots__, types)))
+        history.setting = Setting(*(require_field(setting, name, kind) for name, kind in zip(Setting._fields, types)))
         rows, size = history.setting.training_rows, history.setting.mini_batch_size
         fits = rows > 0 and size > 0 and 0 <= batches <= -(-rows // size)
         if not fits or (epochs and recorded != history.setting.recorded_series):

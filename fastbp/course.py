@@ -58,7 +58,7 @@ class Epochs(NamedTuple):
     val_loss_mean: list[float]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Course:
     """What a trainer is to do and whom it tells.
 

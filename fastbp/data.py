@@ -29,7 +29,10 @@ def require_model_dtype(owner: str, model: Module, data: Mapping[str, Any]) -> N
     """
     dtypes = plan_of(model).dtypes
     own = next(iter(dtypes)) if len(dtypes) == 1 else None
-    if own is not None and all(type(array) is np.ndarray and array.dtype == own for array in data.values()):
+    for array in data.values():
+        if type(array) is not np.ndarray or array.dtype is not own:
+            break
+    else:
         return
     taken = tuple(dtype.name for dtype in (FLOAT_DTYPES if own is None else (own,)))
     came = {name: require_array(value, f"{owner}({name}=...)", taken).dtype for name, value in data.items()}

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,8 +33,7 @@ class Position:
     weighted_loss: float = 0.0  # their sum by the weights of LossMeans
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """What must stay the same for a training to go on."""
 
     training_rows: int
@@ -93,6 +93,15 @@ class History(Mapping[str, list[float]]):
         for values, new in zip(self._values.values(), finished, strict=True):
             values.extend(new)
         self.position = position
+
+    def is_finite_since(self, epoch: int) -> bool:
+        """Whether all sums of losses are finite of the epochs after so many; then so is each loss."""
+        values = self._values
+        return (
+            isfinite(self.position.loss)
+            and all(map(isfinite, values["train_loss"][epoch:]))
+            and all(map(isfinite, values["val_loss"][epoch:]))
+        )
 
     @property
     def has_begun(self) -> bool:

@@ -21,7 +21,7 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         previous = _signal.getsignal(_SIGINT)
-        if threading.current_thread() is threading.main_thread() and callable(previous):
+        if threading.get_ident() == threading.main_thread().ident and callable(previous):
             self.held.handler = previous
             _signal.signal(_SIGINT, self.held.receive)
         return self

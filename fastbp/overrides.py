@@ -7,8 +7,7 @@ are replaced when the class is made; and the engine takes objects with no method
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from operator import is_
+from collections.abc import Mapping, ValuesView
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -52,8 +51,9 @@ def own_methods(obj: Any) -> list[str]:
     looks for.
     """
     known = _known(type(obj))
-    here = known.methods.intersection(vars(obj))
-    return sorted(here | known.own) if here or known.own else []
+    if not known.own and known.methods.isdisjoint(vars(obj)):
+        return []
+    return sorted(known.methods.intersection(vars(obj)) | known.own)
 
 
 class _Known(NamedTuple):
@@ -61,17 +61,27 @@ class _Known(NamedTuple):
 
     Attributes
     ----------
-    attributes : list
-        Of the class and its bases, then.
+    attributes : list of (dict view, list)
+        For the class and each base its attributes as they are at any time, and those of then.
     own : frozenset of str
         Names of methods that are the user's.
     methods : frozenset of str
         Names of all.
     """
 
-    attributes: list[Any]
+    attributes: list[tuple[ValuesView[Any], list[Any]]]
     own: frozenset[str]
     methods: frozenset[str]
+
+    def is_current(self) -> bool:
+        """Whether each attribute is that of then."""
+        try:
+            for now, then in self.attributes:
+                if [*now] != then:  # the same object, or one that says that it is equal
+                    return False
+        except Exception:  # such as from an array, which is compared by its elements
+            return False
+        return True
 
 
 _found: dict[type, _Known] = {}  # for ever: a class's methods may refer to it, so that weak keys would not die
@@ -79,9 +89,9 @@ _found: dict[type, _Known] = {}  # for ever: a class's methods may refer to it, 
 
 def _known(cls: type) -> _Known:
     """Return what is known of a class; found anew when an attribute of it or of a base is another one."""
-    attributes = [value for base in cls.__mro__[:-1] for value in vars(base).values()]
     known = _found.get(cls)
-    if known is None or len(attributes) != len(known.attributes) or not all(map(is_, attributes, known.attributes)):
+    if known is None or not known.is_current():
+        attributes = [(vars(base).values(), [*vars(base).values()]) for base in cls.__mro__[:-1]]
         methods = frozenset(name for name in dir(cls) if callable(getattr(cls, name, None)))
         known = _found[cls] = _Known(attributes, _find_own_methods(cls), methods)
     return known

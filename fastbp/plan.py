@@ -199,6 +199,8 @@ def plan_of(model: Module) -> Plan | NoPlan:
     """Return how the engine runs ``model``, or why it does not; found anew only when something in it has changed."""
     plan: Plan | NoPlan | None = model._plan
     if plan is None or not plan.is_current:
+        if isinstance(plan, Plan):
+            plan.chain = None  # which refers to the plan: its last input would wait for the garbage collector
         plan = model._plan = _find_plan(model)
     return plan
 

@@ -237,7 +237,7 @@ class EngineTrainer:
             unfinished = (val_sums[-1], val_hits[-1]) if finished < touched else (0.0, 0)
             stretch = max(1, min(_GROWTH * stretch, int((stop - done) * STRETCH_SECONDS / max(seconds, 1e-9))))
             done = stop
-            if course.watch:
+            if course.watch and not history.is_finite_since(first_epoch):
                 course.watch.losses(first_epoch + 1, batch_sums, val_sums[:finished])
             yield
 
@@ -258,7 +258,7 @@ class EngineTrainer:
             losses[0, history.position.batches - 1] = history.position.loss
             weighted[0, history.position.batches - 1] = history.position.weighted_loss
         # One by one, as the other trainer adds the losses: sum() would compensate and numpy.sum add in pairs.
-        sums = losses.cumsum(axis=1)
+        sums = losses if self.batches == 1 else losses.cumsum(axis=1)
         weighted = sums if weighted is losses else weighted.cumsum(axis=1)
         batches, position = min(done % self._units, self.batches), Position(generator=None)
         orders.finish(finished)
@@ -266,8 +266,9 @@ class EngineTrainer:
             position.batches, position.loss = batches, float(sums[-1, batches - 1])
             position.weighted_loss = float(weighted[-1, batches - 1])
         position.generator = orders.state
-        ends = (sums[:finished, -1], weighted[:finished, -1])
-        history.record(self._epochs(*ends, val_sums[:finished], val_hits[:finished]), position)
+        ends = sums[:finished, -1]
+        weighted_ends = ends if weighted is sums else weighted[:finished, -1]
+        history.record(self._epochs(ends, weighted_ends, val_sums[:finished], val_hits[:finished]), position)
 
     def _call(
         self,
@@ -309,7 +310,8 @@ class EngineTrainer:
 
     def _epochs(self, sums: Array, weighted: Array, val_sums: Array, val_hits: Array) -> Epochs:
         """Return what the engine's sums say of finished epochs."""
-        losses, means = sums.tolist(), self._means.train(weighted.tolist())
+        losses = sums.tolist()
+        means = self._means.train(losses if weighted is sums else weighted.tolist())
         if self._validation is None:
             return Epochs(losses, [], [], means, [])
         rows = len(self._validation)

@@ -258,7 +258,7 @@ def _check_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
 
 def _checked_pairs(model: Module, pairs: list[dict[str, Array]]) -> list[dict[str, Array]]:
     """Return pairs of inputs and targets, by the arguments' names, as the kernels take them."""
-    require_model_dtype("train_model", model, {name: array for pair in pairs for name, array in pair.items()})
+    require_model_dtype("train_model", model, pairs[0] if len(pairs) == 1 else {**pairs[0], **pairs[1]})
     for pair in pairs:
         require_pairs(pair)
     if not len(pairs[0]["train_input"]):

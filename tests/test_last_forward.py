@@ -1,6 +1,8 @@
 """A backward belongs to one forward: what PyTorch users write, done right or refused, never with another's numbers."""
 
 import copy
+import gc
+import weakref
 
 import numpy
 import pytest
@@ -324,3 +326,18 @@ def test_an_earlier_output_is_not_forgotten_when_the_modules_are_called_one_by_o
     refused(model[-1], TARGET, EITHER)
     del kept[0]
     model[-1].backward(TARGET)
+
+
+def test_a_network_that_is_laid_out_anew_lets_go_of_its_last_input_at_once():
+    model, inputs = mlp(4, 5, 3), draw((6, 4), F32, 7)
+    given = weakref.ref(inputs)
+    model(inputs)
+    del inputs
+    assert given() is not None
+    gc.disable()
+    try:
+        model[0].bias = None
+        model(S)
+        assert given() is None
+    finally:
+        gc.enable()

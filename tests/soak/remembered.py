@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +18,14 @@ TAKEN, REFUSED, EITHER = "taken", "refused", "either"
 class Forward:
     """A call of a module.
 
-    ``values`` are an oracle's, or None where nothing can be compared; ``source`` is the forward whose output ``x`` was;
-    ``before`` the last forward of the same module.
+    ``values`` are an oracle's, or None where nothing can be compared; ``x`` refers to the input without holding it;
+    ``source`` is the forward whose output that was; ``before`` the last forward of the same module.
     """
 
     owner: Any
     leaves: list
     values: list | None
-    x: numpy.ndarray
+    x: Callable[[], numpy.ndarray | None]
     shape: tuple
     out_shape: tuple
     source: Forward | None
@@ -37,7 +39,8 @@ class Forward:
     @property
     def is_whole(self):
         """Whether its input is the array that it was."""
-        return self.x.shape == self.shape
+        x = self.x()
+        return x is None or x.shape == self.shape
 
 
 @dataclass(eq=False)
@@ -105,7 +108,7 @@ class Remembered:
     def note_forward(self, module, values, x, output, source):
         own = leaves(module)
         forward = Forward(
-            module, own, values, x, x.shape, output.shape, source, self.last.get(module), self.changes_of(module),
+            module, own, values, weakref.ref(x), x.shape, output.shape, source, self.last.get(module), self.changes_of(module),
             self.own_changes_of(module), not output.flags.writeable,
         )  # fmt: skip
         self.last[module] = forward
@@ -126,7 +129,8 @@ class Remembered:
     def forget_values(self, array):
         """``array`` was written: forwards that kept it cannot be compared."""
         for part in self.parts.values():
-            if numpy.may_share_memory(part.forward.x, array):
+            x = part.forward.x()
+            if x is not None and numpy.may_share_memory(x, array):
                 part.forward.values = None
 
     def verdict(self, module, gradient):
@@ -149,10 +153,11 @@ class Remembered:
         waiting = {
             handed.forward for handed in self.outputs
             if handed.forward.has_token and handed.forward.awaits and handed.forward is not forward
-            and handed.forward.out_shape == forward.out_shape
         }  # fmt: skip
+        # What a method of the user's hands on does not tell for which output it is, of a layer within as well.
         if has_own(module) and any(other.leaves[-1] in own for other in waiting):
-            return forward, EITHER  # what a method of the user's hands on does not tell for which output it is
+            return forward, EITHER
+        waiting = {other for other in waiting if other.out_shape == forward.out_shape}
         if gradient.token is not None and forward.has_token:
             return forward, TAKEN if gradient.token is forward else REFUSED
         if not forward.has_token:
