@@ -108,8 +108,8 @@ class Remembered:
     def note_forward(self, module, values, x, output, source):
         own = leaves(module)
         forward = Forward(
-            module, own, values, weakref.ref(x), x.shape, output.shape, source, self.last.get(module), self.changes_of(module),
-            self.own_changes_of(module), not output.flags.writeable,
+            module, own, values, weakref.ref(x), x.shape, output.shape, source, self.last.get(module),
+            self.changes_of(module), self.own_changes_of(module), not output.flags.writeable,
         )  # fmt: skip
         self.last[module] = forward
         for leaf in own:
