@@ -1,14 +1,14 @@
 """Backpropagation for the CPU: PyTorch's ``nn`` and ``optim`` for fully connected networks over compiled kernels."""
 
 from fastbp import datasets, nn, optim
-from fastbp.checkpoint import Checkpoint, load, save
-from fastbp.checkpoint_file import CheckpointError
-from fastbp.convert import from_torch, to_torch
-from fastbp.divergence import DivergenceError, DivergenceWarning
-from fastbp.history import History
-from fastbp.metrics import compute_accuracy
-from fastbp.threads import get_num_threads, set_num_threads
-from fastbp.training import TrainingInterrupted, train_model
+from fastbp.checkpoint.file_format import CheckpointError
+from fastbp.checkpoint.save_load import Checkpoint, load, save
+from fastbp.interop.torch import from_torch, to_torch
+from fastbp.runtime.threads import get_num_threads, set_num_threads
+from fastbp.training.history import History
+from fastbp.training.metrics import compute_accuracy
+from fastbp.training.nonfinite import DivergenceError, DivergenceWarning
+from fastbp.training.train_model import TrainingInterrupted, train_model
 from fastbp.warmup import warmup
 
 __version__ = "0.1.0"

@@ -6,7 +6,7 @@ import argparse
 from time import perf_counter
 
 from fastbp.warmup import warmup
-from fastbp_kernels.cache import cache_folder
+from fastbp_kernels.compiler.cache import cache_folder
 
 
 def main() -> None:

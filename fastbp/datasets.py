@@ -6,7 +6,7 @@ from math import pi, sqrt
 
 import numpy as np
 
-from fastbp.arrays import Array, RandomSource
+from fastbp.validation.arrays import Array, RandomSource
 
 
 def disk(n: int, rng: RandomSource = None) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fastbp.history import History
+    from fastbp.training.history import History
 
 # Okabe and Ito's colours, told apart by colour-blind readers; the line styles tell them apart in print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from fastbp import nn, optim
-from fastbp.arrays import FLOAT_DTYPES
-from fastbp.course import Course, Rows
-from fastbp.history import History
-from fastbp.trainers import EngineTrainer, ModuleTrainer
+from fastbp.training.engine_trainer import EngineTrainer
+from fastbp.training.history import History
+from fastbp.training.module_trainer import ModuleTrainer
+from fastbp.training.training_run import Rows, TrainingRun
+from fastbp.validation.arrays import FLOAT_DTYPES
 from fastbp_kernels import linear_backward_parameters_share, linear_backward_share, linear_forward_share
 
 
@@ -21,7 +22,7 @@ def warmup() -> None:
             model = nn.Sequential(nn.Linear(1, 1, dtype=dtype), activation(), nn.Linear(1, 1, dtype=dtype))
             for trainer in (EngineTrainer, ModuleTrainer):
                 opt = optim.SGD(model.parameters(), lr=0.1)
-                list(trainer(model, nn.MSELoss(), opt, rows, rows, 1).run(Course(History(), 1)))
+                list(trainer(model, nn.MSELoss(), opt, rows, rows, 1).train(TrainingRun(History(), 1)))
             for input in (x, x[0]):
                 output = input
                 for module in model:

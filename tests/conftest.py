@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import fastbp
-from fastbp import threads
+from fastbp.runtime import threads
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)

@@ -73,7 +73,7 @@ def train(model, data, epochs, mini_batch_size, *, by_modules=False, reduction="
     opt = (OwnSGD if by_modules else optim.SGD)(model.parameters(), lr=lr if reduction == "mean" else lr / 50)
     for _ in range(calls):
         history = fastbp.train_model(model, *data, criterion, opt, epochs, mini_batch_size, **options)
-    assert history.way == ("module by module: the engine does not know OwnSGD" if by_modules else "engine")
+    assert history.fallback_reason == ("the engine does not know OwnSGD" if by_modules else "")
     parameters = list(model.parameters())
     return Outcome(history, [p.data.copy() for p in parameters], [p.grad.copy() for p in parameters])
 

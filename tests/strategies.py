@@ -11,8 +11,8 @@ from helpers import DTYPES
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from fastbp_kernels.tile import TILE_ROWS
-from fastbp_kernels.vectors import LANE_BYTES
+from fastbp_kernels.compiler.vectors import LANE_BYTES
+from fastbp_kernels.linalg.tile import TILE_ROWS
 
 examples = partial(settings, deadline=None, derandomize=True)
 

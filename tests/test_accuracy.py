@@ -15,7 +15,7 @@ from accuracy import (
     ulp_error,
 )
 
-from fastbp_kernels.vectors import host_has
+from fastbp_kernels.compiler.vectors import host_has
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -19,8 +19,8 @@ import pytest
 from helpers import child_environment
 
 import fastbp_kernels
-from fastbp_kernels import engine
-from fastbp_kernels.product import product
+from fastbp_kernels.linalg.product import product
+from fastbp_kernels.network import engine
 
 PREAMBLE = """
 import numpy, sys
@@ -94,7 +94,7 @@ def test_nothing_is_compiled_or_kept_by_an_import(place):
 
 def cache_folder(place):
     """The name of the cache folder that these sources have, as a new process finds it."""
-    specification = importlib.util.spec_from_file_location("cache_of_a_copy", place.kernels / "cache.py")
+    specification = importlib.util.spec_from_file_location("cache_of_a_copy", place.kernels / "compiler" / "cache.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module.cache_folder()
@@ -112,9 +112,11 @@ def test_an_edit_of_any_kernel_file_leads_to_another_folder(place):
 
 
 def test_a_new_kernel_file_leads_to_another_folder(place):
-    before = cache_folder(place)
-    (place.kernels / "another.py").write_text("")
-    assert cache_folder(place) != before
+    seen = {cache_folder(place)}
+    for count, folder in enumerate((place.kernels, place.kernels / "linalg", place.kernels / "parallel"), 2):
+        (folder / "another.py").write_text("")
+        seen.add(cache_folder(place))
+        assert len(seen) == count, folder
 
 
 def test_another_version_of_numba_leads_to_another_folder(place, monkeypatch):
@@ -128,9 +130,9 @@ def test_another_version_of_numba_leads_to_another_folder(place, monkeypatch):
 def test_an_edit_of_an_inlined_formula_gives_fresh_code(place):
     """numba's own cache would look at the file of ``relu_forward`` only."""
     place.run()
-    place.edit("epilogues.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
+    place.edit("functions/epilogues.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
     assert place.run() == ("[5.0, 5.0, 5.0]\ncompiled\n", NOTICE)
-    place.edit("epilogues.py", "return v.constant(5.0)", "return times_relu_derivative(v, x, x)")
+    place.edit("functions/epilogues.py", "return v.constant(5.0)", "return times_relu_derivative(v, x, x)")
     assert place.run() == (LOADS, ""), "what was kept for the earlier sources is found again"
 
 
@@ -138,7 +140,7 @@ def test_an_edit_between_import_and_first_call_leaves_no_stale_code(place):
     """The running process has the sources of before, and must not file its code under those of now."""
     process = place.start(PREAMBLE + "print('imported', flush=True); input(); call('relu_forward')", stdin=True)
     assert process.stdout.readline() == "imported\n"
-    place.edit("epilogues.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
+    place.edit("functions/epilogues.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
     assert process.communicate("\n", timeout=120)[0] == "[0.0, 0.0, 2.0]\n"
     assert place.run()[0] == "[5.0, 5.0, 5.0]\ncompiled\n"
 
@@ -291,7 +293,7 @@ def test_the_tile_is_found_by_a_users_function_from_numbas_cache_and_is_never_st
     )
     place.run(product)
     assert place.run(product) == ("[4.0, 4.0, 4.0]\n", "")
-    place.edit("product.py", "if has_bias:", "if not has_bias:")
+    place.edit("linalg/product.py", "if has_bias:", "if not has_bias:")
     assert place.run(product) == ("[3.0, 3.0, 3.0]\n", NOTICE)
 
 
@@ -307,7 +309,7 @@ WITHOUT_JIT = {
 }
 
 
-@pytest.mark.parametrize("package", ["fastbp", "fastbp_kernels.engine"])
+@pytest.mark.parametrize("package", ["fastbp", "fastbp_kernels.network.engine"])
 @pytest.mark.parametrize("how", WITHOUT_JIT)
 def test_an_import_where_numba_compiles_nothing_fails_with_the_reason(package, how):
     variables, first = WITHOUT_JIT[how]

@@ -7,7 +7,7 @@ import pytest
 from numba.core.registry import cpu_target
 from test_cache import CANNOT, COMPILES, LOADS, NOTICE, PREAMBLE, RELU, TWICE, TWO_RESULTS, Place
 
-from fastbp_kernels import cache
+from fastbp_kernels.compiler import cache
 
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
 CPUS = (

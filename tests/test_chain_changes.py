@@ -11,7 +11,8 @@ from chains import assert_bits, backward_one_by_one, batch, gradients, nested, o
 from helpers import assert_unchanged, draw, mlp, snapshot
 from same_bits import SMOOTH, Network
 
-from fastbp import chain, nn
+from fastbp import nn
+from fastbp.engine import network_call as chain
 
 F32 = numpy.float32
 

@@ -11,9 +11,9 @@ from memory import Fence, assert_survives
 from same_bits import ORIGINAL, SMOOTH, Network
 
 from fastbp import nn
-from fastbp.plan import Plan
-from fastbp_kernels.barrier import SYNC_SIZE
-from fastbp_kernels.chain import chain_backward, chain_forward
+from fastbp.engine.plan import Plan
+from fastbp_kernels.network.forward_backward import chain_backward, chain_forward
+from fastbp_kernels.parallel.barrier import SYNC_SIZE
 
 F32 = numpy.float32
 SQUARE = Network((6, 9, 6), ("Tanh", None))

@@ -64,7 +64,7 @@ def test_a_loaded_history_is_the_one_saved(dtype, tmp_path):
     loaded = fastbp.load(tmp_path / "c")
     for name, values in history.items():
         numpy.testing.assert_array_equal(loaded.history[name], values)
-    for name in ("way", "seconds", "setting", "position"):
+    for name in ("backend", "fallback_reason", "seconds", "setting", "position"):
         assert getattr(loaded.history, name) == getattr(history, name), name
     assert loaded.opt.lr == opt.lr
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import child_environment
 
-from fastbp.cores import available_cores, cpu_quota, initial_threads
+from fastbp.runtime.cores import available_cores, cpu_quota, initial_threads
 
 GROUPS = "proc/self/cgroup"
 MOUNT = "sys/fs/cgroup"

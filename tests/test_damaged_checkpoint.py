@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from test_checkpoint import stopped_training
 
 import fastbp
-from fastbp import checkpoint_file, nn
+from fastbp import nn
+from fastbp.checkpoint import file_format as checkpoint_file
 
 
 @pytest.fixture(scope="module")

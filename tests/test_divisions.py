@@ -5,7 +5,9 @@ import pytest
 from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, train
 
 import fastbp
-from fastbp import parallelism, threads, trainers
+from fastbp.engine import parallelism
+from fastbp.runtime import threads
+from fastbp.training import engine_trainer
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def eager_threads(monkeypatch):
             super().run(kernel, *arguments)
 
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1.0)
-    monkeypatch.setattr(trainers, "Team", Watched)
+    monkeypatch.setattr(engine_trainer, "Team", Watched)
     before = fastbp.get_num_threads()
     yield calls
     fastbp.set_num_threads(before)
@@ -64,8 +66,8 @@ def validation_beside(monkeypatch, eager_threads):
 @pytest.mark.parametrize("count", [2, 3])
 def test_validation_beside_the_training_gives_the_same_bits(monkeypatch, validation_beside, count, flop, dtype):
     """Wherever compiled calls end, also within a validation; where no training follows it, one thread does it all."""
-    monkeypatch.setattr(trainers, "STRETCH_SECONDS", 1e9)
-    monkeypatch.setattr(trainers, "_FIRST_FLOP", flop)
+    monkeypatch.setattr(engine_trainer, "CALL_SECONDS", 1e9)
+    monkeypatch.setattr(engine_trainer, "_FIRST_FLOP", flop)
     for network in (ORIGINAL, SMOOTH, NETWORKS["without bias, activation last"]):
         for n, mini_batch_size, val in [(101, 20, 600), (101, 20, 34), (40, 7, 300), (300, 300, 100)]:
             data, options = network.data(dtype, n, val), {"shuffle": True, "rng": 1}

@@ -11,10 +11,11 @@ import pytest
 from helpers import LAYOUTS, child_environment
 from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, train
 
-from fastbp import nn, optim, trainers
-from fastbp.course import Rows
-from fastbp.plan import Plan
-from fastbp_kernels import engine
+from fastbp import nn, optim
+from fastbp.engine.plan import Plan
+from fastbp.training import engine_trainer
+from fastbp.training.training_run import Rows
+from fastbp_kernels.network import engine
 
 # Rows, mini-batch size, validation rows: short last batches, batches of one row, of all, larger than the data, beyond
 # one and two stretches of 256 rows; validation of no rows, of one, of several blocks.
@@ -112,8 +113,8 @@ def test_a_training_repeats_bit_for_bit(by_modules, dtype):
 def test_it_does_not_matter_where_compiled_calls_end(monkeypatch, seconds, dtype):
     data = ORIGINAL.data(dtype, 101, 600)
     expected = train(ORIGINAL.build(dtype), data, 8, 20, by_modules=True, shuffle=True, rng=1)
-    monkeypatch.setattr(trainers, "STRETCH_SECONDS", seconds)
-    monkeypatch.setattr(trainers, "_FIRST_FLOP", 0.0)
+    monkeypatch.setattr(engine_trainer, "CALL_SECONDS", seconds)
+    monkeypatch.setattr(engine_trainer, "_FIRST_FLOP", 0.0)
     assert_same_bits(expected, train(ORIGINAL.build(dtype), data, 8, 20, shuffle=True, rng=1))
 
 
@@ -128,7 +129,7 @@ def test_a_compiled_call_leaves_the_gradients_of_its_last_mini_batch_wherever_it
             with monkeypatch.context() as patched:
                 if keeps:
                     keep_gradients(patched)
-                trainer = trainers.EngineTrainer(model, nn.MSELoss(), opt, Rows(*data[:2]), Rows(*data[2:]), 20)
+                trainer = engine_trainer.EngineTrainer(model, nn.MSELoss(), opt, Rows(*data[:2]), Rows(*data[2:]), 20)
             trainer._call([], 0, stop, *trainer._results(-(-stop // 11)))
             outcomes.append([array.copy() for p in model.parameters() for array in (p.data, p.grad)])
         for one, two in zip(*outcomes, strict=True):

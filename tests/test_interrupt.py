@@ -14,7 +14,8 @@ from same_bits import Network, OwnSGD, assert_same_bits, train
 from test_resume import outcome
 
 import fastbp
-from fastbp import nn, optim, threads
+from fastbp import nn, optim
+from fastbp.runtime import threads
 
 SMALL = Network((4, 9, 3), ("Tanh", None))
 LARGE = Network((60, 64, 3), ("Tanh", None))

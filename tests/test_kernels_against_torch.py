@@ -25,8 +25,8 @@ from fastbp_kernels import (
     mse_forward_backward,
     sgd_step,
 )
-from fastbp_kernels.product import K_BLOCK
-from fastbp_kernels.tile import STEPS
+from fastbp_kernels.linalg.product import K_BLOCK
+from fastbp_kernels.linalg.tile import STEPS
 
 aten = torch.ops.aten
 TORCH_FORWARD = {"exp": torch.exp, "relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}

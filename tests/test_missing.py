@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fastbp import optim
-from fastbp.missing import missing
 from fastbp.nn import init
+from fastbp.validation.missing import missing
 
 
 def test_every_optimiser_of_torch_is_there_or_says_that_it_is_not():

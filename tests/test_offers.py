@@ -6,8 +6,8 @@ import numpy
 import pytest
 from numba import njit
 
-from fastbp_kernels.offers import close, finish, free_place, offer, offers_size, take
-from fastbp_kernels.pointers import pointer
+from fastbp_kernels.compiler.pointers import pointer
+from fastbp_kernels.parallel.work_queue import close, finish, free_place, offer, offers_size, take
 
 PIECES = 20_000
 

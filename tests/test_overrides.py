@@ -12,7 +12,7 @@ from helpers import draw, mlp
 import fastbp
 from fastbp import nn, optim
 from fastbp.nn.losses import Loss
-from fastbp.overrides import own_methods
+from fastbp.nn.overrides import own_methods
 
 F32 = numpy.float32
 X, TARGET = draw((12, 4), F32), numpy.eye(4, dtype=F32)[draw((12,), F32, 1).argsort() % 4]
@@ -112,7 +112,7 @@ def test_a_redefined_method_is_what_runs_everywhere(way, name, method, place):
     opt = optim.SGD(parameters, lr=0.01) if parameters else NoOptimizer()
     history = fastbp.train_model(model, X, TARGET, X, TARGET, nn.MSELoss(), opt, 1, 5)
     assert (method in calls) == (method != "backward_parameters" or place != "last")
-    assert history.way.startswith("module by module: ")
+    assert history.backend == "modules"
     prediction = model.predict(X)
     assert history["val_loss"][-1] == nn.MSELoss()(prediction, TARGET)
     assert history["val_accuracy"][-1] == fastbp.compute_accuracy(model, X, TARGET)
@@ -154,7 +154,7 @@ def test_a_subclass_that_redefines_nothing_runs_in_one_call():
     history = fastbp.train_model(
         model, X, TARGET, None, None, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1), 2, 5
     )
-    assert history.way == "engine"
+    assert history.backend == "engine"
 
 
 def test_what_a_user_takes_back_is_the_librarys_again():
@@ -190,7 +190,7 @@ def test_a_loss_with_a_method_of_its_own_trains_and_validates_by_it(method, way)
     opt = optim.SGD(model.parameters(), lr=0.0)
     history = fastbp.train_model(model, X, TARGET, X, TARGET, criterion, opt, 1, 12)
     assert method in calls
-    assert history.way.startswith("module by module: ")
+    assert history.backend == "modules"
     loss = nn.MSELoss()(plain.predict(X), TARGET)
     doubled = {"forward": (2, 2), "__call__": (2, 2), "evaluate": (1, 2), "backward": (1, 1), "scale": (2, 2)}[method]
     assert history["train_loss"] == [pytest.approx(doubled[0] * loss, rel=1e-6)]
@@ -209,7 +209,7 @@ def test_an_optimizer_with_a_method_of_its_own_trains_by_it(method, way):
         setattr(opt, method, lambda: (calls.append(method), original())[0])
     history = fastbp.train_model(model, X, TARGET, None, None, nn.MSELoss(), opt, 1, 5)
     assert calls == [method] * 3
-    assert history.way.startswith("module by module: ")
+    assert history.backend == "modules"
 
 
 @pytest.mark.parametrize("reduction", ["none", "Sum", None, 1])
@@ -251,7 +251,7 @@ def test_modules_set_as_attributes_of_a_sequential_are_a_part_of_it_as_in_torch(
     before = model.head.weight.data.copy()
     opt = optim.SGD(model.parameters(), lr=0.1)
     history = fastbp.train_model(model, X, target, None, None, nn.MSELoss(), opt, 1, 5)
-    assert history.way == "engine"
+    assert history.backend == "engine"
     assert not numpy.array_equal(model.head.weight.data, before)
     del model.head
     assert len(model) == 2

@@ -3,7 +3,7 @@
 import pytest
 
 import fastbp
-from fastbp.parallelism import Division, divide
+from fastbp.engine.parallelism import Division, divide
 
 SMALL, WIDE = (2854, 1427), (3_721_216, 1_863_690)  # operations of a row, parameters: 2-25-25-25-2, 784-1024-1024-10
 

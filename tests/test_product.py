@@ -8,9 +8,10 @@ from helpers import draw
 from memory import GUARD
 from numba import njit
 
-from fastbp_kernels import sgd_step, tile
-from fastbp_kernels.pointers import pointer
-from fastbp_kernels.product import (
+from fastbp_kernels import sgd_step
+from fastbp_kernels.compiler.pointers import pointer
+from fastbp_kernels.linalg import tile
+from fastbp_kernels.linalg.product import (
     IN_PLACE_ROWS,
     K_BLOCK,
     M_BLOCK,

@@ -8,7 +8,8 @@ from helpers import assert_unchanged, snapshot
 from same_bits import Network, Outcome, OwnSGD, assert_same_bits, train
 
 import fastbp
-from fastbp import nn, optim, trainers
+from fastbp import nn, optim
+from fastbp.training import engine_trainer
 
 NETWORK = Network((4, 9, 3), ("Tanh", None))
 SHUFFLED = {"shuffle": True, "rng": 5}
@@ -47,7 +48,7 @@ def continued(model, data, opt, history, epochs=6, size=7, **options):
     return fastbp.train_model(model, *data, nn.MSELoss(), opt, epochs, size, history=history, **options)
 
 
-@pytest.fixture(params=["engine", "module by module"])
+@pytest.fixture(params=["engine", "modules"])
 def by_modules(request):
     return request.param != "engine"
 
@@ -86,7 +87,7 @@ def test_a_progress_callback_that_raises_leaves_the_model_at_that_epoch(last, by
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5, 6, 13, 35])
-@pytest.mark.parametrize("finishes", ["engine", "module by module"])
+@pytest.mark.parametrize("finishes", ["engine", "modules"])
 def test_a_training_that_stops_within_an_epoch_goes_on_there_either_way(steps, finishes, dtype):
     data = NETWORK.data(dtype, 40, 20)
     model, history, rng = NETWORK.build(dtype), fastbp.History(), numpy.random.default_rng(5)
@@ -97,7 +98,7 @@ def test_a_training_that_stops_within_an_epoch_goes_on_there_either_way(steps, f
     assert (history.epochs, history.position.batches) == divmod(steps, 6)
     opt = (optim.SGD if finishes == "engine" else OwnSGD)(model.parameters(), lr=0.05)
     continued(model, data, opt, history, shuffle=True, rng=rng)
-    assert history.way.startswith(finishes)
+    assert history.backend == finishes
     assert_same_bits(train(NETWORK.build(dtype), data, 6, 7, **SHUFFLED), outcome(model, history))
 
 
@@ -107,9 +108,9 @@ def test_the_engine_stops_at_any_unit_and_goes_on_there(unit, monkeypatch):
     data = NETWORK.data(numpy.float32, 40, 500)
     expected = train(NETWORK.build(numpy.float32), data, 3, 7, **SHUFFLED)
     model, history, rng = NETWORK.build(numpy.float32), fastbp.History(), numpy.random.default_rng(5)
-    opt, call, calls = optim.SGD(model.parameters(), lr=0.05), trainers.EngineTrainer._call, []
-    monkeypatch.setattr(trainers, "STRETCH_SECONDS", 0.0)
-    monkeypatch.setattr(trainers, "_FIRST_FLOP", 0.0)
+    opt, call, calls = optim.SGD(model.parameters(), lr=0.05), engine_trainer.EngineTrainer._call, []
+    monkeypatch.setattr(engine_trainer, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(engine_trainer, "_FIRST_FLOP", 0.0)
 
     def limited(*arguments):
         if len(calls) == unit:
@@ -117,10 +118,10 @@ def test_the_engine_stops_at_any_unit_and_goes_on_there(unit, monkeypatch):
         calls.append(None)
         call(*arguments)
 
-    monkeypatch.setattr(trainers.EngineTrainer, "_call", limited)
+    monkeypatch.setattr(engine_trainer.EngineTrainer, "_call", limited)
     with pytest.raises(Stop):
         continued(model, data, opt, history, 3, shuffle=True, rng=rng)
-    monkeypatch.setattr(trainers.EngineTrainer, "_call", call)
+    monkeypatch.setattr(engine_trainer.EngineTrainer, "_call", call)
     assert (history.epochs, history.position.batches) == (unit // 10, min(unit % 10, 6))
     continued(model, data, opt, history, 3, shuffle=True, rng=rng)
     assert_same_bits(expected, outcome(model, history))

@@ -12,7 +12,9 @@ from memory import assert_survives
 from same_bits import Network, assert_same_bits, train
 
 import fastbp
-from fastbp import nn, parallelism, plan, threads
+from fastbp import nn
+from fastbp.engine import parallelism, plan
+from fastbp.runtime import threads
 
 SMALL = Network((4, 25, 16, 3), ("ReLU", "Tanh", None))
 LARGE = Network((100, 300, 300, 10), ("ReLU", "Sigmoid", None))

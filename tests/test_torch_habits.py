@@ -162,7 +162,7 @@ def test_identity_hands_through_and_costs_the_engine_nothing():
     numpy.testing.assert_array_equal(model.backward(draw((7, 3), F32)), plain.backward(draw((7, 3), F32)))
     opt = optim.SGD(model.parameters(), lr=0.1)
     history = fastbp.train_model(model, X, draw((7, 3), F32), None, None, nn.MSELoss(), opt, 1, 3)
-    assert history.way == "engine"
+    assert history.backend == "engine"
     alone = nn.Identity()
     assert alone(X) is X
     assert alone.backward(X) is X

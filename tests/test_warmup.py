@@ -7,11 +7,13 @@ import sys
 from helpers import child_environment
 
 import fastbp
-from fastbp_kernels.cache import cache_folder
+from fastbp_kernels.compiler.cache import cache_folder
 
 EVERYTHING = """
 import numpy, fastbp
-from fastbp import nn, optim, plan, threads
+from fastbp import nn, optim
+from fastbp.engine import plan
+from fastbp.runtime import threads
 thresholds = threads.FLOP_PER_THREAD, threads.FLOP_PER_START
 for dtype in (numpy.float32, numpy.float64):
     for name in ("ReLU", "Tanh", "Sigmoid"):

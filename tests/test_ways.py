@@ -68,8 +68,8 @@ def test_a_model_that_the_engine_does_not_know_trains_module_by_module_and_says_
     before = snapshot(model)
     opt = optim.SGD(model.parameters(), lr=0.1)
     history = fastbp.train_model(model, x, target, None, None, nn.MSELoss(), opt, 20, 5)
-    assert history.way.startswith("module by module: ")
-    assert re.search(reason, history.way)
+    assert history.backend == "modules"
+    assert re.search(reason, history.fallback_reason)
     assert history["train_loss"][-1] < history["train_loss"][0]
     for name, (data, _) in snapshot(model).items():
         assert not numpy.array_equal(data, before[name][0]), name
@@ -87,8 +87,8 @@ def parts(model, criterion=nn.MSELoss, opt=optim.SGD, parameters=None):
 def test_a_users_criterion_or_optimiser_is_used_and_named(what, own_class):
     expected, known = parts(mlp(4, 5, 3))
     history, own = parts(mlp(4, 5, 3), **{what: own_class})
-    assert expected.way == "engine"
-    assert history.way == f"module by module: the engine does not know {own_class.__name__}"
+    assert expected.backend == "engine"
+    assert history.fallback_reason == f"the engine does not know {own_class.__name__}"
     assert dict(history) == dict(expected)
     for mine, theirs in zip(own, known, strict=True):
         numpy.testing.assert_array_equal(mine, theirs)
@@ -99,7 +99,7 @@ def test_a_users_module_in_the_middle_changes_the_way_and_not_a_bit():
     expected, known = parts(model)
     first, activation, last = mlp(4, 5, 3)
     history, own = parts(nn.Sequential(first, Same(), activation, last))
-    assert history.way == "module by module: it contains a Same, which the engine does not know"
+    assert history.fallback_reason == "it contains a Same, which the engine does not know"
     assert dict(history) == dict(expected)
     for mine, theirs in zip(own, known, strict=True):
         numpy.testing.assert_array_equal(mine, theirs)
@@ -108,22 +108,22 @@ def test_a_users_module_in_the_middle_changes_the_way_and_not_a_bit():
 def test_an_optimiser_over_a_part_of_the_model_is_told():
     model = mlp(4, 5, 3)
     history, _ = parts(model, parameters=model[2].parameters())
-    assert history.way == "module by module: the optimiser holds a part of the model's parameters only"
+    assert history.fallback_reason == "the optimiser holds a part of the model's parameters only"
 
 
 def test_data_of_three_dimensions_train_module_by_module():
     model, x = mlp(4, 5, 3), draw((8, 2, 4), numpy.float32)
     opt = optim.SGD(model.parameters(), lr=0.1)
     history = fastbp.train_model(model, x, x[..., :3], None, None, nn.MSELoss(), opt, 2, 3)
-    assert history.way == "module by module: the engine takes inputs and targets of two dimensions"
+    assert history.fallback_reason == "the engine takes inputs and targets of two dimensions"
 
 
 def test_a_lone_linear_and_nested_sequentials_train_in_the_engine():
     first, activation, last = mlp(4, 5, 3)
-    assert parts(nn.Linear(4, 3))[0].way == "engine"
+    assert parts(nn.Linear(4, 3))[0].backend == "engine"
     expected, known = parts(mlp(4, 5, 3))
     history, own = parts(nn.Sequential(nn.Sequential(first), nn.Sequential(nn.Sequential(activation, last))))
-    assert (history.way, dict(history)) == ("engine", dict(expected))
+    assert (history.backend, dict(history)) == ("engine", dict(expected))
     for mine, theirs in zip(own, known, strict=True):
         numpy.testing.assert_array_equal(mine, theirs)
 

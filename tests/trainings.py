@@ -237,5 +237,5 @@ def by_engine(training):
     opt = optim.SGD(model.parameters(), lr=training.lr)
     data = (*training.data(), None, None)
     history = fastbp.train_model(model, *data, criterion, opt, training.epochs, training.mini_batch)
-    assert history.way == "engine"
+    assert history.backend == "engine"
     return model

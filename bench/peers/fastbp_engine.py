@@ -21,7 +21,7 @@ from bench.workloads import (
     Training,
 )
 from fastbp import nn, optim
-from fastbp.arrays import aligned_zeros
+from fastbp.validation.arrays import aligned_zeros
 from fastbp_kernels import (
     linear_backward_input,
     linear_backward_parameters,
@@ -30,8 +30,8 @@ from fastbp_kernels import (
     sgd_step,
     tanh_forward,
 )
-from fastbp_kernels.pointers import pointer
-from fastbp_kernels.tile import STORE, TILE_ROWS, tile, widths
+from fastbp_kernels.compiler.pointers import pointer
+from fastbp_kernels.linalg.tile import STORE, TILE_ROWS, tile, widths
 
 set_threads = fastbp.set_num_threads
 
@@ -66,7 +66,7 @@ def training(workload: Training) -> Contender:
             workload.mini_batch,
             progress=False,
         )
-        assert history.way == "engine", history.way
+        assert history.backend == "engine", history.fallback_reason
 
     return Contender(run, lambda: [parameter.data for parameter in model.parameters()])
 

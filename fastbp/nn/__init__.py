@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from fastbp.missing import missing
 from fastbp.nn import init
 from fastbp.nn.activations import ReLU, Sigmoid, Tanh
 from fastbp.nn.container import ModuleList
@@ -12,6 +11,7 @@ from fastbp.nn.losses import MSELoss
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 from fastbp.nn.sequential import Sequential
+from fastbp.validation.missing import missing
 
 __all__ = [
     "Identity",

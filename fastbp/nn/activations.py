@@ -6,18 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastbp.arrays import Array, plain, require_floats
-from fastbp.buffers import Buffer
 from fastbp.nn.last_forward import LastForward, token_of_input
-from fastbp.nn.module import Module, guarded
-from fastbp_kernels import (
-    relu_backward,
-    relu_forward,
-    sigmoid_backward,
-    sigmoid_forward,
-    tanh_backward,
-    tanh_forward,
-)
+from fastbp.nn.module import Module, locked
+from fastbp.runtime.buffers import Buffer
+from fastbp.validation.arrays import Array, plain, require_floats
+from fastbp_kernels import relu_backward, relu_forward, sigmoid_backward, sigmoid_forward, tanh_backward, tanh_forward
 
 
 class Activation(Module):
@@ -36,7 +29,7 @@ class Activation(Module):
     def __init__(self) -> None:
         self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()
 
-    @guarded
+    @locked
     def forward(self, input: Array) -> Array:
         """Return an array of the input's shape and dtype, to be read; it keeps its numbers while somebody holds it."""
         checked, last = plain(require_floats(input, type(self).__name__)), self._last_forward
@@ -53,7 +46,7 @@ class Activation(Module):
         self.forward_kernel(input, output)
         return output
 
-    @guarded
+    @locked
     def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
         """Return ``grad_output`` times the derivative at the last input.
 

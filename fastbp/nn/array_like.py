@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from fastbp.arrays import Array
+from fastbp.validation.arrays import Array
 
 Self = TypeVar("Self", bound="ArrayLike")
 

@@ -19,10 +19,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from fastbp.arrays import Array, RandomSource, require_floats, require_generator
 from fastbp.nn.gains import calculate_gain
 from fastbp.nn.parameter import Parameter
-from fastbp.scalars import require_finite, require_number
+from fastbp.validation.arrays import Array, RandomSource, require_floats, require_generator
+from fastbp.validation.scalars import require_finite, require_number
 
 T = TypeVar("T", bound="Parameter | Array")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fastbp.arrays import Array, require_floats
 from fastbp.nn.module import Module
-from fastbp.overrides import own_methods
+from fastbp.nn.overrides import own_methods
+from fastbp.validation.arrays import Array, require_floats
 
 
 class Identity(Module):

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fastbp.arrays import Array
-from fastbp.missing import missing
 from fastbp.nn.fill import (
     constant_,
     eye_,
@@ -34,7 +32,9 @@ from fastbp.nn.fill import (
     zeros_,
 )
 from fastbp.nn.gains import calculate_gain
-from fastbp.scalars import is_number, require_finite
+from fastbp.validation.arrays import Array
+from fastbp.validation.missing import missing
+from fastbp.validation.scalars import is_number, require_finite
 
 __all__ = [
     "Init",

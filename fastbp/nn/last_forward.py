@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastbp.arrays import Array, as_rows, plain, require_floats
-from fastbp.buffers import Buffer, Slot, memory_of
-from fastbp.guard import latest_change
+from fastbp.runtime.buffers import Buffer, Slot, memory_of
+from fastbp.runtime.model_lock import latest_change
+from fastbp.validation.arrays import Array, as_rows, plain, require_floats
 
 if TYPE_CHECKING:
-    from fastbp.chain import Chain
+    from fastbp.engine.network_call import Chain
     from fastbp.nn.parameter import FlatView
 
 _NOTHING = np.empty(0, np.float32)

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arrays import (
+from fastbp.nn.init import Init, initial_values
+from fastbp.nn.last_forward import LastForward, token_of_input
+from fastbp.nn.module import Module, locked
+from fastbp.nn.parameter import Parameter, flatten
+from fastbp.runtime.buffers import Buffer
+from fastbp.runtime.threads import whole_or_shared
+from fastbp.validation.arrays import (
     Array,
     RandomSource,
     as_rows,
@@ -17,12 +23,6 @@ from fastbp.arrays import (
     require_floats,
     require_generator,
 )
-from fastbp.buffers import Buffer
-from fastbp.nn.init import Init, initial_values
-from fastbp.nn.last_forward import LastForward, token_of_input
-from fastbp.nn.module import Module, guarded
-from fastbp.nn.parameter import Parameter, flatten
-from fastbp.threads import whole_or_shared
 from fastbp_kernels import (
     linear_backward,
     linear_backward_parameters,
@@ -131,7 +131,7 @@ class Linear(Module):
             raise AttributeError(f"{self._name} needs its {name}; set bias to None for a layer without one")
         super().__delattr__(name)
 
-    @guarded
+    @locked
     def forward(self, input: Array) -> Array:
         """Return the output for ``input``.
 
@@ -155,15 +155,15 @@ class Linear(Module):
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
             return super().predict(input)
-        input, guard = self._checked(input), self._current().guard
-        changes = guard.changes
+        input, lock = self._checked(input), self._current().lock
+        changes = lock.changes
         output = np.empty((*input.shape[:-1], self._out_features), self._dtype)
         self._compute(input, output)
-        if guard.writer or guard.changes != changes:
-            guard.check_reading(changes)
+        if lock.writer or lock.changes != changes:
+            lock.check_reading(changes)
         return output
 
-    @guarded
+    @locked
     def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
         """Add to the gradients of weight and bias and return the gradient with respect to the input.
 
@@ -186,7 +186,7 @@ class Linear(Module):
         slot.memory.gradient_for = self._last_forward.input_token
         return slot.array.view()
 
-    @guarded
+    @locked
     def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
         if not self._takes("backward_parameters"):
             self.backward(grad_output)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import nan
 from typing import Any, ClassVar, NoReturn
 
-from fastbp.arrays import Array, as_rows, plain, require_floats
-from fastbp.buffers import Buffer, Slot
 from fastbp.nn.last_forward import token_of_output
-from fastbp.overrides import follow, passes_by
+from fastbp.nn.overrides import follow, passes_by
+from fastbp.runtime.buffers import Buffer, Slot
+from fastbp.validation.arrays import Array, as_rows, plain, require_floats
 from fastbp_kernels import mse_forward, mse_forward_backward
 
 _SHORTCUTS = {"evaluate": ("forward", "__call__")}

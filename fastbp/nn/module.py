@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arrays import Array, require_dtype
-from fastbp.buffers import Buffer
-from fastbp.derived import Source
-from fastbp.guard import Guards, Unchanged, holder
 from fastbp.nn.last_forward import LastForward
+from fastbp.nn.overrides import follow, passes_by
 from fastbp.nn.parameter import FlatView, Parameter, convert
 from fastbp.nn.state_dict import IncompatibleKeys, checked_values
-from fastbp.overrides import follow, passes_by
+from fastbp.runtime.buffers import Buffer
+from fastbp.runtime.derived import Source
+from fastbp.runtime.model_lock import ModelLocks, Unchanged, holder
+from fastbp.validation.arrays import Array, require_dtype
 
 M = TypeVar("M", bound="Module")
 P = ParamSpec("P")
@@ -27,14 +27,14 @@ R = TypeVar("R")
 _SHORTCUTS = {"predict": ("forward", "__call__"), "backward_parameters": ("backward",)}
 
 
-def guarded(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
+def locked(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
     """Make a method of a module raise RuntimeError while another thread is in the module."""
 
     @wraps(method)
     @holder
     def call(self: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        guard = self._current().guard
-        taken = guard.acquire()
+        lock = self._current().lock
+        taken = lock.acquire()
         try:
             return method(self, *args, **kwargs)
         finally:
@@ -65,7 +65,7 @@ class Module(Source):
     # Of a module of the library.
     _last_forward: LastForward | None = None
     _flat: FlatView | None = None
-    _plan: Any = None  # fastbp.plan: how the engine runs this module, or why it does not
+    _plan: Any = None  # fastbp.engine.plan: how the engine runs this module, or why it does not
     _derived_from_this = None
     # Attributes that are found again and have no place in a copy.
     _derived: ClassVar[tuple[str, ...]] = ("_flat", "_plan", "_derived_from_this")
@@ -240,8 +240,8 @@ class Module(Source):
 
     @holder
     def _convert(self: M, dtype: np.dtype[Any]) -> M:
-        guard = self._current().guard
-        with guard:
+        lock = self._current().lock
+        with lock:
             convert(self.parameters(), dtype)
             for module in self.modules():
                 module._follow_dtype()
@@ -252,20 +252,20 @@ class Module(Source):
         """Note the parameters' dtype after they were converted."""
 
     def _current(self) -> FlatView:
-        """Return the parameters' flat vectors, with the guard that keeps a second thread out."""
+        """Return the parameters' flat vectors, with the lock that keeps a second thread out."""
         flat = self._flat
         if flat is None or not flat.is_current:
             before, flat = flat, FlatView(self.parameters(), [module for _, module in self.named_modules()])
             if before is not None and not (before.runs or flat.runs):
-                flat.guard = before.guard  # without parameters it is the guard of this view alone
+                flat.lock = before.lock  # without parameters it is the lock of this view alone
             self._flat = flat
         return flat
 
     @holder
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of every parameter under PyTorch's name for it, such as ``"0.weight"``."""
-        guard = self._current().guard
-        taken = guard.acquire()
+        lock = self._current().lock
+        taken = lock.acquire()
         try:
             return {name: parameter.data.copy() for name, parameter in self.named_parameters(remove_duplicate=False)}
         finally:
@@ -297,8 +297,8 @@ class Module(Source):
         """
         parameters = dict(self.named_parameters(remove_duplicate=False))
         values, keys = checked_values(f"{type(self).__name__}.load_state_dict", parameters, state_dict, strict)
-        guard = self._current().guard
-        with guard:
+        lock = self._current().lock
+        with lock:
             for name, value in values.items():
                 parameters[name].data = value
         return keys
@@ -308,9 +308,9 @@ class Module(Source):
         for name, value in state.items():  # copy.copy comes here too: its result must not write into the same buffers
             if isinstance(value, Buffer | LastForward):
                 state[name] = type(value)()
-        guard = self._current().guard
-        if isinstance(guard, Guards):
-            state["_whole"] = Unchanged(guard)
+        lock = self._current().lock
+        if isinstance(lock, ModelLocks):
+            state["_whole"] = Unchanged(lock)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.arrays import Array, aligned_zeros, require_dtype, require_floats
-from fastbp.derived import Derived, Source
-from fastbp.guard import Guard, Guards, Span, holder
 from fastbp.nn.array_like import ArrayLike
+from fastbp.runtime.derived import Derived, Source
+from fastbp.runtime.model_lock import ModelLock, ModelLocks, Span, holder
+from fastbp.validation.arrays import Array, aligned_zeros, require_dtype, require_floats
 
 
 class Storage(Source):
@@ -36,18 +36,18 @@ class Storage(Source):
     dtype : numpy.dtype
     """
 
-    __slots__ = ("_derived_from_this", "data", "grad", "guard")
+    __slots__ = ("_derived_from_this", "data", "grad", "lock")
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
         self._derived_from_this = None
         self.data = aligned_zeros(size, dtype)
         self.grad = aligned_zeros(size, dtype)
-        self.guard = Guard()
+        self.lock = ModelLock()
 
     @holder
     def __reduce__(self) -> tuple[Any, ...]:
-        guard = self.guard
-        taken = guard.acquire()
+        lock = self.lock
+        taken = lock.acquire()
         try:
             return _storage_of, (self.data.copy(), self.grad.copy())
         finally:
@@ -181,8 +181,8 @@ def convert(parameters: Iterable[Parameter], dtype: np.dtype[Any]) -> None:
     unique = list(dict.fromkeys(parameters))
     storage = Storage(sum(parameter.size for parameter in unique), require_dtype(dtype, "A model"))
     offset = 0
-    guard = FlatView(unique).guard
-    with guard:
+    lock = FlatView(unique).lock
+    with lock:
         for parameter in unique:
             stop = offset + parameter.size
             with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
@@ -207,13 +207,13 @@ class FlatView(Derived):
     ----------
     runs : list of (data, grad)
         In the parameters' order, each a view of one storage.
-    spans : dict of Guard to list of (start, stop)
-        Where they lie, by the storages' guards.
-    guard : Guard or Guards
-        Of the storages; one of its own if there are none, so that modules without parameters are guarded too.
+    spans : dict of ModelLock to list of (start, stop)
+        Where they lie, by the storages' locks.
+    lock : ModelLock or ModelLocks
+        Of the storages; one of its own if there are none, so that modules without parameters are locked too.
     """
 
-    __slots__ = ("guard", "runs", "spans")
+    __slots__ = ("lock", "runs", "spans")
 
     def __init__(self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = ()) -> None:
         spans: list[tuple[Storage, int, int]] = []
@@ -223,32 +223,32 @@ class FlatView(Derived):
                 start = spans.pop()[1]
             spans.append((parameter.storage, start, stop))
         storages = dict.fromkeys(storage for storage, _, _ in spans)
-        guards = [storage.guard for storage in storages] or [Guard()]
-        self.guard: Guard | Guards = guards[0] if len(guards) == 1 else Guards(guards)
+        locks = [storage.lock for storage in storages] or [ModelLock()]
+        self.lock: ModelLock | ModelLocks = locks[0] if len(locks) == 1 else ModelLocks(locks)
         self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in spans]
-        self.spans: dict[Guard, list[Span]] = {}
+        self.spans: dict[ModelLock, list[Span]] = {}
         for storage, start, stop in spans:
-            self.spans.setdefault(storage.guard, []).append((start, stop))
+            self.spans.setdefault(storage.lock, []).append((start, stop))
         super().__init__([*storages, *modules])
         self.is_current = parameters is not None
 
     @property
     def changes(self) -> object:
         """Another one whenever a parameter may have changed."""
-        return self.guard.changes if self.runs else None
+        return self.lock.changes if self.runs else None
 
     def unchanged_since(self, changes: Any) -> bool:
         """Whether these parameters are those of when ``changes`` was what it was then."""
         before = changes if isinstance(changes, tuple) else (changes,)
         if len(before) != len(self.spans):
             return False
-        return all(guard.left_alone(then, spans) for then, (guard, spans) in zip(before, self.spans.items()))
+        return all(lock.left_alone(then, spans) for then, (lock, spans) in zip(before, self.spans.items()))
 
     @holder
     def zero_grad(self) -> None:
         """Set the gradients to zero."""
-        guard = self.guard
-        taken = guard.acquire()
+        lock = self.lock
+        taken = lock.acquire()
         try:
             for _, grad in self.runs:
                 grad.fill(0)

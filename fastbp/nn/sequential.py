@@ -8,16 +8,16 @@ from typing import NoReturn
 
 import numpy as np
 
-from fastbp.arrays import Array, as_rows, require_floats
-from fastbp.buffers import Buffer
-from fastbp.chain import Chain
-from fastbp.guard import holder
+from fastbp.engine.network_call import Chain
+from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.container import Container
 from fastbp.nn.last_forward import LastForward, has_token
-from fastbp.nn.module import Module, guarded
+from fastbp.nn.module import Module, locked
+from fastbp.nn.overrides import own_methods
 from fastbp.nn.parameter import flatten
-from fastbp.overrides import own_methods
-from fastbp.plan import NoPlan, Plan, plan_of
+from fastbp.runtime.buffers import Buffer
+from fastbp.runtime.model_lock import holder
+from fastbp.validation.arrays import Array, as_rows, require_floats
 
 
 class Sequential(Container):
@@ -66,7 +66,7 @@ class Sequential(Container):
     def _part(self, names: list[str]) -> Sequential:
         return type(self)({name: self._parts_by_name[name] for name in names})
 
-    @guarded
+    @locked
     def forward(self, input: Array) -> Array:
         """Return the output for ``input``.
 
@@ -89,7 +89,7 @@ class Sequential(Container):
         self._tokens = {last.token for _, last in self._last_forwards() if last is not None}
         return output
 
-    @guarded
+    @locked
     def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
         """Add to the gradients of all parameters and return the gradient with respect to the input.
 
@@ -112,7 +112,7 @@ class Sequential(Container):
         self._retain(retain_graph)
         return grad_output
 
-    @guarded
+    @locked
     def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
         chain = self._current_chain()
         if chain is not None and chain.is_whole and chain.plan.takes_gradients:
@@ -212,23 +212,23 @@ class Sequential(Container):
         are_rows = input.ndim == 2
         if not are_rows:
             rows = as_rows(input)
-        guard = plan.guard
-        changes = guard.changes
+        lock = plan.lock
+        changes = lock.changes
         output: Array = predictor.predict(rows)
-        if guard.writer or guard.changes != changes:
-            guard.check_reading(changes)
+        if lock.writer or lock.changes != changes:
+            lock.check_reading(changes)
         return output if are_rows else output.reshape(*input.shape[:-1], plan.out_features)
 
     @holder
     def _predict_by_modules(self, input: Array, plan: Plan | NoPlan) -> Array:
-        guard = self._current().guard
+        lock = self._current().lock
         if isinstance(plan, NoPlan) and not plan.with_own_methods:
-            changes = guard.changes
+            changes = lock.changes
             output = self._predict_one_by_one(input)
-            if guard.writer or guard.changes != changes:
-                guard.check_reading(changes)
+            if lock.writer or lock.changes != changes:
+                lock.check_reading(changes)
             return output
-        taken = guard.acquire()  # one at a time: a forward of the user's may run
+        taken = lock.acquire()  # one at a time: a forward of the user's may run
         try:
             if not plan.may_predict:
                 return super().predict(input)

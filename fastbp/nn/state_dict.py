@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.arrays import Array
 from fastbp.nn.parameter import Parameter
+from fastbp.validation.arrays import Array
 
 
 class IncompatibleKeys(NamedTuple):

@@ -7,7 +7,7 @@ shows the same sentence in its TypingError. A running kernel checks nothing: tha
 is up to the caller.
 """
 
-from fastbp_kernels.activations import (
+from fastbp_kernels.functions.activations import (
     exp_forward,
     relu_backward,
     relu_forward,
@@ -16,7 +16,9 @@ from fastbp_kernels.activations import (
     tanh_backward,
     tanh_forward,
 )
-from fastbp_kernels.linear import (
+from fastbp_kernels.functions.losses import mse_forward, mse_forward_backward
+from fastbp_kernels.functions.optimizers import sgd_step
+from fastbp_kernels.linalg.linear import (
     linear_backward,
     linear_backward_input,
     linear_backward_input_share,
@@ -26,8 +28,6 @@ from fastbp_kernels.linear import (
     linear_forward,
     linear_forward_share,
 )
-from fastbp_kernels.losses import mse_forward, mse_forward_backward
-from fastbp_kernels.optimizers import sgd_step
 
 __all__ = [
     "exp_forward",

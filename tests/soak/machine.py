@@ -162,7 +162,7 @@ class Machine(Passes):
             opt=opt, epochs=epochs, mini_batch_size=size, shuffle=shuffle, rng=seed if shuffle else None,
             progress=False,
         )  # fmt: skip
-        assert history.way.startswith("module by module") if own or has_own(model) else history.way
+        assert history.backend == "modules" if own or has_own(model) else history.backend
         self.memory.note_change(model.parameters())
         self.forget_forwards(model)
         compared = not (shares(model) or has_own(model) or "ReLU" in layers)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +16,14 @@ TAKEN, REFUSED, EITHER = "taken", "refused", "either"
 class Forward:
     """A call of a module.
 
-    ``values`` are an oracle's, or None where nothing can be compared; ``x`` refers to the input without holding it;
+    ``values`` are an oracle's, or None where nothing can be compared; ``x`` is the input while a leaf remembers it;
     ``source`` is the forward whose output that was; ``before`` the last forward of the same module.
     """
 
     owner: Any
     leaves: list
     values: list | None
-    x: Callable[[], numpy.ndarray | None]
+    x: numpy.ndarray | None
     shape: tuple
     out_shape: tuple
     source: Forward | None
@@ -39,8 +37,7 @@ class Forward:
     @property
     def is_whole(self):
         """Whether its input is the array that it was."""
-        x = self.x()
-        return x is None or x.shape == self.shape
+        return self.x is None or self.x.shape == self.shape
 
 
 @dataclass(eq=False)
@@ -97,8 +94,13 @@ class Remembered:
     def note_structure(self, *changed):
         """Modules were built, tied or given methods; of ``changed`` leaves nothing is known any more."""
         self.last = {}
-        for leaf in changed:
-            self.parts.pop(leaf, None)
+        self.let_go(*changed)
+
+    def let_go(self, *leaves):
+        """Forget what they remember, and hold no input that nobody remembers: a held one counts as the user's."""
+        gone = {self.parts.pop(leaf).forward for leaf in leaves if leaf in self.parts}
+        for forward in gone - {part.forward for part in self.parts.values()}:
+            forward.x = None
 
     def note_over(self, leaf):
         """No backward may follow the last forward of ``leaf``."""
@@ -108,10 +110,11 @@ class Remembered:
     def note_forward(self, module, values, x, output, source):
         own = leaves(module)
         forward = Forward(
-            module, own, values, weakref.ref(x), x.shape, output.shape, source, self.last.get(module),
+            module, own, values, x, x.shape, output.shape, source, self.last.get(module),
             self.changes_of(module), self.own_changes_of(module), not output.flags.writeable,
         )  # fmt: skip
         self.last[module] = forward
+        self.let_go(*own)
         for leaf in own:
             self.parts[leaf] = Part(forward)
         if source is not None:
@@ -129,8 +132,7 @@ class Remembered:
     def forget_values(self, array):
         """``array`` was written: forwards that kept it cannot be compared."""
         for part in self.parts.values():
-            x = part.forward.x()
-            if x is not None and numpy.may_share_memory(x, array):
+            if numpy.may_share_memory(part.forward.x, array):
                 part.forward.values = None
 
     def verdict(self, module, gradient):

@@ -1,0 +1,200 @@
+"""A network of the library's modules in words that JSON can hold, and the network built from them again.
+
+    {"type": "Sequential", "modules": [
+        {"type": "Linear", "in_features": 2, "out_features": 1, "bias": true, "dtype": "float32"},
+        {"type": "Tanh"}]}
+
+Modules that are not numbered from 0 have "names" beside them. A class is one row of ``_KINDS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from fastbp.checkpoint.file_format import CheckpointError, require_field
+from fastbp.nn.activations import ReLU, Sigmoid, Tanh
+from fastbp.nn.container import ModuleList
+from fastbp.nn.identity import Identity
+from fastbp.nn.linear import Linear
+from fastbp.nn.module import Module
+from fastbp.nn.overrides import own_methods
+from fastbp.nn.parameter import Parameter
+from fastbp.nn.sequential import Sequential
+from fastbp.validation.arrays import Array
+
+Shapes = dict[str, tuple[tuple[int, ...], str]]
+"""Shape and dtype of every parameter by its name."""
+
+
+def _no_settings(module: Any) -> dict[str, Any]:
+    return {}
+
+
+def _no_parameters(settings: Mapping[str, Any]) -> Shapes:
+    return {}
+
+
+class _Kind(NamedTuple):
+    """How modules of one class are written down.
+
+    Attributes
+    ----------
+    module : type
+    build : callable, or None
+        Returns a module from its settings as keywords, or a container from modules by name; None calls the class.
+    settings : mapping of str to type
+        What the words hold beside the type.
+    describe : callable
+        Returns the settings of a module.
+    parameters : callable
+        Returns from settings what parameters the module will have, before any memory is taken for it.
+    contains : bool
+        Whether it is a container: its children are written down, and it has nothing else.
+    """
+
+    module: type[Module]
+    build: Callable[..., Module] | None = None
+    settings: Mapping[str, type] = {}
+    describe: Callable[[Any], dict[str, Any]] = _no_settings
+    parameters: Callable[[Mapping[str, Any]], Shapes] = _no_parameters
+    contains: bool = False
+
+
+def _describe_linear(linear: Linear) -> dict[str, Any]:
+    sizes = {"in_features": linear.in_features, "out_features": linear.out_features}
+    return {**sizes, "bias": linear.bias is not None, "dtype": str(linear.dtype)}
+
+
+def _linear_parameters(settings: Mapping[str, Any]) -> Shapes:
+    shape = settings["out_features"], settings["in_features"]
+    bias: Shapes = {"bias": (shape[:1], settings["dtype"])} if settings["bias"] else {}
+    return {"weight": (shape, settings["dtype"]), **bias}
+
+
+def _build_linear(**settings: Any) -> Linear:
+    return Linear(**settings, init="zeros")
+
+
+_LINEAR = {"in_features": int, "out_features": int, "bias": bool, "dtype": str}
+_KINDS = {
+    kind.module.__name__: kind
+    for kind in (
+        _Kind(Sequential, Sequential, contains=True),
+        _Kind(ModuleList, ModuleList.named, contains=True),
+        _Kind(Linear, _build_linear, _LINEAR, _describe_linear, _linear_parameters),
+        _Kind(ReLU),
+        _Kind(Tanh),
+        _Kind(Sigmoid),
+        _Kind(Identity),
+    )
+}
+
+
+def describe(model: Module, state: Mapping[str, Array]) -> dict[str, Any] | None:
+    """Return a network in words, or None if the words would build another one.
+
+    They would where a module is not of a class of the library itself, or has a method or parameters that its class does
+    not have.
+
+    Parameters
+    ----------
+    model : Module
+    state : mapping of str to ndarray
+        Its ``state_dict()``.
+    """
+    network = _describe(model)
+    return network if network is not None and shapes(network) == shapes_of(state) else None
+
+
+def _describe(module: Module) -> dict[str, Any] | None:
+    kind = _KINDS.get(type(module).__name__)
+    if kind is None or type(module) is not kind.module or own_methods(module):
+        return None
+    if not kind.contains:
+        return {"type": kind.module.__name__, **kind.describe(module)}
+    names, children = [name for name, _ in module.named_children()], [_describe(child) for child in module.children()]
+    if None in children:
+        return None
+    numbered = names == [str(place) for place in range(len(names))]
+    return {"type": kind.module.__name__, "modules": children} | ({} if numbered else {"names": names})
+
+
+def shapes(network: Any) -> Shapes:
+    """Return what parameters a network in words has, before any memory is taken for it, or raise CheckpointError."""
+    return dict(_shapes(network, ""))
+
+
+def shapes_of(state: Mapping[str, Array]) -> Shapes:
+    """Return the same of a ``state_dict``."""
+    return {name: (array.shape, str(array.dtype)) for name, array in state.items()}
+
+
+def _shapes(network: Any, prefix: str) -> Iterator[tuple[str, tuple[tuple[int, ...], str]]]:
+    kind = _kind(network)
+    for name, inner in _children(network).items() if kind.contains else ():
+        yield from _shapes(inner, f"{prefix}{name}.")
+    for name, shape in kind.parameters(network).items():
+        yield prefix + name, shape
+
+
+def _children(network: Any) -> dict[str, Any]:
+    """Return the modules of a container in words by their names, or raise CheckpointError."""
+    modules = network["modules"]
+    names = network.get("names", [str(place) for place in range(len(modules))])
+    if not isinstance(names, list) or len({str(name) for name in names}) != len(modules) or len(names) != len(modules):
+        raise CheckpointError("the file's network holds other names than modules")
+    return dict(zip(map(str, names), modules, strict=True))
+
+
+def _kind(network: Any) -> _Kind:
+    """Return the kind of a module in words that are whole, or raise CheckpointError."""
+    name = require_field(network, "type", str)
+    if name not in _KINDS:
+        raise CheckpointError(f"the file's network holds a {name}, which this fastbp does not know")
+    kind = _KINDS[name]
+    expected = {"modules": list} if kind.contains else kind.settings
+    for setting, value_type in expected.items():
+        require_field(network, setting, value_type)
+    optional = ("type", "names") if kind.contains else ("type",)
+    unknown = [word for word in network if word not in optional and word not in expected]
+    if unknown:
+        raise CheckpointError(f"the file's network holds a {name} with {unknown[0]}, which this fastbp does not know")
+    return kind
+
+
+def build(network: dict[str, Any], ties: Iterable[list[str]]) -> Module:
+    """Return the network of words for which ``shapes`` did not raise.
+
+    Parameters
+    ----------
+    network : dict
+    ties : iterable of list of str
+        Names of parameters that are one, each name once.
+
+    Raises
+    ------
+    ValueError
+        If parameters of different shapes are to be one.
+    """
+    return _Builder(ties).build(network, "")
+
+
+class _Builder:
+    """Builds modules from the inside out, so that a ``Sequential`` lays out parameters that are tied already."""
+
+    def __init__(self, ties: Iterable[list[str]]) -> None:
+        self._first = {name: names[0] for names in ties for name in names}  # of the names of its parameter
+        self._tied: dict[str, Parameter] = {}  # by the first of its names
+
+    def build(self, network: dict[str, Any], prefix: str) -> Module:
+        kind = _KINDS[network["type"]]
+        make: Callable[..., Module] = kind.build or kind.module
+        if kind.contains:
+            children = _children(network).items()
+            return make({name: self.build(inner, f"{prefix}{name}.") for name, inner in children})
+        module = make(**{setting: network[setting] for setting in kind.settings})
+        for name, parameter in list(module.named_parameters()):
+            if prefix + name in self._first:
+                setattr(module, name, self._tied.setdefault(self._first[prefix + name], parameter))
+        return module

@@ -1,0 +1,168 @@
+"""Forward and backward of a whole network in one compiled call each, as if its modules had been called one by one."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbp.engine.plan import Plan
+from fastbp.nn.last_forward import LastForward, new_token, token_of_input
+from fastbp.nn.linear import Linear
+from fastbp.runtime.buffers import Buffer
+from fastbp.runtime.threads import whole_or_shared
+from fastbp.validation.arrays import Array, aligned_zeros, as_rows, plain
+from fastbp_kernels.network import table
+from fastbp_kernels.network.forward_backward import chain_backward, chain_forward
+from fastbp_kernels.parallel.barrier import SYNC_SIZE
+
+_forward_alone = partial(chain_forward, 0, 1)
+_backward_alone = partial(chain_backward, 0, 1)
+
+
+class _Division(NamedTuple):
+    """Memory for what the layers between the first and the last hand on, and how it is divided.
+
+    Attributes
+    ----------
+    rows : int
+        For which there is room.
+    layers : ndarray
+        The engine's table.
+    memory : ndarray
+    """
+
+    rows: int
+    layers: Array
+    memory: Array
+
+
+class Chain:
+    """The modules of a network as one, with memory for their outputs and gradients.
+
+    After a forward of the chain its modules have that as their last forward too, so that their own ``backward`` may
+    follow: ``hand_over`` gives them what they need for it.
+
+    Parameters
+    ----------
+    plan : Plan
+    outputs : Buffer
+        Of the model, whose outputs stay in it when another chain takes over.
+
+    Attributes
+    ----------
+    last : LastForward
+        Of the chain.
+    is_whole : bool
+        Whether no module was called by itself since.
+    tokens : set of int
+        Of the modules' parts, after ``hand_over``.
+    """
+
+    def __init__(self, plan: Plan, outputs: Buffer) -> None:
+        self.plan = plan
+        self.last = LastForward()
+        self.is_whole = False
+        self.tokens: set[int | None] = set()
+        self._parts = [last for module in plan.modules if (last := module._last_forward) is not None]
+        self._name = type(plan.modules[-1]).__name__
+        # Operations of a row's products without and with the gradient of the input.
+        both = 4 * plan.parameter.size
+        self._backward_flop = both - 2 * plan.first.weight.size, both
+        self._sync = np.zeros(SYNC_SIZE, np.int64)
+        self._output, self._grad_input = outputs, Buffer()
+        self._no_grad_input = np.empty((0, plan.first.in_features), plan.dtype)
+        self._division = _divide(plan, 0)
+        self._shape: tuple[int, ...] | None = None  # of the last input
+        self._output_shape: tuple[int, ...] = ()
+
+    def forward(self, input: Array) -> Array:
+        """Return the output for ``input``, which the first layer checks."""
+        plan, division = self.plan, self._division
+        checked = plan.first._checked(input)
+        shape, output_shape = checked.shape, self._output_shape
+        if shape != self._shape:
+            output_shape = (*shape[:-1], plan.out_features)
+            if prod(shape[:-1]) > division.rows:
+                division = _divide(plan, prod(shape[:-1]))
+        slot = self._output.take(output_shape, plan.dtype)
+        rows = as_rows(checked)
+        forward = whole_or_shared(plan.flop * len(rows), _forward_alone, chain_forward)
+        if not self.is_whole:
+            self._take_over()
+        self.last.token = None  # what it left in memory is about to be written over
+        forward(division.layers, plan.parameter, division.memory, rows, slot.rows)
+        self._division, self._shape, self._output_shape = division, shape, output_shape
+        input_token = token_of_input(input) if type(input.base) is np.ndarray else None
+        return self.last.keep(checked, input_token, slot, plan.lock.changes)
+
+    def backward(self, grad_output: Array, retain_graph: bool) -> Array:
+        """Add the gradients of all parameters and return that of the input."""
+        assert self._shape is not None
+        slot = self._grad_input.take(self._shape, self.plan.dtype)
+        self._run_backward(grad_output, slot.rows, True, retain_graph)
+        slot.memory.gradient_for = self.last.input_token
+        return slot.array.view()
+
+    def backward_parameters(self, grad_output: Array, retain_graph: bool) -> None:
+        """Add the gradients of all parameters."""
+        self._run_backward(grad_output, self._no_grad_input, False, retain_graph)
+
+    def _run_backward(
+        self, grad_output: Array, grad_input: Array, wants_grad_input: bool, retain_graph: bool
+    ) -> None:
+        plan, last, division = self.plan, self.last, self._division
+        grad_rows = as_rows(last.checked(grad_output, self._name, self._output, plan.lock.changes, plan.flat))
+        rows = as_rows(plain(last.input))
+        flop = self._backward_flop[wants_grad_input] * len(rows)
+        backward = whole_or_shared(flop, _backward_alone, chain_backward)
+        backward(
+            self._sync, division.layers, plan.parameter, plan.grad, division.memory, rows, last.spend(retain_graph),
+            grad_rows, grad_input, wants_grad_input,
+        )  # fmt: skip
+
+    def _take_over(self) -> None:
+        """Have the last forward of every module from now on."""
+        for part in self._parts:
+            part.forget()
+            part.chain = self
+        self.is_whole = True
+
+    def hand_over(self) -> None:
+        """Give every module that was not called by itself since its own part of the last forward."""
+        whole, parts = self.last, self._parts
+        self.is_whole = False
+        if whole.token is None:
+            for part in parts:
+                if part.chain is self:
+                    part.chain = None
+            return
+        self.tokens.clear()
+        input, input_token = whole.input, whole.input_token
+        for module, part, output in zip(self.plan.modules, parts, self._outputs(), strict=True):
+            token = whole.token if part is parts[-1] else new_token()
+            self.tokens.add(token)
+            if part.chain is self:
+                part.keep_part(whole, self._output, input, input_token, output, token, type(module) is Linear)
+            input, input_token = output, token
+
+    def _outputs(self) -> list[Array]:
+        """Return the last output of each module; an activation has written where it read."""
+        layers, memory, whole = self._division.layers, self._division.memory, self.last
+        before, n = whole.output.shape[:-1], prod(whole.output.shape[:-1])
+        outputs: list[Array] = []
+        places = iter(layers[:-1, [table.Y, table.OUT]].tolist())
+        for module in self.plan.modules:
+            if type(module) is Linear:
+                start, features = next(places, (-1, 0))
+                is_last = start < 0
+                output = whole.output if is_last else memory[start : start + n * features].reshape(*before, features)
+            outputs.append(output)
+        return outputs
+
+
+def _divide(plan: Plan, rows: int) -> _Division:
+    layers, size = plan.layout(rows, padded=False)
+    return _Division(rows, layers, aligned_zeros(size, plan.dtype))

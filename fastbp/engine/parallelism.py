@@ -1,0 +1,92 @@
+"""How a training's work is divided: among how many threads, by rows or by stretches, in blocks of how many rows.
+
+A pure decision from the network, the sizes of the data and the number of threads; it changes no bit of a result.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastbp.runtime.threads import get_num_threads, ranks_for
+from fastbp_kernels.functions.losses import SLAB
+from fastbp_kernels.linalg.product import K_BLOCK
+from fastbp_kernels.network import engine
+
+# Validation of so many operations or more is left to another thread, if it is a tenth of an epoch's work and the copies
+# of the parameters stay in cache.
+_FLOP_BESIDE = 2e5
+_COPIED_PARAMETERS = 1 << 16
+# Rows of a block at the least, so that validation does not pack the weights for a few rows at a time.
+_VALIDATION_ROWS = 128
+# Up to so many parameters, gradients for each thread cost less than sharing activations: several for each, so that they
+# seldom wait for each other.
+_PARTIAL_PARAMETERS = 1 << 16
+_PARTIALS_EACH = 8
+
+
+class Division(NamedTuple):
+    """A division of labour.
+
+    Attributes
+    ----------
+    block_rows : int
+        Rows that pass through the network at a time.
+    ranks : int
+        Threads that train.
+    validators : int
+        Further ones that validate meanwhile.
+    partials : int
+        Gradients that are kept apart and added up, where threads take stretches of rows; else 0.
+    in_place : bool
+        Whether gradients take the place of outputs.
+    """
+
+    block_rows: int
+    ranks: int
+    validators: int
+    partials: int
+    in_place: bool
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that are worked on at a time."""
+        return self.ranks + self.validators if self.partials or self.validators else 1
+
+
+def divide(
+    flop: int, parameters: int, mini_batch_size: int, train_rows: int, val_rows: int, *, beside: bool = True
+) -> Division:
+    """Return the division of labour for a training.
+
+    Parameters
+    ----------
+    flop : int
+        Operations of one row's forward pass.
+    parameters : int
+        Their number.
+    mini_batch_size, train_rows, val_rows : int
+    beside : bool
+        Whether validation may be left to other threads.
+    """
+    stretches = -(-mini_batch_size // K_BLOCK)
+    ranks = ranks_for(3 * flop * K_BLOCK * get_num_threads(), stretches)
+    partials = 0
+    if ranks > 1 and parameters <= _PARTIAL_PARAMETERS:
+        block_rows = K_BLOCK
+        partials = ranks * min(_PARTIALS_EACH, -(-stretches // ranks))
+    else:
+        # Blocks cut a mini-batch only where gradients' sums are cut, and validation rows where losses' sums are.
+        slabs = -(-max(mini_batch_size, _VALIDATION_ROWS) // SLAB)
+        block_rows = min(engine.BLOCK_ROWS, slabs * SLAB)
+        rows = min(mini_batch_size, block_rows)
+        ranks = ranks_for(3 * flop * rows, -(-rows // SLAB))
+    validators = _validators(flop, parameters, train_rows, val_rows) if ranks == 1 and beside else 0
+    # In place of the outputs, gradients stay in cache longer; apart from them, weights can follow theirs at once.
+    return Division(block_rows, ranks, validators, partials, partials > 0 or (ranks == 1 and mini_batch_size > K_BLOCK))
+
+
+def _validators(flop: int, parameters: int, train_rows: int, val_rows: int) -> int:
+    """Return the number of threads that validate beside the training: as many as keep pace with it."""
+    trained = 3 * train_rows
+    pays = flop * val_rows >= _FLOP_BESIDE and 9 * val_rows >= trained and parameters <= _COPIED_PARAMETERS
+    return min(get_num_threads() - 1, -(-val_rows // trained)) if pays else 0

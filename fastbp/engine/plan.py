@@ -1,0 +1,289 @@
+"""From a network to the table that the engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.nn.activations import ReLU, Sigmoid, Tanh
+from fastbp.nn.linear import Linear
+from fastbp.nn.module import Module
+from fastbp.nn.overrides import own_methods, passes_by
+from fastbp.nn.parameter import FlatView, Parameter
+from fastbp.runtime.derived import Derived
+from fastbp.runtime.threads import FLOP_PER_START, get_num_threads, ranks_for, run_ranks
+from fastbp.validation.arrays import ALIGNMENT, Array, aligned_zeros
+from fastbp_kernels.functions.losses import SLAB
+from fastbp_kernels.linalg.product import K_BLOCK, ROOMY_ROWS, ROWS
+from fastbp_kernels.linalg.tile import widths
+from fastbp_kernels.network import engine, table
+
+if TYPE_CHECKING:
+    from fastbp.engine.network_call import Chain
+    from fastbp.engine.workspace import Workspace
+    from fastbp.training.engine_trainer import EngineTrainer
+
+_ACTIVATIONS: dict[type[Module], int] = {ReLU: table.RECTIFIED, Tanh: table.TANH, Sigmoid: table.SIGMOID}
+_ELEMENTARY_FLOP = 50  # operations of matrix products that take as long as one tanh or sigmoid
+
+
+class NotPlannable(Exception):
+    """The engine does not know a part of the network; the text says which."""
+
+
+class NoPlan(Derived):
+    """Why the engine does not know a network, for as long as that holds.
+
+    Attributes
+    ----------
+    reason : str
+    parameters : set of Parameter
+    dtypes : set of dtype
+        Of the parameters.
+    description : str
+        Their names, dtypes and shapes.
+    may_predict : bool
+        Whether the library may predict without the whole's ``forward``.
+    with_own_methods : set of Module
+        Those in the network that have methods of their user's.
+    """
+
+    __slots__ = ("description", "dtypes", "may_predict", "parameters", "reason", "with_own_methods")
+
+    predictor = trainer = chain = None
+
+    def __init__(self, reason: str, model: Module, modules: Sequence[Module]) -> None:
+        self.reason, self.description = reason, describe_parameters(model)
+        self.parameters = set(model.parameters())
+        self.dtypes = {parameter.dtype for parameter in self.parameters}
+        self.may_predict = _may_predict(model)
+        self.with_own_methods = {module for module in modules if own_methods(module)}
+        super().__init__([*modules, *(parameter.storage for parameter in model.parameters())])
+
+
+class Plan(Derived):
+    """A network as the engine reads it.
+
+    Parameters
+    ----------
+    modules : iterable of Module
+        ``Linear`` layers, each with at most one activation behind it, in order.
+    around : sequence of Module
+        Those that hold them.
+
+    Attributes
+    ----------
+    modules : list of Module
+    first : Linear
+        The first of them, which checks what the network is given.
+    out_features : int
+    parameter, grad : ndarray
+        The flat vectors of all parameters.
+    flat : FlatView
+        The same vectors with all that goes with them.
+    lock : ModelLock
+        Of the parameters.
+    own_methods : list of str
+        Methods of its user's that the whole has.
+    predictor : Predictor or None
+        Predicts for the whole, unless it has a ``forward`` of its user's.
+    chain : Chain or None
+        Runs forward and backward, once it was made.
+    workspace : Workspace or None
+    trainer : EngineTrainer or None
+        Of the last training, if they are small.
+    parameters, dtypes, description, may_predict
+        As ``NoPlan`` has them.
+    takes_gradients : bool
+        Whether the library may go back without the whole's ``backward``.
+    flop : int
+        Operations of one row's forward pass, or others of the same time; training takes about three times as many.
+
+    Raises
+    ------
+    NotPlannable
+    """
+
+    def __init__(self, modules: Iterable[Module], around: Sequence[Module] = ()) -> None:
+        self.modules = modules = list(modules)
+        for module in modules:
+            if type(module) is not Linear and type(module) not in _ACTIVATIONS:
+                raise NotPlannable(f"it contains a {type(module).__name__}, which the engine does not know")
+            if own := own_methods(module):
+                raise NotPlannable(f"it contains a {type(module).__name__} with methods of its own: {', '.join(own)}")
+        linears = [module for module in modules if type(module) is Linear]
+        parameters = [parameter for linear in linears for parameter in linear.parameters()]
+        if not linears:
+            raise NotPlannable("it has no Linear")
+        if len(set(parameters)) != len(parameters):
+            raise NotPlannable("two of its layers share a parameter")
+        flat = FlatView(parameters)
+        if len(flat.runs) != 1:
+            raise NotPlannable(_why_scattered(parameters))
+        self.flat = flat
+        self.parameter, self.grad = flat.runs[0]
+        self.lock = parameters[0].storage.lock
+        self.dtype: np.dtype[Any] = self.parameter.dtype
+
+        self._rows: list[dict[int, int]] = []
+        for module in modules:
+            if type(module) is Linear:
+                self._rows.append(_linear_row(module, parameters[0].offset, self.parameter.size))
+            elif not self._rows or self._rows[-1][table.ACTIVATION] != table.IDENTITY:
+                raise NotPlannable(f"it has a {type(module).__name__} that does not follow a Linear")
+            else:
+                self._rows[-1][table.ACTIVATION] = _ACTIVATIONS[type(module)]
+        for before, behind in zip(self._rows, self._rows[1:], strict=False):
+            if before[table.OUT] != behind[table.IN]:
+                raise NotPlannable(
+                    f"a Linear with {before[table.OUT]} outputs precedes one with {behind[table.IN]} inputs"
+                )
+        self.first = linears[0]
+        self.out_features = self._rows[-1][table.OUT]
+        self.flop = sum(_flop(row) for row in self._rows)
+        self.own_methods: list[str] = []
+        self.may_predict = self.takes_gradients = True
+        self.predictor: Predictor | None = Predictor(self)
+        self.chain: Chain | None = None
+        self.workspace: Workspace | None = None
+        self.trainer: EngineTrainer | None = None
+        self.parameters, self.dtypes, self.description = set(parameters), {self.dtype}, ""
+        super().__init__([*modules, *around, parameters[0].storage])
+
+    def layout(self, block_rows: int, *, in_place: bool = False, padded: bool = True) -> tuple[Array, int]:
+        """Return the engine's table of layers for blocks of ``block_rows`` rows, and the size of their scratch memory.
+
+        All areas start at a cache line, and where they are ``padded`` all rows do, but those of the last layer. Without
+        padding there is no room for X of the first layer and Y of the last: these are arrays of their own then.
+
+        ``in_place`` lets the gradients of all layers but the last replace the outputs, where the tile allows it: where
+        ``K_BLOCK`` steps finish a product. It is for a thread that has the scratch memory to itself.
+        """
+        layers = np.zeros((len(self._rows), table.COLUMNS), np.int64)
+        in_place = in_place and all(row[table.OUT] <= K_BLOCK for row in self._rows)
+        row_size = self._padded if padded else int
+        x, x_row = 0, row_size(self.first.in_features)
+        place = self._whole_lines(block_rows * x_row) if padded else 0
+        for row, columns in zip(layers, self._rows, strict=True):
+            for column, value in columns.items():
+                row[column] = value
+            is_last, o = columns is self._rows[-1], columns[table.OUT]
+            y, y_row = place, o if is_last else row_size(o)
+            area = self._whole_lines(block_rows * y_row)
+            place += area if padded or not is_last else 0
+            g = y
+            if not in_place or is_last:
+                g = place
+                place += area
+            row[[table.X, table.X_ROW, table.Y, table.G, table.Y_ROW]] = x, x_row, y, g, y_row
+            x, x_row = y, y_row
+        return layers, place
+
+    def _padded(self, features: int) -> int:
+        """Return the distance between rows of so many features: whole cache lines.
+
+        A multiple of 1,024 bytes gets one more: the rows of a tile would compete for the same few places of the cache.
+        """
+        size = self._whole_lines(features)
+        return size if size * self.dtype.itemsize % 1024 else self._whole_lines(size + 1)
+
+    def _whole_lines(self, elements: int) -> int:
+        """Return the number of elements that fill the cache lines of so many."""
+        line = ALIGNMENT // self.dtype.itemsize
+        return -(-elements // line) * line
+
+
+def plan_of(model: Module) -> Plan | NoPlan:
+    """Return how the engine runs ``model``, or why it does not; found anew only when something in it has changed."""
+    plan: Plan | NoPlan | None = model._plan
+    if plan is None or not plan.is_current:
+        if isinstance(plan, Plan):
+            plan.chain = None  # which refers to the plan: its last input would wait for the garbage collector
+        plan = model._plan = _find_plan(model)
+    return plan
+
+
+def _find_plan(model: Module) -> Plan | NoPlan:
+    own, modules = own_methods(model), list(model.modules())
+    for module in modules:
+        module._follow_dtype()
+    try:
+        plan = Plan(model._parts(), modules)
+        if plan.parameters != set(model.parameters()):
+            raise NotPlannable("it has a parameter that belongs to no Linear")
+    except NotPlannable as reason:
+        return NoPlan(str(reason), model, modules)
+    plan.own_methods, plan.description = own, describe_parameters(model)
+    plan.may_predict, plan.takes_gradients = _may_predict(model), model._takes("backward_parameters")
+    if not plan.may_predict:
+        plan.predictor = None
+    return plan
+
+
+def _may_predict(model: Module) -> bool:
+    """Whether a prediction without ``model.forward`` passes by no method of the user's."""
+    return model._takes("predict") and not passes_by(type(model), "predict", ("forward", "__call__"))
+
+
+def _why_scattered(parameters: Sequence[Parameter]) -> str:
+    """Return why parameters do not lie one behind the other."""
+    if len({parameter.storage for parameter in parameters}) == 1:
+        return "one of its parameters was taken out since it was built; train a new Sequential of its modules"
+    return "some of its parameters were set since it was built, or belong to another model as well"
+
+
+def describe_parameters(model: Module) -> str:
+    """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
+    return "; ".join(f"{name} of {p.dtype} {p.shape}" for name, p in model.named_parameters())
+
+
+def _linear_row(linear: Linear, start: int, size: int) -> dict[int, int]:
+    """Return the table's row of ``linear``, one of those whose ``size`` parameters begin at ``start`` of a storage."""
+    weight = linear.weight
+    behind = start + size - (weight.offset + weight.size)
+    return {
+        table.IN: linear.in_features,
+        table.OUT: linear.out_features,
+        table.WEIGHT: weight.offset - start,
+        table.BIAS: -1 if linear.bias is None else linear.bias.offset - start,
+        table.KIND: ROOMY_ROWS if behind >= widths(weight.dtype.itemsize)[0] else ROWS,
+        table.ACTIVATION: table.IDENTITY,
+    }
+
+
+def _flop(row: dict[int, int]) -> int:
+    elementary = row[table.ACTIVATION] in (table.TANH, table.SIGMOID)
+    return row[table.OUT] * (2 * row[table.IN] + _ELEMENTARY_FLOP * elementary)
+
+
+class Predictor:
+    """Predictions by the engine, from any number of Python threads at once.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._layers, self._scratch_size = plan.layout(engine.BLOCK_ROWS, in_place=True)
+        self._free: list[Array] = []  # scratch memory that no thread uses; a list's pop and append are atomic
+
+    def predict(self, rows: Array) -> Array:
+        """Return the outputs (n, out_features) for C-contiguous ``rows`` (n, in_features) in a new array."""
+        plan = self.plan
+        output = np.empty((len(rows), plan.out_features), plan.dtype)
+        if plan.flop * len(rows) < 2 * FLOP_PER_START or get_num_threads() == 1:
+            try:
+                scratch = self._free.pop()
+            except IndexError:
+                scratch = aligned_zeros(self._scratch_size, plan.dtype)
+            engine.predict(0, 1, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
+            self._free.append(scratch)
+        else:
+            ranks = ranks_for(plan.flop * len(rows), -(-len(rows) // SLAB), flop_per_thread=FLOP_PER_START)
+            scratch = aligned_zeros(ranks * self._scratch_size, plan.dtype)
+            run_ranks(ranks, engine.predict, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
+        return output

@@ -1,0 +1,1 @@
+"""Threads, Ctrl-C, locks and memory."""

@@ -1,0 +1,132 @@
+"""What is asked of data before anything changes: that they fit the model, the loss and each other.
+
+An error names all arguments that are wrong, each with its whole shape or dtype, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastbp.engine.plan import NoPlan, Plan, plan_of
+from fastbp.nn.linear import Linear
+from fastbp.nn.losses import MSELoss
+from fastbp.nn.module import Module
+from fastbp.nn.overrides import own_methods
+from fastbp.training.training_run import Criterion, evaluation_of
+from fastbp.validation.arrays import FLOAT_DTYPES, Array
+from fastbp.validation.callers import is_raised_here
+from fastbp.validation.foreign import require_array
+
+
+def require_model_dtype(owner: str, model: Module, data: Mapping[str, Any]) -> None:
+    """Raise TypeError unless all ``data``, by the arguments' names, are NumPy arrays of the dtype of the parameters.
+
+    A model without parameters, or with some of each dtype, has none: then the data are of one float dtype.
+    """
+    dtypes = plan_of(model).dtypes
+    own = next(iter(dtypes)) if len(dtypes) == 1 else None
+    for array in data.values():
+        if type(array) is not np.ndarray or array.dtype is not own:
+            break
+    else:
+        return
+    taken = tuple(dtype.name for dtype in (FLOAT_DTYPES if own is None else (own,)))
+    came = {name: require_array(value, f"{owner}({name}=...)", taken).dtype for name, value in data.items()}
+    found = set(came.values())
+    if found == {own} or (own is None and len(found) == 1 and found <= set(FLOAT_DTYPES)):
+        return
+    wrong = [f"{name} of {dtype}" for name, dtype in came.items() if own is None or dtype != own]
+    rule = "data of one dtype, float32 or float64" if own is None else f"{own} data for this model"
+    remedy = f"convert with .astype(numpy.{own or 'float32'})"
+    if own is not None and len(found) == 1 and found <= set(FLOAT_DTYPES):
+        other = found.pop()
+        remedy += f", or build the model with dtype=numpy.{other}"
+        remedy += " or turn it by model.double()" if other == "float64" else ""
+    raise TypeError(f"{owner} takes {rule}, got {_listed(wrong)}; {remedy}")
+
+
+def require_pairs(data: Mapping[str, Array]) -> None:
+    """Raise ValueError unless two arrays, by the arguments' names, have as many rows."""
+    (input_name, input), (target_name, target) = data.items()
+    if not input.ndim or not target.ndim or len(input) != len(target):
+        raise ValueError(
+            f"{input_name} and {target_name} take one row a sample each, got shapes {input.shape} and {target.shape}"
+        )
+
+
+def require_features(owner: str, model: Module, name: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless the ``Linear`` that the model begins with, if it does, takes inputs of ``shape``."""
+    first = next(model._leaves(), None)
+    if type(first) is not Linear or own_methods(first):
+        return
+    features = first.in_features
+    if len(shape) < 2 or shape[-1] != features:
+        if len(shape) == 1:
+            remedy = f"; pass {name}[:, None]" if features == 1 else ""
+        else:
+            remedy = f"; pass {name}.reshape({shape[0]}, {features})" if prod(shape[1:]) == features else ""
+        raise ValueError(
+            f"{owner} takes {name} of shape (n, ..., {features}) for a model that begins with "
+            f"Linear({features}, {first.out_features}), got {shape}{remedy}"
+        )
+
+
+def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping[str, Array]) -> None:
+    """Run the first row of input and target, by the arguments' names, through model and criterion.
+
+    Raises
+    ------
+    ValueError, TypeError
+        From fastbp's own parts in words about the whole arrays; from a user's own as they are.
+    """
+    (input_name, input), (target_name, target) = data.items()
+    if _fit(plan_of(model), criterion, input, target):
+        return
+    require_features(owner, model, input_name, input.shape)
+    try:
+        prediction = model.predict(input[:1])
+    except (TypeError, ValueError) as error:
+        if not is_raised_here(error):
+            raise
+        text = f"{owner} tried the first row of {input_name} of shape {input.shape}: {error}"
+        raise type(error)(text) from error
+    try:
+        evaluation_of(criterion)(prediction, target[:1])
+    except ValueError:
+        is_ours = type(criterion).__module__.startswith("fastbp.")
+        if not is_ours or prediction.shape == target[:1].shape or len(prediction) != len(target[:1]):
+            raise
+        outputs = (len(input), *prediction.shape[1:])
+        raise ValueError(misfit(owner, input_name, target_name, outputs, target)) from None
+
+
+def _fit(plan: Plan | NoPlan, criterion: Criterion, input: Array, target: Array) -> bool:
+    """Whether network and loss are the library's own and their shapes tell that they take the data."""
+    if isinstance(plan, NoPlan) or plan.own_methods or type(criterion) is not MSELoss or own_methods(criterion):
+        return False
+    return input.shape[1:] == (plan.first.in_features,) and target.shape[1:] == (plan.out_features,)
+
+
+def misfit(owner: str, input_name: str, target_name: str, outputs: tuple[int, ...], target: Array) -> str:
+    """Return the text of an error on a target that has not the shape ``outputs``."""
+    shape = target.shape
+    if outputs == (*shape, 1):
+        remedy = f"pass {target_name}[{':' if len(shape) == 1 else '...'}, None]"
+    elif prod(outputs) == prod(shape):
+        remedy = f"pass {target_name}.reshape{outputs}"
+    elif len(shape) == 1 and len(outputs) == 2:
+        remedy = f"make one-hot rows of class indices: numpy.eye({outputs[1]}, dtype=numpy.{target.dtype})[indices]"
+    else:
+        remedy = "nothing is broadcast"
+    return (
+        f"{owner} takes {target_name} of the shape of the model's outputs for {input_name}, {outputs}, got {shape}; "
+        f"{remedy}"
+    )
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)

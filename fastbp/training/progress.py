@@ -1,0 +1,58 @@
+"""The progress bar of a training."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from fastbp.training.history import History
+
+
+class ProgressBar:
+    """A tqdm bar over epochs with the last losses behind it, or nothing.
+
+    Parameters
+    ----------
+    wanted : bool or None
+        None shows the bar at a terminal or in a notebook if tqdm is there; True demands it.
+    epochs : int
+        In the end.
+    done : int
+        At the beginning.
+
+    Raises
+    ------
+    ImportError
+        If the bar is demanded and tqdm is missing.
+    """
+
+    def __init__(self, wanted: bool | None, epochs: int, done: int = 0) -> None:
+        self._bar: Any = None
+        if wanted or (wanted is None and _someone_watches()):
+            try:
+                from tqdm.auto import tqdm
+            except ImportError as error:
+                if wanted:
+                    raise ImportError('progress=True needs tqdm: pip install "fastbp[progress]"') from error
+                return
+            self._bar = tqdm(total=epochs, initial=done, unit="epoch", mininterval=0.2)
+
+    def show(self, history: History) -> None:
+        """Move the bar to the last finished epoch."""
+        if self._bar is not None:
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in history.last().items()}, refresh=False)
+            self._bar.update(history.epochs - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _someone_watches() -> bool:
+    """Whether standard error is a terminal or the output goes to a notebook."""
+    if "IPython" in sys.modules:
+        shell = sys.modules["IPython"].get_ipython()
+        if shell is not None and hasattr(shell, "kernel"):
+            return True
+    return sys.stderr is not None and sys.stderr.isatty()

@@ -1,0 +1,1 @@
+"""How kernels are written, compiled and kept."""

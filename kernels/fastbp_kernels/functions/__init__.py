@@ -1,0 +1,1 @@
+"""The formulas: activations, losses and updates, of vectors and of arrays."""

@@ -1,0 +1,1 @@
+"""A whole network in one compiled call, read from a table."""

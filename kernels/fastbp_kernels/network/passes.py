@@ -1,0 +1,188 @@
+"""The engine's passes over rows of a block in scratch, layer by layer: forward, loss, backward, gradients.
+
+All of them read the network from the table ``layers``; ``scratch`` is laid out as the engine draws it.
+"""
+
+from __future__ import annotations
+
+import numpy
+
+from fastbp_kernels.compiler.cache import inner_kernel
+from fastbp_kernels.compiler.elementwise import copy_loop
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
+from fastbp_kernels.functions.activations import (
+    relu_derivative_loop,
+    sigmoid_derivative_loop,
+    sigmoid_loop,
+    tanh_derivative_loop,
+    tanh_loop,
+)
+from fastbp_kernels.functions.losses import SLAB, mse_slab_with_gradient
+from fastbp_kernels.linalg.column_sums import add_column_sums, descend_column_sums
+from fastbp_kernels.linalg.linear import share
+from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
+from fastbp_kernels.linalg.tile import ADD, DESCEND, RELU, RELU_DERIVATIVE, SIGMOID_DERIVATIVE, STORE, TANH_DERIVATIVE
+from fastbp_kernels.network.table import (
+    ACTIVATION,
+    BIAS,
+    IN,
+    KIND,
+    OUT,
+    RECTIFIED,
+    SIGMOID,
+    TANH,
+    WEIGHT,
+    X_ROW,
+    Y_ROW,
+    G,
+    X,
+    Y,
+)
+
+
+@inner_kernel
+def gather(
+    scratch: Pointer, place: int, place_row: int, source: Array, order: Array, epoch: int, block: int, first_row: int,
+    stop_row: int,
+) -> None:  # fmt: skip
+    """Copy rows of ``source`` into scratch: those at ``block + first_row`` and behind it in the epoch's order."""
+    features = source.shape[1]
+    for row in range(first_row, stop_row):
+        taken = shift(pointer(source), order[epoch, block + row] * features)
+        copy_loop(features, taken, shift(scratch, place + row * place_row))
+
+
+@inner_kernel
+def forward_layer(
+    layers: Array, layer: int, parameter: Pointer, rows: int, x: Pointer, x_row: int, y: Pointer, y_row: int
+) -> None:
+    """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``."""
+    i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
+    activation = layers[layer, ACTIVATION]
+    weight = shift(parameter, layers[layer, WEIGHT])
+    epilogue = RELU if activation == RECTIFIED else STORE
+    product(
+        rows, o, i, x, x_row, 1, weight, i, TRANSPOSED, bias >= 0, shift(parameter, max(bias, 0)), y, y_row, epilogue,
+        y, y_row, 0.0,
+    )  # fmt: skip
+    if activation == TANH:
+        tanh_loop(rows * y_row, y, y)
+    elif activation == SIGMOID:
+        sigmoid_loop(rows * y_row, y, y)
+
+
+@inner_kernel
+def forward_rows(
+    layers: Array, parameter: Pointer, scratch: Pointer, x: Pointer, x_row: int, first_row: int, stop_row: int
+) -> None:
+    """Run all layers over some rows of the block whose inputs are the rows of ``x``."""
+    x = shift(x, first_row * x_row)
+    for layer in range(layers.shape[0]):
+        y_row = layers[layer, Y_ROW]
+        y = shift(scratch, layers[layer, Y] + first_row * y_row)
+        forward_layer(layers, layer, parameter, stop_row - first_row, x, x_row, y, y_row)
+        x, x_row = y, y_row
+
+
+@inner_kernel
+def loss_rows(
+    layers: Array, scratch: Pointer, target: Pointer, factor: float, first_row: int, stop_row: int, slab_sums: Array
+) -> None:
+    """Write the loss's gradient to the last layer's G, which may be ``target``, and note the loss of each slab of rows.
+
+    ``target`` is that of the block's rows. Its rows and the last layer's have no gaps, so that a slab is one run of
+    numbers.
+    """
+    last = layers.shape[0] - 1
+    o, activation = layers[last, OUT], layers[last, ACTIVATION]
+    y, g = shift(scratch, layers[last, Y]), shift(scratch, layers[last, G])
+    for row in range(first_row, stop_row, SLAB):
+        prediction, grad = shift(y, row * o), shift(g, row * o)
+        count = min(SLAB, stop_row - row) * o
+        slab_sums[row // SLAB] = mse_slab_with_gradient(count, prediction, shift(target, row * o), factor, grad)
+        activation_derivative(activation, count, grad, prediction, grad)
+
+
+@inner_kernel
+def activation_derivative(
+    activation: int, count: int, grad_output: Pointer, output: Pointer, grad_input: Pointer
+) -> None:
+    """Carry ``count`` numbers of a gradient through an activation; nothing is written for IDENTITY."""
+    if activation == RECTIFIED:
+        relu_derivative_loop(count, grad_output, output, grad_input)
+    elif activation == TANH:
+        tanh_derivative_loop(count, grad_output, output, grad_input)
+    elif activation == SIGMOID:
+        sigmoid_derivative_loop(count, grad_output, output, grad_input)
+
+
+@inner_kernel
+def backward_rows(
+    layers: Array, layer: int, parameter: Pointer, scratch: Pointer, first_row: int, stop_row: int
+) -> None:
+    """Carry the gradient from one layer's G to that of the layer before it, for some rows of the block."""
+    if layer == 0:
+        return
+    i, o = layers[layer, IN], layers[layer, OUT]
+    g_row, x_row = layers[layer, Y_ROW], layers[layer, X_ROW]
+    activation = layers[layer - 1, ACTIVATION]
+    epilogue = STORE
+    if activation == RECTIFIED:
+        epilogue = RELU_DERIVATIVE
+    elif activation == TANH:
+        epilogue = TANH_DERIVATIVE
+    elif activation == SIGMOID:
+        epilogue = SIGMOID_DERIVATIVE
+    g = shift(scratch, layers[layer, G] + first_row * g_row)
+    x = shift(scratch, layers[layer, X] + first_row * x_row)
+    grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
+    weight = shift(parameter, layers[layer, WEIGHT])
+    product(
+        stop_row - first_row, i, o, g, g_row, 1, weight, i, layers[layer, KIND], False, weight, grad_x, x_row, epilogue,
+        x, x_row, 0.0,
+    )  # fmt: skip
+
+
+@inner_kernel
+def layer_gradients(
+    layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, grad: Pointer, rows: int, rank: int,
+    ranks: int,
+) -> None:  # fmt: skip
+    """Add the gradients of this rank's share of one layer's weight and bias over ``rows`` rows of ``x`` and ``g``.
+
+    ``x_kind`` is how ``product`` may read ``x``: ROOMY_ROWS or ROWS.
+    """
+    _weight_product(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
+    if layers[layer, BIAS] >= 0:
+        first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
+        bias_grad = shift(grad, layers[layer, BIAS] + first)
+        add_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], bias_grad)
+
+
+@inner_kernel
+def descend_gradients(
+    layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, parameter: Pointer, rows: int,
+    lr: float, rank: int, ranks: int,
+) -> None:  # fmt: skip
+    """Step this rank's share of one layer's weight and bias against their gradients over up to ``K_BLOCK`` rows.
+
+    The gradients are kept nowhere: that spares large networks half of their way through memory.
+    """
+    _weight_product(layers, layer, x, x_row, x_kind, g, parameter, rows, rank, ranks, DESCEND, numpy.float64(lr))
+    if layers[layer, BIAS] >= 0:
+        first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
+        bias = shift(parameter, layers[layer, BIAS] + first)
+        descend_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], lr, bias)
+
+
+@inner_kernel
+def _weight_product(
+    layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, to: Pointer, rows: int, rank: int,
+    ranks: int, epilogue: int, lr: float,
+) -> None:  # fmt: skip
+    """Compute ``g.T @ x`` for this rank's outputs into the weight's place in ``to``."""
+    i, o, g_row = layers[layer, IN], layers[layer, OUT], layers[layer, Y_ROW]
+    first, stop = share(o, 1, rank, ranks)
+    weight = shift(to, layers[layer, WEIGHT] + first * i)
+    g_kind = ROOMY_ROWS if first == 0 and g_row > o else ROWS  # the padding serves whole rows only
+    transposed_product(stop - first, i, rows, shift(g, first), g_row, g_kind, x, x_row, x_kind, weight, epilogue, lr)
