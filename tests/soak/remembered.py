@@ -170,4 +170,5 @@ class Remembered:
         before = forward.before
         if before in waiting and before.changes == forward.changes and not before.is_input:
             return forward, REFUSED
-        return forward, EITHER if any(other.leaves[-1] is own[-1] for other in waiting | as_input) else TAKEN
+        near = any(other.leaves[-1] is own[-1] or other.owner is module for other in waiting | as_input)
+        return forward, EITHER if near else TAKEN

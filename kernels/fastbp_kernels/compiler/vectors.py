@@ -108,6 +108,9 @@ class Vectors:
     def absolute(self, x: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("fabs", self.type, [self.type]), [x])
 
+    def sqrt(self, x: ir.Value) -> ir.Value:
+        return self.builder.call(self._intrinsic("sqrt", self.type, [self.type]), [x])
+
     def copysign(self, magnitude: ir.Value, sign: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("copysign", self.type, [self.type] * 2), [magnitude, sign])
 
