@@ -67,8 +67,8 @@ class LastForward:
     """
 
     __slots__ = (
-        "_chain_outputs", "_changes", "_changes_then", "_output", "_shape", "_slot", "chain", "input", "input_token", "is_spent",
-        "token",
+        "_chain_outputs", "_changes", "_changes_then", "_output", "_shape", "_slot", "chain", "input", "input_token",
+        "is_spent", "token",
     )  # fmt: skip
 
     input: Array
