@@ -84,16 +84,16 @@ def emit_loop(
 ) -> ir.Value:
     """Emit ``out[...] = function(v, *inputs)`` of ``arguments``: a count, inputs and out."""
     count, *inputs, out = arguments
-    emit_loops(context, builder, out_type, lambda v, *values: (function(v, *values),), count, inputs, [out])
+    v = full_vectors(context, builder, out_type)
+    emit_loops(v, lambda v, *values: (function(v, *values),), count, inputs, [out])
     return context.get_dummy_value()
 
 
 def emit_loops(
-    context: Context, builder: ir.IRBuilder, out_type: types.CPointer, function: Callable[..., Sequence[ir.Value]],
-    count: ir.Value, inputs: Values, outs: Values,
-) -> None:  # fmt: skip
+    v: Vectors, function: Callable[..., Sequence[ir.Value]], count: ir.Value, inputs: Values, outs: Values
+) -> None:
     """Emit the loop that stores what ``function(v, *inputs)`` returns: full vectors and one masked one for the rest."""
-    v = full_vectors(context, builder, out_type)
+    builder = v.builder
     rest = builder.srem(count, INT64(v.lanes))
     full = builder.sub(count, rest)
     with cgutils.for_range_slice(builder, INT64(0), full, INT64(v.lanes), inc=True) as (index, _):

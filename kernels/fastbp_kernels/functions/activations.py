@@ -9,16 +9,19 @@ may be ``grad_output``.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 from llvmlite import ir
 from numba import types
 
-from fastbp_kernels.compiler.elementwise import VectorFunction, elementwise1, elementwise2, emit_loop
-from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
+from fastbp_kernels.compiler.elementwise import VectorFunction, elementwise1, elementwise2, emit_loops
+from fastbp_kernels.compiler.intrinsics import Context, Definition, intrinsic
+from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.pointers import Array, pointer
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.switch import emit_switch
+from fastbp_kernels.compiler.vectors import INT64, vectors_of
 from fastbp_kernels.functions import elementary, formulas, gelu
 
 
@@ -67,17 +70,7 @@ def activate(
     typing_context: Context, activation: types.Integer, count: types.Integer, x: types.CPointer, out: types.CPointer
 ) -> Definition:
     """Write the activation of ``count`` numbers of ``x`` to ``out``, which may be ``x``."""
-
-    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-        code, *arrays = arguments
-
-        def case(row: Activation) -> None:
-            emit_loop(context, builder, out, row.value, arrays)
-
-        emit_switch(builder, code, ACTIVATIONS, case)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, x, out), codegen
+    return types.void(types.intp, types.intp, x, out), _ACTIVATE.call(x)
 
 
 @intrinsic
@@ -89,18 +82,32 @@ def times_derivative(
 
     ``saved`` are the activation's outputs or inputs, as its row says.
     """
+    return types.void(types.intp, types.intp, grad, saved, out), _TIMES_DERIVATIVE.call(grad)
 
-    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-        code, *arrays = arguments
+
+def _arguments(arrays: int) -> Callable[[ir.Type], list[ir.Type]]:
+    return lambda element: [INT64, INT64, *[element.as_pointer()] * arrays]
+
+
+def _emit(part: str) -> Callable[[ir.Function, ir.Type], None]:
+    """Return what emits the loops of one part of all rows: "value" or "times_derivative"."""
+
+    def emit(function: ir.Function, element: ir.Type) -> None:
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        code, count, *inputs, out = function.args
 
         def case(row: Activation) -> None:
-            emit_loop(context, builder, out, row.times_derivative, arrays)
+            formula = getattr(row, part)
+            emit_loops(vectors_of(builder, element), lambda v, *x: (formula(v, *x),), count, inputs, [out])
 
         emit_switch(builder, code, ACTIVATIONS, case)
-        return context.get_dummy_value()
+        builder.ret_void()
 
-    return types.void(types.intp, types.intp, grad, saved, out), codegen
+    return emit
 
+
+_ACTIVATE = NativeFunction("activate", _arguments(2), _emit("value"))
+_TIMES_DERIVATIVE = NativeFunction("times_derivative", _arguments(3), _emit("times_derivative"))
 
 relu_loop = elementwise1(formulas.relu)
 tanh_loop = elementwise1(elementary.tanh)

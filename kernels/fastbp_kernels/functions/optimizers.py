@@ -7,18 +7,19 @@ as numbers of the parameters' dtype in the order of its row.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llvmlite import ir
 from numba import types
 
 from fastbp_kernels.compiler.cache import kernel
 from fastbp_kernels.compiler.elementwise import elementwise2_scaled, emit_loops
-from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, full_vectors, intrinsic
+from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
+from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.pointers import Array, pointer
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.switch import emit_switch
-from fastbp_kernels.compiler.vectors import INT64, Vectors
+from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
 from fastbp_kernels.functions import formulas
 
 
@@ -84,24 +85,30 @@ def update(
     parameter: types.CPointer, grad: types.CPointer, state: types.CPointer, state_row: types.Integer,
 ) -> Definition:  # fmt: skip
     """Step ``count`` parameters; the n-th vector of their state begins at ``state[n * state_row]``."""
+    signature = types.void(types.intp, types.intp, parameter, parameter, parameter, parameter, types.intp)
+    return signature, _UPDATE.call(parameter)
 
-    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-        code, count, scalars, parameter_start, grad_start, state_start, state_row = arguments
-        v = full_vectors(context, builder, parameter)
 
-        def case(row: Optimizer) -> None:
-            places = [builder.gep(scalars, [INT64(n)]) for n in range(len(row.scalars))]
-            values = [v.splat(builder.load(place)) for place in places]
-            states = [builder.gep(state_start, [builder.mul(INT64(n), state_row)]) for n in range(len(row.state))]
-            emit_loops(
-                context, builder, parameter, lambda v, *vectors: row.update(v, values, *vectors), count,
-                [parameter_start, grad_start, *states], [parameter_start, *states],
-            )  # fmt: skip
+def _arguments(element: ir.Type) -> list[ir.Type]:
+    return [INT64, INT64, *[element.as_pointer()] * 4, INT64]
 
-        emit_switch(builder, code, OPTIMIZERS, case)
-        return context.get_dummy_value()
 
-    return types.void(types.intp, types.intp, parameter, parameter, parameter, parameter, types.intp), codegen
+def _emit_update(function: ir.Function, element: ir.Type) -> None:
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    code, count, scalars, parameter, grad, state, state_row = function.args
+    v = vectors_of(builder, element)
+
+    def case(row: Optimizer) -> None:
+        values = [v.splat(builder.load(builder.gep(scalars, [INT64(n)]))) for n in range(len(row.scalars))]
+        states = [builder.gep(state, [builder.mul(INT64(n), state_row)]) for n in range(len(row.state))]
+        inputs, outs = [parameter, grad, *states], [parameter, *states]
+        emit_loops(v, lambda v, *vectors: row.update(v, values, *vectors), count, inputs, outs)
+
+    emit_switch(builder, code, OPTIMIZERS, case)
+    builder.ret_void()
+
+
+_UPDATE = NativeFunction("update", _arguments, _emit_update)
 
 
 @kernel
