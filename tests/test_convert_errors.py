@@ -13,7 +13,7 @@ class OwnSequential(torch.nn.Sequential):
     pass
 
 
-@pytest.mark.parametrize("kind", [torch.nn.GELU, torch.nn.Dropout, torch.nn.Flatten, OwnSequential])
+@pytest.mark.parametrize("kind", [torch.nn.SiLU, torch.nn.Dropout, torch.nn.Flatten, OwnSequential])
 def test_a_torch_module_that_we_do_not_have_is_named(kind):
     with pytest.raises(TypeError, match=rf"from_torch converts Linear, ReLU.*got {kind.__name__}"):
         fastbp.from_torch(torch.nn.Sequential(torch.nn.Linear(3, 2), kind()))

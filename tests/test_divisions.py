@@ -8,16 +8,18 @@ import fastbp
 from fastbp.engine import parallelism
 from fastbp.runtime import threads
 from fastbp.training import engine_trainer
+from fastbp_kernels.network.arguments import BY_CHUNKS, Workspace
 
 
 @pytest.fixture
 def eager_threads(monkeypatch):
-    """Threads for the smallest work, and a list of (threads, division by stretches) for every call of the engine."""
+    """Threads for the smallest work, and a list of (threads, division by chunks) for every call of the engine."""
     calls = []
 
     class Watched(threads.Team):
         def run(self, kernel, *arguments):
-            calls.append((self.ranks, arguments[4].size > 0))
+            workspace = next(each for each in arguments if isinstance(each, Workspace))
+            calls.append((self.ranks, workspace.mode == BY_CHUNKS))
             super().run(kernel, *arguments)
 
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1.0)
@@ -39,7 +41,7 @@ def assert_bits_of_one_thread(network, rows, mini_batch_size, count, calls, redu
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_threads_that_share_rows_and_outputs_give_the_same_bits(monkeypatch, eager_threads, count, reduction, dtype):
-    monkeypatch.setattr(parallelism, "_PARTIAL_PARAMETERS", 0)
+    monkeypatch.setattr(parallelism, "_CHUNK_PARAMETERS", 0)
     for network in (ORIGINAL, NETWORKS["one beside vectors"], NETWORKS["without bias"], NETWORKS["Sigmoid last"]):
         for n, mini_batch_size, val in [(130, 49, 40), (900, 600, 300), (100, 17, None)]:
             assert_bits_of_one_thread(network, (n, val), mini_batch_size, count, eager_threads, reduction, dtype)
@@ -47,7 +49,7 @@ def test_threads_that_share_rows_and_outputs_give_the_same_bits(monkeypatch, eag
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_threads_that_take_stretches_of_rows_give_the_same_bits(eager_threads, count, reduction, dtype):
+def test_threads_that_take_chunks_of_rows_give_the_same_bits(eager_threads, count, reduction, dtype):
     for network in (ORIGINAL, SMOOTH, NETWORKS["wide hidden"], NETWORKS["without bias, activation last"]):
         for n, mini_batch_size, val in [(1100, 700, 300), (513, 513, None), (1500, 10**6, 16)]:
             assert_bits_of_one_thread(network, (n, val), mini_batch_size, count, eager_threads, reduction, dtype)

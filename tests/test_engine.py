@@ -12,7 +12,6 @@ from helpers import LAYOUTS, child_environment
 from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, train
 
 from fastbp import nn, optim
-from fastbp.engine.plan import Plan
 from fastbp.training import engine_trainer
 from fastbp.training.training_run import Rows
 from fastbp_kernels.network import predict as predicting
@@ -45,12 +44,12 @@ def test_a_long_shuffled_training_ends_with_the_same_bits(network, reduction, dt
 
 def keep_gradients(monkeypatch):
     """Let gradients replace outputs in the engine, also where weights could follow theirs at once."""
-    layout = Plan.layout
+    divide = engine_trainer.divide
 
-    def in_place(plan, rows, **options):
-        return layout(plan, rows, **(options | {"in_place": "in_place" in options}))
+    def in_place(*arguments, **options):
+        return divide(*arguments, **options)._replace(in_place=True)
 
-    monkeypatch.setattr(Plan, "layout", in_place)
+    monkeypatch.setattr(engine_trainer, "divide", in_place)
 
 
 @pytest.fixture(params=[False, True], ids=["weights follow at once", "gradients kept"])
@@ -131,7 +130,7 @@ def test_a_compiled_call_leaves_the_gradients_of_its_last_mini_batch_wherever_it
                 if keeps:
                     keep_gradients(patched)
                 trainer = engine_trainer.EngineTrainer(model, nn.MSELoss(), opt, Rows(*data[:2]), Rows(*data[2:]), 20)
-            trainer._call([], 0, stop, *trainer._results(-(-stop // 11)))
+            trainer._call([], 0, stop, trainer._results(-(-stop // 11)))
             outcomes.append([array.copy() for p in model.parameters() for array in (p.data, p.grad)])
         for one, two in zip(*outcomes, strict=True):
             numpy.testing.assert_array_equal(one, two)

@@ -17,6 +17,7 @@ from fastbp_kernels import linear_forward, linear_forward_share, mse_forward, re
 SIZES = {"n": 3, "i": 4, "o": 5}
 FORWARD = ({"input": "no"}, {"output": "no"})
 BACKWARD = ({"grad_output": "no", "output": "no"}, {"grad_input": "no"})
+INPUT_BACKWARD = ({"grad_output": "no", "input": "no"}, {"grad_input": "no"})
 LINEAR_FORWARD = ({"input": "ni", "weight": "oi", "bias": "o"}, {"output": "no"})
 LINEAR_BACKWARD_INPUT = ({"grad_output": "no", "weight": "oi"}, {"grad_input": "ni"})
 LINEAR_BACKWARD_PARAMETERS = ({"grad_output": "no", "input": "ni"}, {"grad_weight": "oi", "grad_bias": "o"})
@@ -27,7 +28,13 @@ LINEAR_BACKWARD = (
 
 # The arrays that each kernel reads, and those that it writes. Where it takes any shape, here are two dimensions.
 ARRAYS = {
+    "cross_entropy_forward": ({"logits": "no"}, {}),
+    "cross_entropy_forward_backward": ({"logits": "no"}, {"grad": "no"}),
     "exp_forward": FORWARD,
+    "gelu_backward": INPUT_BACKWARD,
+    "gelu_forward": FORWARD,
+    "gelu_tanh_backward": INPUT_BACKWARD,
+    "gelu_tanh_forward": FORWARD,
     "linear_backward": LINEAR_BACKWARD,
     "linear_backward_input": LINEAR_BACKWARD_INPUT,
     "linear_backward_input_share": LINEAR_BACKWARD_INPUT,
@@ -46,7 +53,7 @@ ARRAYS = {
     "tanh_backward": BACKWARD,
     "tanh_forward": FORWARD,
 }
-NUMBERS = {"rank": 0, "ranks": 1, "lr": 0.1, "factor": 2.0}
+NUMBERS = {"rank": 0, "ranks": 1, "lr": 0.1, "factor": 2.0, "classes": numpy.zeros(SIZES["n"], numpy.int64)}
 
 # What takes the place of a good array, and what the error says of it.
 BAD = {
@@ -105,6 +112,8 @@ def test_each_array_that_does_not_fit_is_refused_with_its_name_and_a_remedy(name
     for argument, letters in (reads | writes).items():
         if bad == "Fortran order" and len(letters) == 1:  # which is C order too
             continue
+        if bad == "another dtype" and len(reads | writes) == 1:  # which is that of all arrays
+            continue
         arguments = arguments_of(name)
         assert_refused(name, arguments | {argument: spoil(arguments[argument])}, sentence.format(argument))
 
@@ -120,7 +129,7 @@ def test_a_read_only_array_is_refused_where_a_kernel_writes(name):
 @pytest.mark.parametrize("name", ARRAYS)
 def test_what_is_no_number_is_refused_where_a_kernel_takes_one(name):
     arguments = arguments_of(name)
-    for argument in arguments.keys() & NUMBERS.keys():
+    for argument in arguments.keys() & NUMBERS.keys() - {"classes"}:
         wrong = [None, 1j, numpy.ones(2)] + [1.5] * argument.startswith("rank")
         for number in wrong:
             assert_refused(name, arguments | {argument: number}, f"takes {argument} as an? (int|number), got ")
@@ -232,3 +241,18 @@ def test_compiled_code_that_hands_over_what_does_not_fit_is_told_the_same(functi
     with pytest.raises(TypingError, match=COMPILED[function]):
         function(*arguments_of("linear_forward").values())
     assert (work_done(linear_forward), work_done(linear_forward_share)) == before
+
+
+@pytest.mark.parametrize("name", ["cross_entropy_forward", "cross_entropy_forward_backward"])
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (numpy.zeros(SIZES["n"], numpy.int32), "takes classes as an array of int64, got int32; convert it"),
+        (numpy.zeros(SIZES["n"]), "takes classes as an array of int64, got float64; convert it"),
+        (numpy.zeros((SIZES["n"], 1), numpy.int64), r"takes classes as an array of shape \(n,\), got one of 2"),
+        (numpy.zeros(2 * SIZES["n"], numpy.int64)[::2], "takes classes as a C-contiguous array"),
+    ],
+    ids=["int32", "float64", "a column", "strides"],
+)
+def test_class_indices_that_do_not_fit_are_refused_with_a_remedy(name, wrong, sentence):
+    assert_refused(name, arguments_of(name) | {"classes": wrong}, sentence)

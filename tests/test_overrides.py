@@ -23,10 +23,12 @@ MODULES = {
     "ReLU": lambda cls: cls(),
     "Tanh": lambda cls: cls(),
     "Sigmoid": lambda cls: cls(),
+    "GELU": lambda cls: cls(),
     "Identity": lambda cls: cls(),
     "Sequential": lambda cls: cls(nn.Linear(4, 4, rng=0), nn.Tanh()),
 }
-OTHERS = {"Module", "ModuleList", "Parameter", "MSELoss", "init"}  # without a forward of their own, or tested below
+# Without a forward of their own, or tested below.
+OTHERS = {"Module", "ModuleList", "Parameter", "MSELoss", "CrossEntropyLoss", "init"}
 METHODS = ("forward", "__call__", "predict", "backward", "backward_parameters")
 
 

@@ -13,7 +13,7 @@ from same_bits import Network, assert_same_bits, train
 
 import fastbp
 from fastbp import nn
-from fastbp.engine import parallelism, plan
+from fastbp.engine import parallelism, predictor
 from fastbp.runtime import threads
 
 SMALL = Network((4, 25, 16, 3), ("ReLU", "Tanh", None))
@@ -37,7 +37,7 @@ def eager_threads(monkeypatch):
             started.append(self)
             super().start()
 
-    for module in (threads, plan):
+    for module in (threads, predictor):
         monkeypatch.setattr(module, "FLOP_PER_START", 1.0)
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1.0)
     monkeypatch.setattr(threads, "Thread", Counting)
@@ -184,7 +184,7 @@ def test_where_no_thread_can_be_started_one_computes_the_same_bits(monkeypatch, 
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", flop)
     monkeypatch.setattr(parallelism, "_FLOP_BESIDE", 0.0)
     monkeypatch.setattr(threads, "Thread", Refused)
-    monkeypatch.setattr(parallelism, "_PARTIAL_PARAMETERS", partial_parameters)
+    monkeypatch.setattr(parallelism, "_CHUNK_PARAMETERS", partial_parameters)
     fastbp.set_num_threads(3)
 
     def work():
@@ -197,7 +197,7 @@ def test_where_no_thread_can_be_started_one_computes_the_same_bits(monkeypatch, 
 def test_predictions_go_on_where_no_thread_can_be_started(monkeypatch):
     model, x = SMALL.build(numpy.float32), draw((1000, 4), numpy.float32)
     expected = model.predict(x)
-    for module in (threads, plan):
+    for module in (threads, predictor):
         monkeypatch.setattr(module, "FLOP_PER_START", 1.0)
     monkeypatch.setattr(threads, "Thread", Refused)
     fastbp.set_num_threads(3)

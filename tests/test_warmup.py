@@ -12,7 +12,7 @@ from fastbp_kernels.compiler.cache import cache_folder
 EVERYTHING = """
 import numpy, fastbp
 from fastbp import nn, optim
-from fastbp.engine import plan
+from fastbp.engine import predictor
 from fastbp.runtime import threads
 thresholds = threads.FLOP_PER_THREAD, threads.FLOP_PER_START
 for dtype in (numpy.float32, numpy.float64):
@@ -21,7 +21,7 @@ for dtype in (numpy.float32, numpy.float64):
         x, target = numpy.ones((600, 4), dtype), numpy.ones((600, 3), dtype)
         for eager in (False, True):
             if eager:
-                threads.FLOP_PER_THREAD = threads.FLOP_PER_START = plan.FLOP_PER_START = 1.0
+                threads.FLOP_PER_THREAD = threads.FLOP_PER_START = predictor.FLOP_PER_START = 1.0
                 fastbp.set_num_threads(2)
             criterion, opt = nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1)
             for size, shuffle in ((50, False), (600, True)):
@@ -41,7 +41,7 @@ for dtype in (numpy.float32, numpy.float64):
             opt.step()
         fastbp.set_num_threads(1)
         threads.FLOP_PER_THREAD, threads.FLOP_PER_START = thresholds
-        plan.FLOP_PER_START = threads.FLOP_PER_START
+        predictor.FLOP_PER_START = threads.FLOP_PER_START
 """
 
 

@@ -43,7 +43,7 @@ class Adam(Optimizer):
         "fused": None,
         "decoupled_weight_decay": False,
     }
-    formula = "Adam's step alone"
+    formula = "the step of its paper"
 
     def __init__(
         self, params: Iterable[Parameter], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),

@@ -136,7 +136,7 @@ def _array_faults(name: str, array: ArrayArgument, given: types.Type) -> Iterato
         none = ", for none numpy.empty(0, dtype)" if array.may_be_empty else ""
         yield (
             f"takes {name} as an array{shape}, got {_described(given)}; "
-            f"hand over a NumPy array of float32 or float64{none}"
+            f"hand over a NumPy array of {'int64' if array.holds_indices else 'float32 or float64'}{none}"
         )
     if given.layout != "C":
         came = "a Fortran-ordered one" if given.layout == "F" else "a strided one"
