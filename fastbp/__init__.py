@@ -9,9 +9,8 @@ from fastbp.training.history import History
 from fastbp.training.metrics import compute_accuracy
 from fastbp.training.nonfinite import DivergenceError, DivergenceWarning
 from fastbp.training.train_model import TrainingInterrupted, train_model
+from fastbp.version import __version__
 from fastbp.warmup import warmup
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Checkpoint",

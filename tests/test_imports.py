@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = [ROOT / "bench", ROOT / "kernels" / "fastbp_kernels"]
+PACKAGES = [ROOT / "bench", ROOT / "fastbp", ROOT / "kernels" / "fastbp_kernels"]
+
+# Each room imports those before it and itself; what stands beside the rooms may import all.
+ROOMS = {
+    "fastbp": ("validation", "runtime", "nn", "engine", "optim", "training", "checkpoint", "interop"),
+    "fastbp_kernels": ("compiler", "functions", "parallel", "linalg", "network"),
+}
+# A Sequential runs in one compiled call what it holds.
+UPWARDS = {("nn.sequential", "engine.plan"), ("nn.sequential", "engine.network_call")}
 
 
 def imports_within(package):
@@ -91,3 +99,18 @@ def test_an_import_counts_wherever_it_stands_but_for_types(tmp_path):
     }
     assert set(circle(graph)) >= {"p.a", "p.c"}
     assert circle(graph | {"p.a": set()}) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:], ids=lambda package: package.name)
+def test_rooms_import_in_one_direction(package):
+    rooms = ROOMS[package.name]
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert folders == set(rooms)
+    for module, imported in imports_within(package).items():
+        for other in imported:
+            if module.count(".") < 2 or other.count(".") < 2:
+                continue  # beside the rooms, or their fronts
+            room = module.split(".")[1]
+            name, target = module.partition(".")[2], other.partition(".")[2]
+            is_before = rooms.index(target.partition(".")[0]) <= rooms.index(room)
+            assert is_before or (name, target) in UPWARDS, f"{name} imports {target}"

@@ -12,12 +12,13 @@ from fastbp import optim
 from fastbp.checkpoint.atomic_write import write_atomically
 from fastbp.checkpoint.description import build, describe, shapes, shapes_of
 from fastbp.checkpoint.file_format import CheckpointError, import_safetensors, pack, require_field, unpack
+from fastbp.checkpoint.ties import Ties, find_ties, match_ties, require_ties
 from fastbp.nn.module import Module
-from fastbp.nn.ties import Ties, find_ties, match_ties, require_ties
 from fastbp.optim.optimizer import Optimizer
 from fastbp.training.history import Backend, History, Position, Setting
 from fastbp.training.shuffle import state_from_json, state_to_json
 from fastbp.validation.arrays import Array
+from fastbp.version import __version__
 from fastbp_kernels.functions.optimizers import OPTIMIZERS
 
 _OPTIMISERS: dict[str, type[Optimizer]] = {row.name: getattr(optim, row.name) for row in OPTIMIZERS}
@@ -64,8 +65,6 @@ def save(
         raise TypeError(f"save takes a Module, got {type(model).__name__}")
     if history is not None and not isinstance(history, History):
         raise TypeError(f"save takes history as a fastbp.History, got {type(history).__name__}")
-    from fastbp import __version__
-
     state = model.state_dict()
     tensors = {f"model.{name}": value for name, value in state.items()}
     content: dict[str, Any] = {"fastbp": __version__, "type": type(model).__name__}
