@@ -13,6 +13,7 @@ from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, tra
 
 from fastbp import nn, optim
 from fastbp.engine.plan import Plan
+from fastbp.runtime import threads
 from fastbp.training import engine_trainer
 from fastbp.training.training_run import Rows
 from fastbp_kernels.network import engine
@@ -194,15 +195,23 @@ def test_a_new_architecture_compiles_nothing():
     assert [len(kernel.signatures) for kernel in kernels] == before
 
 
-def test_memory_beside_the_data_is_that_of_a_block_of_rows():
-    """A row of X and twice the outputs, in cache lines, for 512 rows; twice, as the model's predict keeps its own."""
-    lines = 1 + 2 * (2 + 1 + 1)
+@pytest.mark.parametrize("count", [1, 3, 16])
+def test_memory_beside_the_data_is_that_of_a_block_of_rows(monkeypatch, count):
+    """A row of X and twice the outputs, in cache lines, for 512 rows; threads that share many rows have 256 each.
+
+    These threads have 8 gradients each, too.
+    """
+    monkeypatch.setattr(threads, "_limit", count)
+    model = SMOOTH.build(numpy.float32)
+    row = 64 * (1 + 2 * (2 + 1 + 1))
+    memory = 512 * row if count == 1 else count * (256 * row + 8 * Plan(model).grad.nbytes)
+    train(model, SMOOTH.data(numpy.float32, 2), 1, 2)  # has the engine's code loaded
     peaks = []
-    for n in (5000, 50_000):
+    for n in (40_000, 80_000):  # each enough for 8 gradients of 256 rows in all threads
         model, data = SMOOTH.build(numpy.float32), SMOOTH.data(numpy.float32, n)
         tracemalloc.start()
         train(model, data, 1, n)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 10_000
-    assert peaks[1] < 2 * 512 * 64 * lines + 100_000
+    assert peaks[1] < peaks[0] + 20_000
+    assert peaks[1] < memory + 50_000
