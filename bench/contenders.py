@@ -33,11 +33,13 @@ class Contender:
 
     ``run(times)`` does the work so often, for a training so many epochs more, and returns when it is done.
     ``weights()`` returns, for a training, weights (o, i) and biases in PyTorch's order, and for a kernel what it has
-    written; it is None where nothing is compared.
+    written; it is None where nothing is compared. ``flop`` counts the additions and multiplications of one run where
+    only the library knows them, and is 0 elsewhere.
     """
 
     run: Callable[[int], object]
     weights: Callable[[], list[npt.NDArray[Any]]] | None = None
+    flop: int = 0
 
 
 PEERS = {

@@ -21,12 +21,12 @@ EXTRA = 15  # per cent
 # A kernel, its file, the line that does the work, and what does EXTRA per cent of it again, to the same result.
 PLANTS = {
     "tanh": (
-        "activations.py",
+        "functions/activations.py",
         "    tanh_loop(output.size, pointer(input), pointer(output))\n",
         f"    tanh_loop(output.size * {EXTRA} // 100, pointer(input), pointer(output))\n",
     ),
     "linear_forward": (
-        "linear.py",
+        "linalg/linear.py",
         "    linear_forward_share(0, 1, input, weight, bias, output)\n",
         f"    linear_forward_share(0, 1, input[: input.shape[0] * {EXTRA} // 100], weight, bias,\n"
         f"                         output[: input.shape[0] * {EXTRA} // 100])\n",

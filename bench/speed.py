@@ -174,7 +174,7 @@ class _Contest:
                 _require_same_training(workload, key[0], sample, expected)
         tile, core = at(TILE, workload.dtype), workers["fastbp", 1]
         core.prepare(tile)
-        self._flop = tile.flop
+        self._flop = core.flop(tile)
         self._contestants = [*((workers[key], workload) for key in self._keys), (core, tile)]
         self._rounds: list[list[float]] = []
 

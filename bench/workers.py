@@ -58,6 +58,10 @@ class Worker:
         """Return the seconds from a description of a network to its first step done, in a process that is warm."""
         return self._ask("first_step", workload)
 
+    def flop(self, workload: Workload) -> int:
+        """Return the ``flop`` of the contender that ``prepare`` has set up for ``workload``."""
+        return self._ask("flop", workload)
+
     def source(self) -> Path:
         """Return the folder that fastbp was imported from."""
         return Path(self._ask("source"))
@@ -156,6 +160,9 @@ class Runs:
         assert contender
         contender.run(1)
         return perf_counter() - start
+
+    def flop(self, workload: Workload) -> int:
+        return self._ready[workload][0].flop
 
     def source(self) -> str:
         import fastbp

@@ -33,7 +33,7 @@ class Workload:
 
     @property
     def flop(self) -> int:
-        """Additions and multiplications of a step's matrix products; 0 where the arithmetic is no measure."""
+        """Additions and multiplications of a step's matrix products; 0 where it is no measure or not known here."""
         return 0
 
     def rng(self, stream: int) -> np.random.Generator:
@@ -210,16 +210,13 @@ class Tanh(Workload):
 
 @dataclass(frozen=True)
 class Tile(Workload):
-    """The register tile over operands in L1: the arithmetic limit of a core."""
+    """The register tile over operands in L1: the arithmetic limit of a core.
+
+    How large a tile is depends on the CPU, so ``Contender.flop`` counts.
+    """
 
     kind = "tile_limit"
     k: int = 0
-
-    @property
-    def flop(self) -> int:
-        from bench.peers.fastbp_engine import tile_flop
-
-        return tile_flop(self)
 
 
 _disk = Training(

@@ -77,7 +77,7 @@ def _quotient(numerator, denominator):
 
 
 def activation(name, x):
-    """ReLU, Tanh or Sigmoid of an array, by the scalar functions of :mod:`math`."""
+    """The activation of an array by its row's name, by the scalar functions of :mod:`math`."""
     return numpy.vectorize(_VALUES[name], otypes=[numpy.float64])(x) if x.size else x.copy()
 
 
@@ -90,11 +90,38 @@ def _sigmoid(x):
     return 1.0 / (1.0 + math.exp(-x)) if x >= 0.0 else math.exp(x) / (1.0 + math.exp(x))
 
 
-_VALUES = {"ReLU": lambda x: x if x > 0.0 else 0.0, "Tanh": math.tanh, "Sigmoid": _sigmoid}
+def _normal(x):
+    return math.erfc(-x / math.sqrt(2)) / 2
+
+
+def _density(x):
+    return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+def _cubic(x):
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+
+
+def _gelu_tanh_derivative(x):
+    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+    return (1 + math.tanh(_cubic(x)) + x * slope * (1 - math.tanh(_cubic(x)) ** 2)) / 2
+
+
+_VALUES = {
+    "Identity": float,
+    "ReLU": lambda x: x if x > 0.0 else 0.0,
+    "Tanh": math.tanh,
+    "Sigmoid": _sigmoid,
+    "GELU": lambda x: x * _normal(x),
+    "GELU:tanh": lambda x: x / 2 * (1 + math.tanh(_cubic(x))),
+}
 _DERIVATIVES = {
+    "Identity": lambda x: 1.0,
     "ReLU": lambda x: 1.0 if x > 0.0 else 0.0,
     "Tanh": lambda x: 1.0 / math.cosh(x) ** 2,
     "Sigmoid": lambda x: _sigmoid(x) * _sigmoid(-x),
+    "GELU": lambda x: _normal(x) + x * _density(x),
+    "GELU:tanh": _gelu_tanh_derivative,
 }
 
 
@@ -108,6 +135,30 @@ def mse(prediction, target, reduction):
     if reduction == "mean":
         return loss / prediction.size, grad / prediction.size
     return loss, grad
+
+
+def cross_entropy(logits, classes, reduction):
+    """``(loss, grad_logits)`` for class indices (n,): minus the logarithm of softmax at the class."""
+    loss, grad = 0.0, numpy.zeros(logits.shape)
+    for n, own in enumerate(classes):
+        shifted = [float(x) - float(max(logits[n])) for x in logits[n]]
+        total = math.fsum(math.exp(x) for x in shifted)
+        loss += math.log(total) - shifted[own]
+        grad[n] = [math.exp(x) / total for x in shifted]
+        grad[n, own] -= 1.0
+    return (loss / len(classes), grad / len(classes)) if reduction == "mean" else (loss, grad)
+
+
+def adam(parameter, grads, lr, betas, eps, weight_decay):
+    """One number after steps with ``grads``, by the equations of Kingma and Ba."""
+    average = square = 0.0
+    for step, grad in enumerate(grads, 1):
+        grad += weight_decay * parameter
+        average = betas[0] * average + (1 - betas[0]) * grad
+        square = betas[1] * square + (1 - betas[1]) * grad * grad
+        size = math.sqrt(square / (1 - betas[1] ** step)) + eps
+        parameter -= lr * average / (1 - betas[0] ** step) / size
+    return parameter
 
 
 def forward(network, x):

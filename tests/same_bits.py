@@ -74,6 +74,10 @@ def train(model, data, epochs, mini_batch_size, *, by_modules=False, reduction="
     for _ in range(calls):
         history = fastbp.train_model(model, *data, criterion, opt, epochs, mini_batch_size, **options)
     assert history.fallback_reason == ("the engine does not know OwnSGD" if by_modules else "")
+    return outcome(model, history)
+
+
+def outcome(model, history):
     parameters = list(model.parameters())
     return Outcome(history, [p.data.copy() for p in parameters], [p.grad.copy() for p in parameters])
 

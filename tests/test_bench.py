@@ -1,15 +1,21 @@
 """What the benchmarks conclude from times, and that they measure what they name."""
 
+import runpy
+import sys
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 import pytest
 
+import fastbp
 from bench import compare, guard, noise, performance, small_map
 from bench.compare import THRESHOLD, Change
 from bench.contenders import load
-from bench.workers import Worker
-from bench.workloads import Activation, Descent, LinearBackward, SquaredError, square
+from bench.workers import Runs, Worker
+from bench.workloads import TILE, Activation, Descent, LinearBackward, SquaredError, at, square
+from fastbp_kernels.linalg.tile import TILE_ROWS, tile
 
 ROOT = Path(__file__).parents[1]
 KERNELS = Path("kernels", "fastbp_kernels")
@@ -46,10 +52,11 @@ def test_two_codes_are_compared_each_from_its_own_folder(tmp_path):
 @pytest.mark.parametrize("kernel", noise.PLANTS)
 def test_the_line_that_a_slowdown_is_planted_behind_is_there(kernel, tmp_path):
     name, line, again = noise.PLANTS[kernel]
-    (tmp_path / KERNELS).mkdir(parents=True)
-    (tmp_path / KERNELS / name).write_text((ROOT / KERNELS / name).read_text())
+    exported = tmp_path / KERNELS / name
+    exported.parent.mkdir(parents=True)
+    exported.write_text((ROOT / KERNELS / name).read_text())
     noise.plant(tmp_path, kernel)
-    planted = (tmp_path / KERNELS / name).read_text()
+    planted = exported.read_text()
     assert line + again in planted
     compile(planted, name, "exec")
 
@@ -72,6 +79,36 @@ def test_a_kernel_is_timed_beside_what_computes_the_same(workload):
         written.append(contender.weights())
     for ours, theirs in zip(*written, strict=True):
         numpy.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_tile_counts_what_it_computes(dtype):
+    workload = at(TILE, dtype)
+    contender = load("fastbp").tile_limit(workload)
+    contender.run(2)
+    (c,) = contender.weights()
+    a, b = workload.normal(1, TILE_ROWS, workload.k), workload.normal(2, workload.k, c.size // TILE_ROWS)
+    numpy.testing.assert_allclose(c.reshape(TILE_ROWS, -1), a @ b, rtol=1e-5, atol=1e-5)
+    assert contender.flop == 2 * c.size * workload.k
+    runs = Runs("fastbp", fastbp.get_num_threads())
+    runs.prepare(workload)
+    assert runs.flop(workload) == contender.flop
+
+
+def test_commits_whose_kernels_lay_in_one_folder_are_measured_too(monkeypatch):
+    for old, new in (("tile", "linalg.tile"), ("pointers", "compiler.pointers")):
+        monkeypatch.setitem(sys.modules, f"fastbp_kernels.{old}", import_module(f"fastbp_kernels.{new}"))
+        monkeypatch.setitem(sys.modules, f"fastbp_kernels.{new}", None)  # not to be found
+    peer = runpy.run_path(load("fastbp").__file__)
+    assert peer["tile"] is tile
+
+    history = SimpleNamespace(way="engine")
+    monkeypatch.setattr(fastbp, "train_model", lambda *arguments, **options: history)
+    training = peer["training"](square(8, 2))
+    training.run(1)
+    history.way = "modules, because ..."
+    with pytest.raises(AssertionError, match="modules, because"):
+        training.run(1)
 
 
 def test_a_square_network_has_whole_mini_batches_of_its_width():

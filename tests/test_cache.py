@@ -19,7 +19,7 @@ from caches import COMPILES, LOADS, NOTICE, PREAMBLE, RELU, TWICE, Place
 from helpers import child_environment
 
 from fastbp_kernels.linalg.product import product
-from fastbp_kernels.network import engine
+from fastbp_kernels.network import train
 
 
 @pytest.fixture
@@ -90,9 +90,9 @@ def test_another_version_of_numba_leads_to_another_folder(place, monkeypatch):
 
 def test_an_edit_of_an_inlined_formula_gives_fresh_code(warm_place):
     """numba's own cache would look at the file of ``relu_forward`` only."""
-    warm_place.edit("functions/epilogues.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
+    warm_place.edit("functions/formulas.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
     assert warm_place.run() == ("[5.0, 5.0, 5.0]\ncompiled\n", NOTICE)
-    warm_place.edit("functions/epilogues.py", "return v.constant(5.0)", "return times_relu_derivative(v, x, x)")
+    warm_place.edit("functions/formulas.py", "return v.constant(5.0)", "return times_relu_derivative(v, x, x)")
     assert warm_place.run() == (LOADS, ""), "what was kept for the earlier sources is found again"
 
 
@@ -100,7 +100,7 @@ def test_an_edit_between_import_and_first_call_leaves_no_stale_code(place):
     """The running process has the sources of before, and must not file its code under those of now."""
     process = place.start(PREAMBLE + "print('imported', flush=True); input(); call('relu_forward')", stdin=True)
     assert process.stdout.readline() == "imported\n"
-    place.edit("functions/epilogues.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
+    place.edit("functions/formulas.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
     assert process.communicate("\n", timeout=120)[0] == "[0.0, 0.0, 2.0]\n"
     assert place.run()[0] == "[5.0, 5.0, 5.0]\ncompiled\n"
 
@@ -256,14 +256,14 @@ def test_the_tile_is_found_by_a_users_function_from_numbas_cache(place):
 def test_what_is_compiled_beneath_an_inlined_kernel_is_not_inlined():
     """Otherwise its stack memory would add up in the caller's, by the order in which kernels happen to be compiled."""
     assert product.targetoptions["forceinline"] is False
-    assert engine._train_batch.targetoptions["forceinline"] is True
+    assert train._train_batch.targetoptions["forceinline"] is True
 
 
 @pytest.mark.parametrize(
     ("variables", "script"),
     [
         ({"NUMBA_DISABLE_JIT": "1"}, "import fastbp"),
-        ({}, "import numba; numba.config.DISABLE_JIT = 1; import fastbp_kernels.network.engine"),
+        ({}, "import numba; numba.config.DISABLE_JIT = 1; import fastbp_kernels.network.train"),
     ],
     ids=["in the environment", "in code"],
 )

@@ -16,7 +16,8 @@ from fastbp.engine.plan import Plan
 from fastbp.runtime import threads
 from fastbp.training import engine_trainer
 from fastbp.training.training_run import Rows
-from fastbp_kernels.network import engine
+from fastbp_kernels.network import predict as predicting
+from fastbp_kernels.network import train as training
 
 # Rows, mini-batch size, validation rows: short last batches, batches of one row, of all, larger than the data, beyond
 # one and two stretches of 256 rows; validation of no rows, of one, of several blocks.
@@ -181,7 +182,7 @@ def test_another_process_gives_the_same_bits():
 
 
 def test_a_new_architecture_compiles_nothing():
-    kernels = (engine.train, engine.predict)
+    kernels = (training.train, predicting.predict)
     for dtype in (numpy.float32, numpy.float64):
         network = Network((2, 3), (None,))
         train(network.build(dtype), network.data(dtype, 10, 5), 1, 5)

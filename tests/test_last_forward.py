@@ -341,3 +341,14 @@ def test_a_network_that_is_laid_out_anew_lets_go_of_its_last_input_at_once():
         assert given() is None
     finally:
         gc.enable()
+
+
+def test_an_earlier_output_is_seen_where_an_activation_ends_the_chain_and_a_layer_was_called_by_itself():
+    model = nn.Sequential(nn.Linear(4, 4, rng=0), nn.Linear(4, 3, rng=1), nn.ReLU())
+    kept = [model(S), model(S2)]
+    with pytest.raises(ValueError, match="takes a gradient of the last output's shape"):
+        model[0].backward(TARGET)
+    nn.Linear(2, 2)  # its lock is a new one
+    refused(model, TARGET, EITHER)
+    del kept[0]
+    model.backward(TARGET)

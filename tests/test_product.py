@@ -10,6 +10,7 @@ from numba import njit
 
 from fastbp_kernels import sgd_step
 from fastbp_kernels.compiler.pointers import pointer
+from fastbp_kernels.functions.activations import ACTIVATION_CODES as CODES
 from fastbp_kernels.linalg import tile
 from fastbp_kernels.linalg.product import (
     IN_PLACE_ROWS,
@@ -126,10 +127,10 @@ def in_stretches(a, b, start):
 
 DERIVATIVES = {
     tile.STORE: lambda x, y: x,
-    tile.RELU: lambda x, y: numpy.maximum(x, 0),
-    tile.RELU_DERIVATIVE: lambda x, y: numpy.where(y <= 0, 0, x),
-    tile.TANH_DERIVATIVE: lambda x, y: x * (1 - y**2),
-    tile.SIGMOID_DERIVATIVE: lambda x, y: x * y * (1 - y),
+    tile.VALUE + CODES["ReLU"]: lambda x, y: numpy.maximum(x, 0),
+    tile.DERIVATIVE + CODES["ReLU"]: lambda x, y: numpy.where(y <= 0, 0, x),
+    tile.DERIVATIVE + CODES["Tanh"]: lambda x, y: x * (1 - y**2),
+    tile.DERIVATIVE + CODES["Sigmoid"]: lambda x, y: x * y * (1 - y),
 }
 
 
@@ -159,17 +160,17 @@ def test_a_step_against_the_product_is_that_of_sgd_to_the_bit(k, dtype):
     grad = numpy.zeros_like(c) + multiply(a, b, ROOMY_ROWS, None, c, tile.STORE, c)
     expected = c.copy()
     sgd_step(expected.reshape(-1), grad.reshape(-1), dtype(0.1))
-    actual = multiply(a, b, ROOMY_ROWS, None, c, tile.DESCEND, c, lr=0.1)
+    actual = multiply(a, b, ROOMY_ROWS, None, c, tile.FUSED_SGD, c, lr=0.1)
     numpy.testing.assert_array_equal(actual, expected)
     numpy.testing.assert_array_equal(numpy.signbit(actual), numpy.signbit(expected))
 
 
-@pytest.mark.parametrize("epilogue", [tile.STORE, tile.ADD, tile.DESCEND], ids=["store", "add", "descend"])
+@pytest.mark.parametrize("epilogue", [tile.STORE, tile.ADD, tile.FUSED_SGD], ids=["store", "add", "fused sgd"])
 @pytest.mark.parametrize("kind", [ROWS, ROOMY_ROWS], ids=["rows", "roomy rows"])
 def test_a_product_of_the_transpose_has_the_bits_of_the_product(kind, epilogue, dtype):
     """Narrow and wide B, few and many rows of A, in one block of columns and in several; nothing beside is written."""
     for m, columns, k in every((1, 2, 25, 64, 128, 129, 300), (1, 2, 4, 6, 10, 11, 17), (0, 1, 5, 50, K_BLOCK, 700)):
-        if epilogue == tile.DESCEND and k > K_BLOCK:
+        if epilogue == tile.FUSED_SGD and k > K_BLOCK:
             continue
         a, b, c = draw((k, m), dtype), draw((k, columns), dtype, seed=1), draw((m, columns), dtype, seed=2)
         left, right = (padded(each) if kind == ROOMY_ROWS else (each.ravel(), each.shape[1]) for each in (a, b))

@@ -5,7 +5,7 @@ import copy
 import numpy
 import pytest
 from helpers import assert_unchanged, snapshot
-from same_bits import Network, Outcome, OwnSGD, assert_same_bits, train
+from same_bits import Network, OwnSGD, assert_same_bits, outcome, train
 
 import fastbp
 from fastbp import nn, optim
@@ -29,11 +29,6 @@ class StoppingSGD(OwnSGD):
         if self.last == -1:
             raise Stop
         super().step()
-
-
-def outcome(model, history):
-    parameters = list(model.parameters())
-    return Outcome(history, [p.data.copy() for p in parameters], [p.grad.copy() for p in parameters])
 
 
 def at_epoch(last):

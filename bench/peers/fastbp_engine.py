@@ -21,7 +21,6 @@ from bench.workloads import (
     Training,
 )
 from fastbp import nn, optim
-from fastbp.validation.arrays import aligned_zeros
 from fastbp_kernels import (
     linear_backward_input,
     linear_backward_parameters,
@@ -30,8 +29,15 @@ from fastbp_kernels import (
     sgd_step,
     tanh_forward,
 )
-from fastbp_kernels.compiler.pointers import pointer
-from fastbp_kernels.linalg.tile import STORE, TILE_ROWS, tile, widths
+
+try:
+    from fastbp_kernels.compiler.pointers import pointer
+    from fastbp_kernels.linalg.tile import STORE, TILE_ROWS, tile, widths
+except ModuleNotFoundError:  # bench.compare and asv run this file with older commits, whose kernels were in one folder
+    from fastbp_kernels.pointers import pointer
+    from fastbp_kernels.tile import STORE, TILE_ROWS, tile, widths
+
+CACHE_LINE = 64  # bytes
 
 set_threads = fastbp.set_num_threads
 
@@ -66,7 +72,8 @@ def training(workload: Training) -> Contender:
             workload.mini_batch,
             progress=False,
         )
-        assert history.backend == "engine", history.fallback_reason
+        backend = history.backend if hasattr(history, "backend") else history.way  # its name in older commits
+        assert backend == "engine", getattr(history, "fallback_reason", backend)
 
     return Contender(run, lambda: [parameter.data for parameter in model.parameters()])
 
@@ -153,11 +160,12 @@ def descent(workload: Descent) -> Contender:
 
 
 def tile_limit(workload: Tile) -> Contender:
-    width = tile_width(workload)
+    width = widths(np.dtype(workload.dtype).itemsize)[0]
     a, b = workload.normal(1, TILE_ROWS * workload.k), workload.normal(2, workload.k * width)
     start, c = np.zeros(width, workload.dtype), np.zeros(TILE_ROWS * width, workload.dtype)
-    arrays = [_aligned(array) for array in (a, b, start, c)]
-    return Contender(lambda times: _repeat_tile(times, width, workload.k, *arrays))
+    a, b, start, c = map(_aligned, (a, b, start, c))
+    flop = 2 * TILE_ROWS * width * workload.k
+    return Contender(lambda times: _repeat_tile(times, width, workload.k, a, b, start, c), lambda: [c], flop)
 
 
 @njit
@@ -169,15 +177,10 @@ def _repeat_tile(times, width, k, a, b, start, c):
         )  # fmt: skip
 
 
-def tile_width(workload: Tile) -> int:
-    return widths(np.dtype(workload.dtype).itemsize)[0]
-
-
-def tile_flop(workload: Tile) -> int:
-    return 2 * TILE_ROWS * tile_width(workload) * workload.k
-
-
 def _aligned(array):
-    copy = aligned_zeros(array.size, array.dtype).reshape(array.shape)
+    """Return a copy of ``array`` that starts at a cache line (NumPy promises 16 bytes)."""
+    memory = np.empty(array.nbytes + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fastbp.checkpoint.file_format import CheckpointError, require_field
-from fastbp.nn.activations import ReLU, Sigmoid, Tanh
+from fastbp.nn.activations import Activation, activation_classes
 from fastbp.nn.container import ModuleList
 from fastbp.nn.identity import Identity
 from fastbp.nn.linear import Linear
@@ -72,6 +72,10 @@ def _linear_parameters(settings: Mapping[str, Any]) -> Shapes:
     return {"weight": (shape, settings["dtype"]), **bias}
 
 
+def _describe_activation(activation: Activation) -> dict[str, Any]:
+    return {name: getattr(activation, name) for name in activation.settings}
+
+
 def _build_linear(**settings: Any) -> Linear:
     return Linear(**settings, init="zeros")
 
@@ -83,9 +87,10 @@ _KINDS = {
         _Kind(Sequential, Sequential, contains=True),
         _Kind(ModuleList, ModuleList.named, contains=True),
         _Kind(Linear, _build_linear, _LINEAR, _describe_linear, _linear_parameters),
-        _Kind(ReLU),
-        _Kind(Tanh),
-        _Kind(Sigmoid),
+        *(
+            _Kind(kind, settings=dict.fromkeys(kind.settings, str), describe=_describe_activation)
+            for kind in activation_classes()
+        ),
         _Kind(Identity),
     )
 }

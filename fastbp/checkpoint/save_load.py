@@ -8,17 +8,19 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from fastbp import optim
 from fastbp.checkpoint.atomic_write import write_atomically
 from fastbp.checkpoint.description import build, describe, shapes, shapes_of
 from fastbp.checkpoint.file_format import CheckpointError, import_safetensors, pack, require_field, unpack
 from fastbp.nn.module import Module
 from fastbp.nn.ties import Ties, find_ties, match_ties, require_ties
-from fastbp.optim import SGD
+from fastbp.optim.optimizer import Optimizer
 from fastbp.training.history import Backend, History, Position, Setting
 from fastbp.training.shuffle import state_from_json, state_to_json
 from fastbp.validation.arrays import Array
+from fastbp_kernels.functions.optimizers import OPTIMIZERS
 
-_OPTIMISERS = {"SGD": SGD}
+_OPTIMISERS: dict[str, type[Optimizer]] = {row.name: getattr(optim, row.name) for row in OPTIMIZERS}
 _SERIES = ("train_loss", "val_loss", "val_accuracy")
 _MEANS = {"train_loss_mean": "train_loss", "val_loss_mean": "val_loss"}  # and the series that each belongs to
 
@@ -27,11 +29,13 @@ class Checkpoint(NamedTuple):
     """What ``fastbp.load`` returns; ``opt`` and ``history`` are None where they were not saved."""
 
     model: Module
-    opt: SGD | None
+    opt: Optimizer | None
     history: History | None
 
 
-def save(path: str | os.PathLike[str], model: Module, opt: SGD | None = None, history: History | None = None) -> None:
+def save(
+    path: str | os.PathLike[str], model: Module, opt: Optimizer | None = None, history: History | None = None
+) -> None:
     """Write model, optimiser and history to ``path``, whole or not at all.
 
     The file replaces what was there when all of it is on the disk: a process that is killed, a full disk or a power cut
@@ -43,7 +47,7 @@ def save(path: str | os.PathLike[str], model: Module, opt: SGD | None = None, hi
     model : Module
         The network of a ``Sequential`` of the library's modules is written too; of a model with modules or methods of
         your own only the parameters, so that ``load`` needs a model to fill. Layers that share a parameter are noted.
-    opt : SGD or None
+    opt : Optimizer or None
         Over parameters of ``model``.
     history : History or None
         With it a training goes on where it stopped, with the same bits: see ``train_model``.
@@ -68,13 +72,14 @@ def save(path: str | os.PathLike[str], model: Module, opt: SGD | None = None, hi
     content |= {"network": describe(model, state), "tied": find_ties(model)}
     if opt is not None:
         content["optimiser"] = _describe_optimiser(opt, model)
+        tensors |= _optimiser_state(opt, model)
     if history is not None:
         content["history"] = _describe_history(history)
         tensors |= {f"history.{name}": values for name, values in history.as_arrays().items()}
     write_atomically(Path(path), pack(tensors, content))
 
 
-def load(path: str | os.PathLike[str], model: Module | None = None, opt: SGD | None = None) -> Checkpoint:
+def load(path: str | os.PathLike[str], model: Module | None = None, opt: Optimizer | None = None) -> Checkpoint:
     """Read what ``save`` wrote, or the parameters in a safetensors file of another program.
 
     Parameters
@@ -85,8 +90,8 @@ def load(path: str | os.PathLike[str], model: Module | None = None, opt: SGD | N
     model : Module or None
         Filled by the rules of ``load_state_dict`` and returned; None builds the network that was saved, and ties its
         layers as they were. Where the file notes which layers share a parameter, the same must in ``model``.
-    opt : SGD or None
-        Given the saved settings and returned; None builds one over the model's parameters.
+    opt : Optimizer or None
+        Given the saved settings and state and returned; None builds one over the model's parameters.
 
     Raises
     ------
@@ -108,14 +113,14 @@ def load(path: str | os.PathLike[str], model: Module | None = None, opt: SGD | N
         ties = require_ties(content["tied"], state) if "tied" in content else None
         filled = _build_model(content, state, ties or []) if model is None else model
         state = match_ties(filled, state, ties)
-        loaded = _build_optimiser(content["optimiser"], filled) if "optimiser" in content else None
+        loaded = _build_optimiser(content["optimiser"], filled, tensors) if "optimiser" in content else None
         if opt is not None and (loaded is None or type(opt) is not type(loaded) or opt.parameters != loaded.parameters):
             raise CheckpointError(f"the file holds {'no' if loaded is None else 'another'} optimiser for {opt!r}")
         filled.load_state_dict(state)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} does not fit: {error}") from error
     if opt is not None and loaded is not None:
-        opt.lr = loaded.lr
+        opt.load_state_dict(loaded.state_dict())
     return Checkpoint(filled, loaded if opt is None else opt, history)
 
 
@@ -129,23 +134,53 @@ def _build_model(content: dict[str, Any], state: dict[str, Array], ties: Ties) -
     return build(network, ties)
 
 
-def _describe_optimiser(opt: SGD, model: Module) -> dict[str, Any]:
+def _describe_optimiser(opt: Optimizer, model: Module) -> dict[str, Any]:
     if type(opt) not in _OPTIMISERS.values():
         raise TypeError(f"save knows {', '.join(_OPTIMISERS)}, got {type(opt).__name__}; keep its settings yourself")
     names = {parameter: name for name, parameter in model.named_parameters()}
     if not set(opt.parameters) <= set(names):
         raise ValueError("save takes an optimiser over the model's parameters; build it from model.parameters()")
-    return {"type": type(opt).__name__, "lr": opt.lr.hex(), "parameters": [names[p] for p in opt.parameters]}
+    settings = {name: _to_hex(getattr(opt, name)) for name in opt.settings}
+    return {"type": opt.row, **settings, "steps": opt.steps, "parameters": [names[p] for p in opt.parameters]}
 
 
-def _build_optimiser(content: Any, model: Module) -> SGD:
+def _optimiser_state(opt: Optimizer, model: Module) -> dict[str, Array]:
+    """Return what the optimiser remembers of each parameter, by the names in the file."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    state = opt.state_dict()["state"]
+    return {
+        f"optimiser.{vector}.{names[opt.parameters[number]]}": array
+        for number, vectors in state.items()
+        for vector, array in vectors.items()
+        if vector != "step"
+    }
+
+
+def _to_hex(value: Any) -> Any:
+    return [number.hex() for number in value] if isinstance(value, tuple) else value.hex()
+
+
+def _from_hex(value: Any) -> Any:
+    return tuple(map(float.fromhex, value)) if isinstance(value, list) else float.fromhex(value)
+
+
+def _build_optimiser(content: Any, model: Module, tensors: dict[str, Array]) -> Optimizer:
     own = dict(model.named_parameters(remove_duplicate=False))
     kind = _OPTIMISERS[require_field(content, "type", str)]
     names = require_field(content, "parameters", list)
     unknown = [name for name in names if name not in own]
     if unknown:
         raise CheckpointError(f"the file's optimiser is one of {unknown[0]!r}, which the model does not have")
-    return kind([own[name] for name in names], float.fromhex(require_field(content, "lr", str)))
+    opt: Optimizer = kind([own[name] for name in names], **{name: _from_hex(content[name]) for name in kind.settings})
+    steps = content.get("steps", 0)  # files of before have none
+    if steps and OPTIMIZERS[opt.code].state:
+        vectors = OPTIMIZERS[opt.code].state
+        state = {
+            number: {"step": steps} | {vector: tensors[f"optimiser.{vector}.{name}"] for vector in vectors}
+            for number, name in enumerate(names)
+        }
+        opt.load_state_dict(opt.state_dict() | {"state": state})
+    return opt
 
 
 def _describe_history(history: History) -> dict[str, Any]:

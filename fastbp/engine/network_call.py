@@ -149,17 +149,21 @@ class Chain:
             input, input_token = output, token
 
     def _outputs(self) -> list[Array]:
-        """Return the last output of each module; an activation has written where it read."""
+        """Return the last output of each module; an activation has written where it read, unless that is kept."""
         layers, memory, whole = self._division.layers, self._division.memory, self.last
         before, n = whole.output.shape[:-1], prod(whole.output.shape[:-1])
         outputs: list[Array] = []
-        places = iter(layers[:-1, [table.Y, table.OUT]].tolist())
+        rows = iter(layers[:, [table.Z, table.Y, table.OUT]].tolist())
+        left = len(layers)
         for module in self.plan.modules:
             if type(module) is Linear:
-                start, features = next(places, (-1, 0))
-                is_last = start < 0
-                output = whole.output if is_last else memory[start : start + n * features].reshape(*before, features)
-            outputs.append(output)
+                z, y, features = next(rows)
+                left -= 1
+                output = whole.output if not left else memory[y : y + n * features].reshape(*before, features)
+                kept = output if z < 0 else memory[z : z + n * features].reshape(*before, features)
+                outputs.append(kept)
+            else:
+                outputs.append(output)
         return outputs
 
 

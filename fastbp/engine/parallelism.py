@@ -1,4 +1,4 @@
-"""How a training's work is divided: among how many threads, by rows or by stretches, in blocks of how many rows.
+"""How a training's work is divided: among how many threads, by rows or by chunks, in blocks of how many rows.
 
 A pure decision from the network, the sizes of the data and the number of threads; it changes no bit of a result.
 """
@@ -10,7 +10,8 @@ from typing import NamedTuple
 from fastbp.runtime.threads import get_num_threads, ranks_for
 from fastbp_kernels.functions.losses import SLAB
 from fastbp_kernels.linalg.product import K_BLOCK
-from fastbp_kernels.network import engine
+from fastbp_kernels.network.arguments import BY_CHUNKS, BY_ROWS, VALIDATION_BESIDE
+from fastbp_kernels.network.train import BLOCK_ROWS
 
 # Validation of so many operations or more is left to another thread, if it is a tenth of an epoch's work and the copies
 # of the parameters stay in cache.
@@ -20,8 +21,8 @@ _COPIED_PARAMETERS = 1 << 16
 _VALIDATION_ROWS = 128
 # Up to so many parameters, gradients for each thread cost less than sharing activations: several for each, so that they
 # seldom wait for each other.
-_PARTIAL_PARAMETERS = 1 << 16
-_PARTIALS_EACH = 8
+_CHUNK_PARAMETERS = 1 << 16
+_CHUNKS_PER_RANK = 8
 
 
 class Division(NamedTuple):
@@ -29,28 +30,31 @@ class Division(NamedTuple):
 
     Attributes
     ----------
+    mode : int
+        BY_ROWS, BY_CHUNKS or VALIDATION_BESIDE; see ``fastbp_kernels.network.train``.
     block_rows : int
         Rows that pass through the network at a time.
     ranks : int
         Threads that train.
     validators : int
         Further ones that validate meanwhile.
-    partials : int
-        Gradients that are kept apart and added up, where threads take stretches of rows; else 0.
+    chunks : int
+        Gradients that are kept apart and added up BY_CHUNKS; else 0.
     in_place : bool
         Whether gradients take the place of outputs.
     """
 
+    mode: int
     block_rows: int
     ranks: int
     validators: int
-    partials: int
+    chunks: int
     in_place: bool
 
     @property
     def blocks(self) -> int:
         """Blocks that are worked on at a time."""
-        return self.ranks + self.validators if self.partials or self.validators else 1
+        return 1 if self.mode == BY_ROWS else self.ranks + self.validators
 
 
 def divide(
@@ -68,21 +72,20 @@ def divide(
     beside : bool
         Whether validation may be left to other threads.
     """
-    stretches = -(-mini_batch_size // K_BLOCK)
-    ranks = ranks_for(3 * flop * K_BLOCK * get_num_threads(), stretches)
-    partials = 0
-    if ranks > 1 and parameters <= _PARTIAL_PARAMETERS:
-        block_rows = K_BLOCK
-        partials = ranks * min(_PARTIALS_EACH, -(-stretches // ranks))
-    else:
-        # Blocks cut a mini-batch only where gradients' sums are cut, and validation rows where losses' sums are.
-        slabs = -(-max(mini_batch_size, _VALIDATION_ROWS) // SLAB)
-        block_rows = min(engine.BLOCK_ROWS, slabs * SLAB)
-        rows = min(mini_batch_size, block_rows)
-        ranks = ranks_for(3 * flop * rows, -(-rows // SLAB))
+    row_chunks = -(-mini_batch_size // K_BLOCK)
+    ranks = ranks_for(3 * flop * K_BLOCK * get_num_threads(), row_chunks)
+    if ranks > 1 and parameters <= _CHUNK_PARAMETERS:
+        chunks = ranks * min(_CHUNKS_PER_RANK, -(-row_chunks // ranks))
+        return Division(BY_CHUNKS, K_BLOCK, ranks, 0, chunks, in_place=True)
+    # Blocks cut a mini-batch only where gradients' sums are cut, and validation rows where losses' sums are.
+    slabs = -(-max(mini_batch_size, _VALIDATION_ROWS) // SLAB)
+    block_rows = min(BLOCK_ROWS, slabs * SLAB)
+    rows = min(mini_batch_size, block_rows)
+    ranks = ranks_for(3 * flop * rows, -(-rows // SLAB))
     validators = _validators(flop, parameters, train_rows, val_rows) if ranks == 1 and beside else 0
+    mode = VALIDATION_BESIDE if validators else BY_ROWS
     # In place of the outputs, gradients stay in cache longer; apart from them, weights can follow theirs at once.
-    return Division(block_rows, ranks, validators, partials, partials > 0 or (ranks == 1 and mini_batch_size > K_BLOCK))
+    return Division(mode, block_rows, ranks, validators, 0, in_place=ranks == 1 and mini_batch_size > K_BLOCK)
 
 
 def _validators(flop: int, parameters: int, train_rows: int, val_rows: int) -> int:

@@ -7,26 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.nn.activations import ReLU, Sigmoid, Tanh
+from fastbp.engine.predictor import Predictor
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import own_methods, passes_by
+from fastbp.nn.overrides import is_of_the_library, own_methods, passes_by
 from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.runtime.derived import Derived
-from fastbp.runtime.threads import FLOP_PER_START, get_num_threads, ranks_for, run_ranks
-from fastbp.validation.arrays import ALIGNMENT, Array, aligned_zeros
-from fastbp_kernels.functions.losses import SLAB
+from fastbp.validation.arrays import ALIGNMENT, Array
+from fastbp_kernels.functions.activations import ACTIVATIONS, IDENTITY
 from fastbp_kernels.linalg.product import K_BLOCK, ROOMY_ROWS, ROWS
 from fastbp_kernels.linalg.tile import widths
-from fastbp_kernels.network import engine, table
+from fastbp_kernels.network import table
 
 if TYPE_CHECKING:
     from fastbp.engine.network_call import Chain
     from fastbp.engine.workspace import Workspace
     from fastbp.training.engine_trainer import EngineTrainer
-
-_ACTIVATIONS: dict[type[Module], int] = {ReLU: table.RECTIFIED, Tanh: table.TANH, Sigmoid: table.SIGMOID}
-_ELEMENTARY_FLOP = 50  # operations of matrix products that take as long as one tanh or sigmoid
 
 
 class NotPlannable(Exception):
@@ -109,7 +105,8 @@ class Plan(Derived):
     def __init__(self, modules: Iterable[Module], around: Sequence[Module] = ()) -> None:
         self.modules = modules = list(modules)
         for module in modules:
-            if type(module) is not Linear and type(module) not in _ACTIVATIONS:
+            is_known = type(module) is Linear or module._activation is not None
+            if not (is_known and is_of_the_library(type(module))):
                 raise NotPlannable(f"it contains a {type(module).__name__}, which the engine does not know")
             if own := own_methods(module):
                 raise NotPlannable(f"it contains a {type(module).__name__} with methods of its own: {', '.join(own)}")
@@ -131,10 +128,10 @@ class Plan(Derived):
         for module in modules:
             if type(module) is Linear:
                 self._rows.append(_linear_row(module, parameters[0].offset, self.parameter.size))
-            elif not self._rows or self._rows[-1][table.ACTIVATION] != table.IDENTITY:
+            elif not self._rows or self._rows[-1][table.ACTIVATION] != IDENTITY:
                 raise NotPlannable(f"it has a {type(module).__name__} that does not follow a Linear")
             else:
-                self._rows[-1][table.ACTIVATION] = _ACTIVATIONS[type(module)]
+                self._rows[-1][table.ACTIVATION] = module._activation or IDENTITY
         for before, behind in zip(self._rows, self._rows[1:], strict=False):
             if before[table.OUT] != behind[table.IN]:
                 raise NotPlannable(
@@ -152,11 +149,14 @@ class Plan(Derived):
         self.parameters, self.dtypes, self.description = set(parameters), {self.dtype}, ""
         super().__init__([*modules, *around, parameters[0].storage])
 
-    def layout(self, block_rows: int, *, in_place: bool = False, padded: bool = True) -> tuple[Array, int]:
+    def layout(
+        self, block_rows: int, *, in_place: bool = False, padded: bool = True, backward: bool = True
+    ) -> tuple[Array, int]:
         """Return the engine's table of layers for blocks of ``block_rows`` rows, and the size of their scratch memory.
 
         All areas start at a cache line, and where they are ``padded`` all rows do, but those of the last layer. Without
-        padding there is no room for X of the first layer and Y of the last: these are arrays of their own then.
+        padding there is no room for X of the first layer and Y of the last: these are arrays of their own then. There
+        is room for Z where it is needed by a backward pass, if ``backward`` is one that follows.
 
         ``in_place`` lets the gradients of all layers but the last replace the outputs, where the tile allows it: where
         ``K_BLOCK`` steps finish a product. It is for a thread that has the scratch memory to itself.
@@ -172,12 +172,16 @@ class Plan(Derived):
             is_last, o = columns is self._rows[-1], columns[table.OUT]
             y, y_row = place, o if is_last else row_size(o)
             area = self._whole_lines(block_rows * y_row)
+            z = -1
+            if backward and ACTIVATIONS[columns[table.ACTIVATION]].saves == "input":
+                z, y = place, place + area
+                place += area
             place += area if padded or not is_last else 0
             g = y
             if not in_place or is_last:
                 g = place
                 place += area
-            row[[table.X, table.X_ROW, table.Y, table.G, table.Y_ROW]] = x, x_row, y, g, y_row
+            row[[table.X, table.X_ROW, table.Z, table.Y, table.G, table.Y_ROW]] = x, x_row, z, y, g, y_row
             x, x_row = y, y_row
         return layers, place
 
@@ -249,41 +253,9 @@ def _linear_row(linear: Linear, start: int, size: int) -> dict[int, int]:
         table.WEIGHT: weight.offset - start,
         table.BIAS: -1 if linear.bias is None else linear.bias.offset - start,
         table.KIND: ROOMY_ROWS if behind >= widths(weight.dtype.itemsize)[0] else ROWS,
-        table.ACTIVATION: table.IDENTITY,
+        table.ACTIVATION: IDENTITY,
     }
 
 
 def _flop(row: dict[int, int]) -> int:
-    elementary = row[table.ACTIVATION] in (table.TANH, table.SIGMOID)
-    return row[table.OUT] * (2 * row[table.IN] + _ELEMENTARY_FLOP * elementary)
-
-
-class Predictor:
-    """Predictions by the engine, from any number of Python threads at once.
-
-    Parameters
-    ----------
-    plan : Plan
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self._layers, self._scratch_size = plan.layout(engine.BLOCK_ROWS, in_place=True)
-        self._free: list[Array] = []  # scratch memory that no thread uses; a list's pop and append are atomic
-
-    def predict(self, rows: Array) -> Array:
-        """Return the outputs (n, out_features) for C-contiguous ``rows`` (n, in_features) in a new array."""
-        plan = self.plan
-        output = np.empty((len(rows), plan.out_features), plan.dtype)
-        if plan.flop * len(rows) < 2 * FLOP_PER_START or get_num_threads() == 1:
-            try:
-                scratch = self._free.pop()
-            except IndexError:
-                scratch = aligned_zeros(self._scratch_size, plan.dtype)
-            engine.predict(0, 1, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
-            self._free.append(scratch)
-        else:
-            ranks = ranks_for(plan.flop * len(rows), -(-len(rows) // SLAB), flop_per_thread=FLOP_PER_START)
-            scratch = aligned_zeros(ranks * self._scratch_size, plan.dtype)
-            run_ranks(ranks, engine.predict, self._layers, plan.parameter, scratch, engine.BLOCK_ROWS, rows, output)
-        return output
+    return row[table.OUT] * (2 * row[table.IN] + ACTIVATIONS[row[table.ACTIVATION]].flop)

@@ -10,6 +10,9 @@ from fastbp.engine.parallelism import Division
 from fastbp.engine.plan import Plan
 from fastbp.validation.arrays import Array, aligned_zeros
 from fastbp_kernels.functions.losses import SLAB
+from fastbp_kernels.network import arguments
+from fastbp_kernels.parallel.barrier import SYNC_SIZE
+from fastbp_kernels.parallel.work_queue import queue_size
 
 _KEPT_BYTES = 1 << 18  # of a workspace at the most that waits for the network's next training
 
@@ -24,11 +27,13 @@ class Workspace:
         It is laid out for.
     layers : ndarray
         The engine's table.
-    copies : ndarray of shape (copies, parameters)
+    snapshots : ndarray of shape (snapshots, parameters)
         Of the parameters, for threads that validate: one to work on and one that waits, for each.
     scratch : ndarray
         Outputs and gradients of the blocks.
-    partial : ndarray
+    classes : ndarray of int64
+        Targets of the blocks that are classes.
+    chunk_grads : ndarray
         Gradients that are kept apart.
     slab_sums : ndarray of float64
         The losses of a block's slabs of rows.
@@ -36,10 +41,21 @@ class Workspace:
 
     division: Division
     layers: Array
-    copies: Array
+    snapshots: Array
     scratch: Array
-    partial: Array
+    classes: Array
+    chunk_grads: Array
     slab_sums: Array
+
+    def for_a_call(self, mode: int, fuses_update: bool) -> arguments.Workspace:
+        """Return what a compiled call takes; ``mode`` may be BY_ROWS where nothing is left to do beside."""
+        division = self.division
+        snapshots = self.snapshots if mode == division.mode else self.snapshots[:0]
+        sync = np.zeros(SYNC_SIZE + queue_size(len(snapshots)), np.int64)
+        return arguments.Workspace(
+            mode, fuses_update, division.block_rows, self.scratch, self.classes, self.chunk_grads, snapshots,
+            self.slab_sums, sync,
+        )  # fmt: skip
 
 
 def workspace_for(plan: Plan, division: Division) -> Workspace:
@@ -47,15 +63,16 @@ def workspace_for(plan: Plan, division: Division) -> Workspace:
     if plan.workspace is not None and plan.workspace.division == division:
         return plan.workspace
     layers, size = plan.layout(division.block_rows, in_place=division.in_place)
-    parameters, copies = plan.parameter.size, 2 * division.validators
+    parameters, snapshots = plan.parameter.size, 2 * division.validators
     workspace = Workspace(
         division,
         layers,
-        aligned_zeros(copies * parameters, plan.dtype).reshape(copies, parameters),
+        aligned_zeros(snapshots * parameters, plan.dtype).reshape(snapshots, parameters),
         aligned_zeros(division.blocks * size, plan.dtype),
-        aligned_zeros(division.partials * parameters, plan.dtype),
-        np.zeros(max(division.blocks, division.partials) * (division.block_rows // SLAB)),
+        np.zeros(division.blocks * division.block_rows, np.int64),
+        aligned_zeros(division.chunks * parameters, plan.dtype),
+        np.zeros(max(division.blocks, division.chunks) * (division.block_rows // SLAB)),
     )
-    arrays = (workspace.copies, workspace.scratch, workspace.partial, workspace.slab_sums)
+    arrays = (workspace.snapshots, workspace.scratch, workspace.chunk_grads, workspace.slab_sums)
     plan.workspace = workspace if sum(array.nbytes for array in arrays) <= _KEPT_BYTES else None
     return workspace

@@ -11,12 +11,14 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fastbp import nn
+from fastbp.nn.activations import activation_classes
 from fastbp.nn.overrides import own_methods, set_in_place_of_methods
 
 if TYPE_CHECKING:
     import torch
 
-_KINDS = ("Linear", "ReLU", "Tanh", "Sigmoid", "Identity", "Sequential")
+_ACTIVATIONS = tuple(kind.__name__ for kind in activation_classes())
+_KINDS = ("Linear", *_ACTIVATIONS, "Identity", "Sequential")
 _CONVERTED = f"{', '.join(_KINDS[:-1])} and {_KINDS[-1]}"
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")  # of torch's modules
 _GRADIENT_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")  # of its tensors; None before the first
@@ -85,7 +87,7 @@ class _FromTorch:
             return nn.Sequential({name: self.convert(child, _joined(path, name)) for name, child in children})
         if kind == "Linear":
             return self._convert_linear(module, path)
-        activation: nn.Module = getattr(nn, kind)()
+        activation: nn.Module = getattr(nn, kind)(**_settings(module, kind))
         return activation
 
     def _convert_linear(self, module: Any, path: str) -> nn.Linear:
@@ -170,7 +172,9 @@ class _ToTorch:
             children = model.named_children()
             converted = {name: self.convert(child, _joined(path, name)) for name, child in children}
             return self._torch.nn.Sequential(OrderedDict(converted))
-        return self._convert_linear(model) if kind == "Linear" else getattr(self._torch.nn, kind)()
+        if kind == "Linear":
+            return self._convert_linear(model)
+        return getattr(self._torch.nn, kind)(**_settings(model, kind))
 
     def _convert_linear(self, linear: nn.Linear) -> Any:
         torch, state = self._torch, linear.state_dict()
@@ -183,6 +187,11 @@ class _ToTorch:
                 self._made[ours] = torch.nn.Parameter(torch.tensor(state[name]))
             setattr(module, name, self._made[ours])
         return module
+
+
+def _settings(module: Any, kind: str) -> dict[str, Any]:
+    """Return what an activation of either library was built with."""
+    return {name: getattr(module, name) for name in getattr(nn, kind).settings} if kind in _ACTIVATIONS else {}
 
 
 def _kind(module: Any, path: str, library: Any, caller: str) -> str:

@@ -3,17 +3,19 @@
 from typing import TYPE_CHECKING
 
 from fastbp.nn import init
-from fastbp.nn.activations import ReLU, Sigmoid, Tanh
+from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
 from fastbp.nn.container import ModuleList
 from fastbp.nn.identity import Identity
 from fastbp.nn.linear import Linear
-from fastbp.nn.losses import MSELoss
+from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 from fastbp.nn.sequential import Sequential
 from fastbp.validation.missing import missing
 
 __all__ = [
+    "GELU",
+    "CrossEntropyLoss",
     "Identity",
     "Linear",
     "MSELoss",

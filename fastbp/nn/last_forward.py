@@ -67,8 +67,8 @@ class LastForward:
     """
 
     __slots__ = (
-        "_chain_outputs", "_changes", "_output", "_shape", "_slot", "chain", "input", "input_token", "is_spent",
-        "token",
+        "_chain_outputs", "_changes", "_changes_then", "_output", "_shape", "_slot", "chain", "input", "input_token",
+        "is_spent", "token",
     )  # fmt: skip
 
     input: Array
@@ -105,7 +105,7 @@ class LastForward:
             The ``changes`` of the parameters; None for a module without any.
         """
         slot.awaits_backward, self._changes = True, changes
-        slot.changes = latest_change() if changes is None else changes
+        slot.changes = self._changes_then = latest_change() if changes is None else changes
         self.input, self._shape, self.input_token = input, input.shape, input_token
         self._output = self._chain_outputs = self.chain = None
         self._slot, self.is_spent = slot, False
@@ -124,6 +124,7 @@ class LastForward:
         self._slot = whole._slot if output is whole.output else None
         self._output, self._chain_outputs = (None, outputs) if self._slot else (output, None)
         self._changes, self.is_spent, self.chain = whole._changes if depends else None, whole.is_spent, None
+        self._changes_then = whole._changes_then
         self.token = token
 
     def follows(self, before: LastForward) -> bool:
@@ -220,7 +221,7 @@ class LastForward:
 
         That is one of the same shape which the same parameters computed and no backward has followed.
         """
-        shape, changes = self.output.shape, latest_change() if self._changes is None else self._changes
+        shape, changes = self.output.shape, self._changes_then
         for slot in outputs.slots:
             waits = slot.awaits_backward and slot.shape == shape and slot.changes == changes
             if waits and slot is not self._slot and slot.is_held_by_user():

@@ -9,7 +9,14 @@ from fastbp.nn.last_forward import token_of_output
 from fastbp.nn.overrides import follow, passes_by
 from fastbp.runtime.buffers import Buffer, Slot
 from fastbp.validation.arrays import Array, as_rows, plain, require_floats
-from fastbp_kernels import mse_forward, mse_forward_backward
+from fastbp.validation.classes import class_indices
+from fastbp_kernels import (
+    cross_entropy_forward,
+    cross_entropy_forward_backward,
+    mse_forward,
+    mse_forward_backward,
+)
+from fastbp_kernels.functions.losses import LOSS_CODES, LOSSES
 
 _SHORTCUTS = {"evaluate": ("forward", "__call__")}
 
@@ -43,6 +50,7 @@ class Loss:
         It holds for the gradient as well.
     """
 
+    takes_classes: ClassVar[bool] = False  # a class index a row instead of an array like the prediction
     _passed_by: ClassVar[frozenset[str]] = frozenset()  # short cuts of a base that this class may not take
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -83,14 +91,13 @@ class Loss:
         return f"{type(self).__name__}(reduction={self.reduction!r})"
 
 
-class MSELoss(Loss):
-    """The squared error, as ``torch.nn.MSELoss``.
+class KernelLoss(Loss):
+    """A loss with a row in ``fastbp_kernels.functions.losses``: value and gradient in one pass of a kernel.
 
-    Parameters
-    ----------
-    reduction : "mean" or "sum"
-        Mean over all elements, or their sum. It holds for the gradient as well.
+    Subclasses name the row and give ``_checked``, ``_value_and_gradient`` and ``_value``.
     """
+
+    row: ClassVar[str]
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -98,21 +105,40 @@ class MSELoss(Loss):
         self._last: Slot | None = None
         self._is_spent = False
 
+    @property
+    def code(self) -> int:
+        """The place of its row."""
+        return LOSS_CODES[self.row]
+
+    def scale(self, count: int) -> float:
+        """Return the factor of the sum in a loss of so many elements or rows; NaN for a mean of none."""
+        return 1.0 if self._reduction == "sum" else 1.0 / (count or nan)
+
+    def counted(self, rows: int, outputs: int) -> int:
+        """Return what ``scale`` takes for so many rows of outputs."""
+        return rows * outputs if LOSSES[self.code].mean_over == "elements" else rows
+
+    def _checked(self, prediction: Array, target: Array) -> tuple[Array, Array]:
+        """Return both as the kernels take them."""
+        raise NotImplementedError
+
+    def _value_and_gradient(self, prediction: Array, target: Array, factor: float, grad: Array) -> float:
+        raise NotImplementedError
+
+    def _value(self, prediction: Array, target: Array) -> float:
+        raise NotImplementedError
+
     def forward(self, prediction: Array, target: Array) -> float:
         """Return the loss, summed in float64, and compute its gradient for ``backward`` on the way.
 
-        Parameters
-        ----------
-        prediction, target : ndarray of one shape and dtype
-            Both are read here only and may change afterwards.
+        Both arrays are read here only and may change afterwards.
         """
         rows, target_rows = self._checked(prediction, target)
         slot = self._grad.take(prediction.shape, prediction.dtype)
-        scale = self.scale(prediction.size)
-        factor = prediction.dtype.type(2.0 * scale)
+        scale = self.scale(self.counted(*rows.shape))
+        factor = prediction.dtype.type(LOSSES[self.code].slope * scale)
         self._last = None
-        grad = _rows(slot.array)
-        total: float = mse_forward_backward(rows, target_rows, factor, grad)
+        total = self._value_and_gradient(rows, target_rows, factor, _rows(slot.array))
         slot.memory.gradient_for = token_of_output(prediction)
         self._last, self._is_spent = slot, False
         return LossValue(total * scale)
@@ -121,34 +147,41 @@ class MSELoss(Loss):
         """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
         if "evaluate" in self._passed_by or "forward" in vars(self):
             return super().evaluate(prediction, target)
-        total: float = mse_forward(*self._checked(prediction, target))
-        return total * self.scale(prediction.size)
+        rows, target_rows = self._checked(prediction, target)
+        return self._value(rows, target_rows) * self.scale(self.counted(*rows.shape))
 
     def backward(self, *, retain_graph: bool = False) -> Array:
         """Return the gradient of the last ``forward`` with respect to its prediction; it is the caller's.
 
         ``retain_graph`` lets another backward follow this one for the same forward, with the same array.
         """
+        name = type(self).__name__
         if self._last is None:
-            raise RuntimeError("MSELoss.backward needs a forward before it: call criterion(prediction, target)")
+            raise RuntimeError(f"{name}.backward needs a forward before it: call criterion(prediction, target)")
         if self._is_spent:
             raise RuntimeError(
-                "MSELoss.backward was called for the last forward already; keep the array that it returned, or give "
+                f"{name}.backward was called for the last forward already; keep the array that it returned, or give "
                 "the first of several backwards retain_graph=True"
             )
         self._is_spent = not retain_graph
         return self._last.array.view()
 
-    def scale(self, elements: int) -> float:
-        """Return the factor of each squared difference in a loss of so many elements; NaN for a mean of none."""
-        return 1.0 if self._reduction == "sum" else 1.0 / (elements or nan)
-
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_grad": Buffer(), "_last": None}
 
-    @staticmethod
-    def _checked(prediction: Array, target: Array) -> tuple[Array, Array]:
-        """Return both as rows that the kernels take."""
+
+class MSELoss(KernelLoss):
+    """The squared error, as ``torch.nn.MSELoss``: of a prediction and a target of one shape and dtype.
+
+    Parameters
+    ----------
+    reduction : "mean" or "sum"
+        Mean over all elements, or their sum. It holds for the gradient as well.
+    """
+
+    row = "MSELoss"
+
+    def _checked(self, prediction: Array, target: Array) -> tuple[Array, Array]:
         require_floats(prediction, "MSELoss")
         require_floats(target, "MSELoss with a prediction of that dtype", prediction.dtype)
         if prediction.shape != target.shape:
@@ -157,6 +190,55 @@ class MSELoss(Loss):
                 "reshape the target, nothing is broadcast"
             )
         return _rows(plain(prediction)), _rows(plain(target))
+
+    def _value_and_gradient(self, prediction: Array, target: Array, factor: float, grad: Array) -> float:
+        return mse_forward_backward(prediction, target, factor, grad)
+
+    def _value(self, prediction: Array, target: Array) -> float:
+        return mse_forward(prediction, target)
+
+
+class CrossEntropyLoss(KernelLoss):
+    """``log(sum of exp(logits)) - logits[class]`` of each row, as ``torch.nn.CrossEntropyLoss`` with class indices.
+
+    A prediction are logits of shape (n, classes), a target integers of shape (n,), each from 0 up to classes - 1.
+
+    Parameters
+    ----------
+    weight : None
+    ignore_index : -100
+        No class has a weight and none is ignored: -100 as a target is refused too.
+    reduction : "mean" or "sum"
+        Mean over the rows, or their sum. It holds for the gradient as well.
+    label_smoothing : 0.0
+    """
+
+    row = "CrossEntropyLoss"
+    takes_classes = True
+
+    def __init__(
+        self, weight: None = None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ) -> None:
+        asked = [] if weight is None else ["weight"]
+        asked += [f"ignore_index={ignore_index!r}"] if ignore_index != -100 else []
+        asked += [f"label_smoothing={label_smoothing!r}"] if label_smoothing else []
+        if asked:
+            raise ValueError(f"CrossEntropyLoss takes class indices and does not support {', '.join(asked)}")
+        super().__init__(reduction)
+
+    def _checked(self, prediction: Array, target: Array) -> tuple[Array, Array]:
+        require_floats(prediction, "CrossEntropyLoss")
+        if prediction.ndim != 2 or not prediction.shape[1]:
+            raise ValueError(
+                f"CrossEntropyLoss takes logits of shape (n, classes) with one class or more, got {prediction.shape}"
+            )
+        return plain(prediction), class_indices(target, prediction.shape, "CrossEntropyLoss", "target")
+
+    def _value_and_gradient(self, prediction: Array, target: Array, factor: float, grad: Array) -> float:
+        return cross_entropy_forward_backward(prediction, target, factor, grad)
+
+    def _value(self, prediction: Array, target: Array) -> float:
+        return cross_entropy_forward(prediction, target)
 
 
 def _rows(array: Array) -> Array:

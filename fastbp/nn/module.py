@@ -169,6 +169,11 @@ class Module(Source):
         """Yield the modules that a plan of this one consists of, in the order of their forwards."""
         yield self
 
+    @property
+    def _activation(self) -> int | None:
+        """The code of the activation that this is, if it is one with a row in the registry."""
+        return None
+
     def _leaves(self) -> Iterator[Module]:
         """Yield what stands for this module in the plan of one that holds it."""
         yield self

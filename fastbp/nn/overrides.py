@@ -27,7 +27,7 @@ def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> N
         Where each short cut is defined as calls of these methods.
     """
     for shortcut, passed_by in shortcuts.items():
-        if passes_by(cls, shortcut, passed_by) and _is_of_the_library(_defined(cls, shortcut)[1]):
+        if passes_by(cls, shortcut, passed_by) and is_of_the_library(_defined(cls, shortcut)[1]):
             setattr(cls, shortcut, vars(base)[shortcut])
 
 
@@ -39,7 +39,7 @@ def passes_by(cls: type, shortcut: str, methods: tuple[str, ...]) -> bool:
     place, of_shortcut = _defined(cls, shortcut)
     for name in methods:
         other, of_method = _defined(cls, name)
-        if other < place or (other == place and _is_of_the_library(of_shortcut) and not _is_of_the_library(of_method)):
+        if other < place or (other == place and is_of_the_library(of_shortcut) and not is_of_the_library(of_method)):
             return True
     return False
 
@@ -99,10 +99,10 @@ def _known(cls: type) -> _Known:
 
 def _find_own_methods(cls: type) -> frozenset[str]:
     names: set[str] = set()
-    library = [base for base in cls.__mro__ if _is_of_the_library(base)]
+    library = [base for base in cls.__mro__ if is_of_the_library(base)]
     for base in cls.__mro__[:-1]:
         if base in library:
-            names |= {name for name, value in vars(base).items() if callable(value) and not _is_of_the_library(value)}
+            names |= {name for name, value in vars(base).items() if callable(value) and not is_of_the_library(value)}
         else:
             names |= {name for name in vars(base) if any(name in vars(known) for known in library)}
     special = {name for name in names if name.startswith("__") and name != "__call__"}
@@ -119,7 +119,7 @@ def _defined(cls: type, name: str) -> tuple[int, Any]:
     return next((place, vars(base)[name]) for place, base in enumerate(cls.__mro__) if name in vars(base))
 
 
-def _is_of_the_library(thing: Any) -> bool:
+def is_of_the_library(thing: Any) -> bool:
     """Whether a class or a method is the library's; a decorator may have copied its name, but not what it refers to."""
     module = thing.__globals__["__name__"] if isinstance(thing, FunctionType) else getattr(thing, "__module__", "")
     return str(module).partition(".")[0] in ("fastbp", "fastbp_kernels")

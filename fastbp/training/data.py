@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.linear import Linear
-from fastbp.nn.losses import MSELoss
+from fastbp.nn.losses import KernelLoss
 from fastbp.nn.module import Module
 from fastbp.nn.overrides import own_methods
 from fastbp.training.training_run import Criterion, evaluation_of
 from fastbp.validation.arrays import FLOAT_DTYPES, Array
 from fastbp.validation.callers import is_raised_here
+from fastbp.validation.classes import class_indices
 from fastbp.validation.foreign import require_array
 
 
@@ -84,7 +85,10 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
         From fastbp's own parts in words about the whole arrays; from a user's own as they are.
     """
     (input_name, input), (target_name, target) = data.items()
-    if _fit(plan_of(model), criterion, input, target):
+    plan = plan_of(model)
+    if _fit(plan, criterion, input, target):
+        if takes_classes(criterion):
+            class_indices(target, (len(input), plan.out_features), owner, target_name)
         return
     require_features(owner, model, input_name, input.shape)
     try:
@@ -94,6 +98,8 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
             raise
         text = f"{owner} tried the first row of {input_name} of shape {input.shape}: {error}"
         raise type(error)(text) from error
+    if takes_classes(criterion) and prediction.ndim == 2:
+        class_indices(target, (len(input), prediction.shape[1]), owner, target_name)
     try:
         evaluation_of(criterion)(prediction, target[:1])
     except ValueError:
@@ -104,11 +110,17 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
         raise ValueError(misfit(owner, input_name, target_name, outputs, target)) from None
 
 
-def _fit(plan: Plan | NoPlan, criterion: Criterion, input: Array, target: Array) -> bool:
+def takes_classes(criterion: Any) -> bool:
+    """Whether a criterion's targets are class indices."""
+    return getattr(criterion, "takes_classes", False) is True
+
+
+def _fit(plan: Plan | NoPlan, criterion: Criterion, input: Array, target: Array) -> TypeGuard[Plan]:
     """Whether network and loss are the library's own and their shapes tell that they take the data."""
-    if isinstance(plan, NoPlan) or plan.own_methods or type(criterion) is not MSELoss or own_methods(criterion):
+    if isinstance(plan, NoPlan) or plan.own_methods or not isinstance(criterion, KernelLoss) or own_methods(criterion):
         return False
-    return input.shape[1:] == (plan.first.in_features,) and target.shape[1:] == (plan.out_features,)
+    shape = () if criterion.takes_classes else (plan.out_features,)
+    return input.shape[1:] == (plan.first.in_features,) and target.shape[1:] == shape
 
 
 def misfit(owner: str, input_name: str, target_name: str, outputs: tuple[int, ...], target: Array) -> str:

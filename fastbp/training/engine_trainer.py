@@ -15,19 +15,29 @@ import numpy as np
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, NotPlannable, plan_of
 from fastbp.engine.workspace import workspace_for
-from fastbp.nn.losses import MSELoss
+from fastbp.nn.losses import KernelLoss
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import own_methods
-from fastbp.optim.sgd import SGD
+from fastbp.nn.overrides import is_of_the_library, own_methods
+from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.threads import Team, thread_limits
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_means import LossMeans
 from fastbp.training.metrics import has_classes
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array
-from fastbp_kernels.network import engine
-from fastbp_kernels.parallel.barrier import SYNC_SIZE
-from fastbp_kernels.parallel.work_queue import offers_size
+from fastbp.validation.classes import class_indices
+from fastbp_kernels.functions.optimizers import SGD
+from fastbp_kernels.linalg.product import K_BLOCK
+from fastbp_kernels.network.arguments import (
+    BY_ROWS,
+    VALIDATION_BESIDE,
+    Network,
+    Results,
+    Step,
+    TrainingRows,
+    ValidationRows,
+)
+from fastbp_kernels.network.train import train
 
 CALL_SECONDS = 0.1  # a compiled call's length: Ctrl-C and the progress bar wait for its end
 _GROWTH = 8  # from one call to the next, at most: the speed of a short one says little
@@ -59,9 +69,9 @@ class EngineTrainer:
         validation: Rows | None,
         mini_batch_size: int,
     ) -> None:
-        if type(criterion) is not MSELoss:
+        if not (isinstance(criterion, KernelLoss) and is_of_the_library(type(criterion))):
             raise NotPlannable(f"the engine does not know {type(criterion).__name__}")
-        if type(opt) is not SGD:
+        if not (isinstance(opt, OptimizerBase) and is_of_the_library(type(opt))):
             raise NotPlannable(f"the engine does not know {type(opt).__name__}")
         for part in (criterion, opt):
             if own := own_methods(part):
@@ -73,8 +83,9 @@ class EngineTrainer:
             raise NotPlannable(f"the {type(model).__name__} has methods of its own: {', '.join(plan.own_methods)}")
         if plan.parameters != set(opt.parameters):
             raise NotPlannable("the optimiser holds a part of the model's parameters only")
-        if train.input.ndim != 2 or train.target.ndim != 2:
-            raise NotPlannable("the engine takes inputs and targets of two dimensions")
+        dimensions = 1 if criterion.takes_classes else 2
+        if train.input.ndim != 2 or train.target.ndim != dimensions:
+            raise NotPlannable(f"the engine takes inputs of two dimensions and targets of {dimensions}")
         self._criterion, self._opt, self._plan = criterion, opt, plan
         self._train_rows = train
         self._validation = validation
@@ -84,9 +95,9 @@ class EngineTrainer:
         self._means = LossMeans(criterion, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
         self.batches = -(-len(train) // self._size)
-        self._batch_scales = np.full(self.batches, criterion.scale(self._size * plan.out_features))
+        self._batch_scales = np.full(self.batches, criterion.scale(criterion.counted(self._size, plan.out_features)))
         rest = len(train) - (self.batches - 1) * self._size
-        self._batch_scales[-1] = criterion.scale(rest * plan.out_features)
+        self._batch_scales[-1] = criterion.scale(criterion.counted(rest, plan.out_features))
         self._is_running = False
         self._last_weight = self._means.weight(rest)
         self._divide()
@@ -102,21 +113,22 @@ class EngineTrainer:
             return False
         if own_methods(criterion) or own_methods(opt):
             return False
+        if self._criterion.takes_classes:
+            class_indices(train.target, (len(train), self._plan.out_features), "train_model", "train_target")
         self._train_rows = train
         return True
 
     @staticmethod
-    def _what_counts(criterion: MSELoss, opt: SGD, train: Rows, mini_batch_size: int) -> tuple[Any, ...]:
+    def _what_counts(criterion: KernelLoss, opt: OptimizerBase, train: Rows, mini_batch_size: int) -> tuple[Any, ...]:
         """Return what a trainer is found from, besides the network."""
         sizes = train.input.shape, train.target.shape, train.input.dtype, train.target.dtype, mini_batch_size
         return sizes, criterion.reduction, opt.parameters, thread_limits()
 
     def _divide(self, *, beside: bool = True) -> None:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
-        plan, val_rows = self._plan, len(self._val_rows)
-        division = divide(
-            plan.flop, plan.parameter.size, self._size, len(self._train_rows), val_rows, beside=beside
-        )  # fmt: skip
+        plan, rows, val_rows = self._plan, len(self._train_rows), len(self._val_rows)
+        division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside)
+        self._fuses_update = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
         self._workspace = workspace_for(plan, division)
         self._team = Team(division.ranks + division.validators)
         self._units = self.batches + -(-val_rows // division.block_rows)
@@ -139,7 +151,7 @@ class EngineTrainer:
     def _calls(self, run: TrainingRun) -> Iterator[None]:
         plan, history, units = self._plan, run.history, self._units
         if plan.dtype not in _compiled:
-            self._call([], 0, 0, *self._results(0))  # compiles where Ctrl-C can still cut in
+            self._call([], 0, 0, self._results(0))  # compiles where Ctrl-C can still cut in
             _compiled.add(plan.dtype)
         done, total = history.epochs * units + history.position.batches, run.epochs * units
         unfinished = 0.0, 0  # of the validation of the epoch that the next call goes on with: loss and hits
@@ -149,31 +161,31 @@ class EngineTrainer:
             first_epoch = history.epochs
             stop = min(done + length, (first_epoch + 1) * units if run.stops_at_epochs else total, total)
             touched = -(-stop // units) - first_epoch
-            batch_sums, val_sums, val_hits = results = self._results(touched)
-            val_sums[0], val_hits[0] = unfinished
+            results = self._results(touched)
+            results.val_sums[0], results.val_hits[0] = unfinished
             with run.held:
                 orders = run.shuffler.draw(touched)
                 start = perf_counter()
-                self._call(orders, done - first_epoch * units, stop - first_epoch * units, *results)
+                self._call(orders, done - first_epoch * units, stop - first_epoch * units, results)
                 seconds = perf_counter() - start
-                self._record(run, stop, *results)
+                self._record(run, stop, results)
             finished = history.epochs - first_epoch
-            unfinished = (val_sums[-1], val_hits[-1]) if finished < touched else (0.0, 0)
+            unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else (0.0, 0)
             length = max(1, min(_GROWTH * length, int((stop - done) * CALL_SECONDS / max(seconds, 1e-9))))
             done = stop
             if run.monitor and not history.is_finite_since(first_epoch):
-                run.monitor.losses(first_epoch + 1, batch_sums, val_sums[:finished])
+                run.monitor.losses(first_epoch + 1, results.batch_sums, results.val_sums[:finished])
             yield
 
-    def _results(self, epochs: int) -> tuple[Array, Array, Array]:
-        """Return arrays for what the engine finds in so many epochs: sums of batches and of validation, and hits."""
-        return np.zeros((epochs, self.batches)), np.zeros(epochs), np.zeros(epochs, np.int64)
+    def _results(self, epochs: int) -> Results:
+        """Return room for what the engine finds in so many epochs."""
+        return Results(np.zeros((epochs, self.batches)), np.zeros(epochs), np.zeros(epochs, np.int64))
 
-    def _record(self, run: TrainingRun, done: int, batch_sums: Array, val_sums: Array, val_hits: Array) -> None:
+    def _record(self, run: TrainingRun, done: int, results: Results) -> None:
         """Write into the history what a call found that has come to the unit ``done``."""
         history, shuffler = run.history, run.shuffler
         finished = done // self._units - history.epochs
-        losses = batch_sums * self._batch_scales
+        losses = results.batch_sums * self._batch_scales
         weighted = losses
         if self._last_weight != 1:
             weighted = losses.copy()
@@ -192,45 +204,41 @@ class EngineTrainer:
         position.generator = shuffler.state
         ends = sums[:finished, -1]
         weighted_ends = ends if weighted is sums else weighted[:finished, -1]
-        history.record(self._epochs(ends, weighted_ends, val_sums[:finished], val_hits[:finished]), position)
+        epochs = self._epochs(ends, weighted_ends, results.val_sums[:finished], results.val_hits[:finished])
+        history.record(epochs, position)
 
-    def _call(
-        self,
-        orders: list[Array],
-        first: int,
-        stop: int,
-        batch_sums: Array,
-        val_sums: Array,
-        val_hits: Array,
-    ) -> None:
-        plan, team, workspace, copies = self._plan, self._team, self._workspace, self._workspace.copies
-        if len(copies) and stop <= (first // self._units + 1) * self._units:  # no training follows the validation
-            team, copies = Team(1), copies[:0]
+    def _call(self, orders: list[Array], first: int, stop: int, results: Results) -> None:
+        """Let the engine work on the units from ``first`` up to ``stop``, and the optimiser know."""
+        plan, criterion, opt, team = self._plan, self._criterion, self._opt, self._team
+        mode = self._workspace.division.mode
+        if mode == VALIDATION_BESIDE and stop <= (first // self._units + 1) * self._units:
+            mode, team = BY_ROWS, Team(1)  # no training follows the validation
+        steps = self._steps_within(first, stop)
+        state = opt.state_beside(plan.parameter)
+        assert state is not None  # of all parameters of the model, which lie one behind the other
         team.run(
-            engine.train,
-            np.zeros(SYNC_SIZE + offers_size(len(copies)), np.int64),
-            workspace.layers,
-            plan.parameter,
-            plan.grad,
-            workspace.partial,
-            copies,
-            workspace.scratch,
-            workspace.division.block_rows,
-            workspace.slab_sums,
-            self._train_rows.input,
-            self._train_rows.target,
-            np.stack(orders) if orders else _NO_ORDER,
-            self._size,
-            self._criterion.reduction == "mean",
-            plan.dtype.type(self._opt.lr),
-            self._val_rows.input,
-            self._val_rows.target,
+            train,
             first,
             stop,
-            batch_sums,
-            val_sums,
-            val_hits,
+            Network(self._workspace.layers, plan.parameter, plan.grad, state),
+            TrainingRows(*self._arrays_of(self._train_rows), np.stack(orders) if orders else _NO_ORDER, self._size),
+            ValidationRows(*self._arrays_of(self._val_rows)),
+            Step(criterion.code, criterion.reduction == "mean", opt.code, opt.scalars(steps).astype(plan.dtype)),
+            self._workspace.for_a_call(mode, self._fuses_update),
+            results,
         )
+        opt.advance(steps)
+
+    def _arrays_of(self, rows: Rows) -> tuple[Array, Array, Array]:
+        """Return inputs, targets that are values, and targets that are classes."""
+        if self._criterion.takes_classes:
+            return rows.input, rows.input[:0], rows.target
+        return rows.input, rows.target, _NO_CLASSES
+
+    def _steps_within(self, first: int, stop: int) -> int:
+        """Return the number of mini-batches among the units from ``first`` up to ``stop``."""
+        done = [unit // self._units * self.batches + min(unit % self._units, self.batches) for unit in (first, stop)]
+        return done[1] - done[0]
 
     def _epochs(self, sums: Array, weighted: Array, val_sums: Array, val_hits: Array) -> Epochs:
         """Return what the engine's sums say of finished epochs."""
@@ -239,7 +247,8 @@ class EngineTrainer:
         if self._validation is None:
             return Epochs(losses, [], [], means, [])
         rows = len(self._validation)
-        val_losses = (val_sums * self._criterion.scale(rows * self._plan.out_features)).tolist()
+        scale = self._criterion.scale(self._criterion.counted(rows, self._plan.out_features))
+        val_losses = (val_sums * scale).tolist()
         accuracies = val_hits / rows if rows else np.full(len(losses), np.nan)
         scores = accuracies.tolist() if self._scores else []
         return Epochs(losses, val_losses, scores, means, self._means.val(val_losses))
@@ -254,5 +263,6 @@ def waiting_trainer(
 
 
 _NO_ORDER = np.empty((0, 0), np.int64)
+_NO_CLASSES = np.empty(0, np.int64)
 _NO_ROWS = Rows(np.empty((0, 0), np.float32), np.empty((0, 0), np.float32))
 _compiled: set[np.dtype[Any]] = set()  # dtypes for which this process has the engine's code

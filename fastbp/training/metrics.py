@@ -76,7 +76,9 @@ def accuracy(prediction: Array, target: Array) -> float:
 
 
 def has_classes(target: Array) -> bool:
-    """Whether the rows of ``target`` are one-hot, or a single column of 0 and 1."""
+    """Whether the rows of ``target`` are one-hot, a single column of 0 and 1, or class indices."""
+    if target.dtype.kind in "iu":
+        return target.ndim == 1
     if target.ndim != 2 or not target.shape[1] or not ((target == 0) | (target == 1)).all():
         return False
     return target.shape[1] == 1 or bool((target.sum(axis=1) == 1).all())

@@ -12,10 +12,10 @@ from fastbp.engine.plan import NotPlannable, plan_of
 from fastbp.nn.module import Module
 from fastbp.nn.overrides import own_methods
 from fastbp.nn.parameter import FlatView
-from fastbp.optim import SGD
+from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
-from fastbp.training.data import require_model_dtype, require_pairs, try_first_row
+from fastbp.training.data import require_model_dtype, require_pairs, takes_classes, try_first_row
 from fastbp.training.engine_trainer import EngineTrainer, waiting_trainer
 from fastbp.training.history import History, Setting
 from fastbp.training.module_trainer import ModuleTrainer
@@ -24,6 +24,7 @@ from fastbp.training.progress import ProgressBar
 from fastbp.training.shuffle import EpochShuffler, generator_at
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array, RandomSource, plain
+from fastbp.validation.classes import require_integers
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -71,12 +72,12 @@ def train_model(
     ----------
     model : Module
     train_input, train_target : ndarray of shape (n, ...)
-        One row a sample, in the model's dtype.
+        One row a sample, in the model's dtype; targets of ``CrossEntropyLoss`` are integers of shape (n,).
     val_input, val_target : ndarray of shape (m, ...), or both None
         Evaluated after every epoch.
-    criterion : MSELoss, or any object with ``forward(prediction, target)`` and ``backward()``
+    criterion : MSELoss, CrossEntropyLoss, or any object with ``forward(prediction, target)`` and ``backward()``
         One of your own that returns the sum over a batch's rows says so by ``reduction = "sum"``; see ``History``.
-    opt : SGD, or any object with ``step()``
+    opt : SGD, Adam, or any object with ``step()``
         Over parameters of ``model``.
     epochs : int
         Passes over the training data, 0 or more; with ``history`` those that it has already count.
@@ -117,9 +118,9 @@ def train_model(
 
     Notes
     -----
-    A ``Sequential`` of ``Linear`` layers and activations, trained by ``MSELoss`` and ``SGD``, runs in one compiled
-    engine. Anything else is trained module by module, with the same results where both can; ``History.backend``
-    tells which, and ``History.fallback_reason`` why.
+    A ``Sequential`` of ``Linear`` layers and activations, trained by the library's losses and optimisers, runs in one
+    compiled engine. Anything else is trained module by module, with the same results where both can;
+    ``History.backend`` tells which, and ``History.fallback_reason`` why.
 
     Beside the model and the data, the engine takes memory for one block of at most 512 rows: for each row at most twice
     the layers' outputs, plus the inputs, each rounded up to whole cache lines and for multiples of 1,024 bytes to one
@@ -137,7 +138,7 @@ def train_model(
     pairs = [{"train_input": train_input, "train_target": train_target}]
     if val_input is not None and val_target is not None:
         pairs.append({"val_input": val_input, "val_target": val_target})
-    pairs = _checked_pairs(model, pairs)
+    pairs = _checked_pairs(model, criterion, pairs)
     train, validation = Rows(*pairs[0].values()), Rows(*pairs[1].values()) if len(pairs) > 1 else None
     if history is None:
         history = History()
@@ -257,9 +258,18 @@ def _check_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
                 raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
 
 
-def _checked_pairs(model: Module, pairs: list[dict[str, Array]]) -> list[dict[str, Array]]:
-    """Return pairs of inputs and targets, by the arguments' names, as the kernels take them."""
-    require_model_dtype("train_model", model, pairs[0] if len(pairs) == 1 else {**pairs[0], **pairs[1]})
+def _checked_pairs(model: Module, criterion: Criterion, pairs: list[dict[str, Array]]) -> list[dict[str, Array]]:
+    """Return pairs of inputs and targets, by the arguments' names, as the kernels take them.
+
+    Classes are copied: one that somebody changes during the training would be an index beyond the outputs.
+    """
+    floats = pairs[0] if len(pairs) == 1 else {**pairs[0], **pairs[1]}
+    if takes_classes(criterion):
+        floats = {name: array for name, array in floats.items() if name.endswith("input")}
+        for pair in pairs:
+            name = next(reversed(pair))
+            pair[name] = np.array(require_integers(pair[name], "train_model", name), np.int64)
+    require_model_dtype("train_model", model, floats)
     for pair in pairs:
         require_pairs(pair)
     if not len(pairs[0]["train_input"]):
@@ -268,7 +278,7 @@ def _checked_pairs(model: Module, pairs: list[dict[str, Array]]) -> list[dict[st
 
 
 def _check_parameters(opt: Optimizer, model: Module) -> None:
-    if isinstance(opt, SGD):
+    if isinstance(opt, OptimizerBase):
         own = plan_of(model).parameters
         for parameter in opt.parameters:
             if parameter not in own:

@@ -9,6 +9,10 @@ is up to the caller.
 
 from fastbp_kernels.functions.activations import (
     exp_forward,
+    gelu_backward,
+    gelu_forward,
+    gelu_tanh_backward,
+    gelu_tanh_forward,
     relu_backward,
     relu_forward,
     sigmoid_backward,
@@ -16,7 +20,12 @@ from fastbp_kernels.functions.activations import (
     tanh_backward,
     tanh_forward,
 )
-from fastbp_kernels.functions.losses import mse_forward, mse_forward_backward
+from fastbp_kernels.functions.losses import (
+    cross_entropy_forward,
+    cross_entropy_forward_backward,
+    mse_forward,
+    mse_forward_backward,
+)
 from fastbp_kernels.functions.optimizers import sgd_step
 from fastbp_kernels.linalg.linear import (
     linear_backward,
@@ -30,7 +39,13 @@ from fastbp_kernels.linalg.linear import (
 )
 
 __all__ = [
+    "cross_entropy_forward",
+    "cross_entropy_forward_backward",
     "exp_forward",
+    "gelu_backward",
+    "gelu_forward",
+    "gelu_tanh_backward",
+    "gelu_tanh_forward",
     "linear_backward",
     "linear_backward_input",
     "linear_backward_input_share",

@@ -51,7 +51,7 @@ class Models(Caller, RuleBasedStateMachine):
         self.models, self.opts = [], []
         self.expected = {}  # by parameter: its bits and its gradient's
         self.memory = Remembered()
-        self.inputs, self.gradients = [], []  # Handed
+        self.gradients = []  # Handed
 
     def note(self, model):
         for parameter in model.parameters():

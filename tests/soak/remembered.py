@@ -39,6 +39,10 @@ class Forward:
         """Whether its input is the array that it was."""
         return self.x is None or self.x.shape == self.shape
 
+    def waits_beside(self, last):
+        """Whether it is another one than the ``last``, and a backward may still follow."""
+        return self.has_token and self.awaits and self is not last
+
 
 @dataclass(eq=False)
 class Part:
@@ -75,6 +79,7 @@ class Remembered:
         self.versions = Counter()  # by storage and by parameter: their changes
         self.last = {}  # by module: its last forward while nothing about its structure changed
         self.outputs = []  # Handed, with their numbers
+        self.inputs = []  # Handed: outputs of others among them
 
     def changes_of(self, module):
         storages = {parameter.storage for leaf in linears(module) for parameter in leaf.parameters()}
@@ -152,12 +157,10 @@ class Remembered:
             return forward, EITHER
         if not forward.is_whole or forward.owner is not module:
             return forward, EITHER
-        waiting = {
-            handed.forward for handed in self.outputs
-            if handed.forward.has_token and handed.forward.awaits and handed.forward is not forward
-        }  # fmt: skip
+        waiting = {handed.forward for handed in self.outputs if handed.forward.waits_beside(forward)}
+        as_input = {handed.forward for handed in self.inputs if handed.forward and handed.forward.waits_beside(forward)}
         # What a method of the user's hands on does not tell for which output it is, of a layer within as well.
-        if has_own(module) and any(other.leaves[-1] in own for other in waiting):
+        if has_own(module) and any(other.leaves[-1] in own for other in waiting | as_input):
             return forward, EITHER
         waiting = {other for other in waiting if other.out_shape == forward.out_shape}
         if gradient.token is not None and forward.has_token:
@@ -167,4 +170,5 @@ class Remembered:
         before = forward.before
         if before in waiting and before.changes == forward.changes and not before.is_input:
             return forward, REFUSED
-        return forward, EITHER if any(other.leaves[-1] is own[-1] for other in waiting) else TAKEN
+        near = any(other.leaves[-1] is own[-1] or other.owner is module for other in waiting | as_input)
+        return forward, EITHER if near else TAKEN

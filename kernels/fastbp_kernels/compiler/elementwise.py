@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -22,7 +22,7 @@ def elementwise1(function: VectorFunction) -> Callable[[int, Pointer, Pointer], 
     @intrinsic
     def loop(typing_context: Context, count: types.Integer, x: types.CPointer, out: types.CPointer) -> Definition:
         def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-            return _emit_loop(context, builder, out, function, arguments)
+            return emit_loop(context, builder, out, function, arguments)
 
         return types.void(types.intp, x, out), codegen
 
@@ -37,7 +37,7 @@ def elementwise2(function: VectorFunction) -> Callable[[int, Pointer, Pointer, P
         typing_context: Context, count: types.Integer, x: types.CPointer, y: types.CPointer, out: types.CPointer
     ) -> Definition:
         def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-            return _emit_loop(context, builder, out, function, arguments)
+            return emit_loop(context, builder, out, function, arguments)
 
         return types.void(types.intp, x, y, out), codegen
 
@@ -58,7 +58,7 @@ def elementwise2_scaled(function: VectorFunction) -> Callable[[int, float, Point
             def scaled(v: Vectors, *values: ir.Value) -> ir.Value:
                 return function(v, v.splat(scalar), *values)
 
-            return _emit_loop(context, builder, out, scaled, [count, *arrays])
+            return emit_loop(context, builder, out, scaled, [count, *arrays])
 
         return types.void(types.intp, out.dtype, x, y, out), codegen
 
@@ -74,24 +74,34 @@ def zero_loop(typing_context: Context, count: types.Integer, out: types.CPointer
     """Store 0 to ``count`` elements."""
 
     def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-        return _emit_loop(context, builder, out, lambda v: v.constant(0.0), arguments)
+        return emit_loop(context, builder, out, lambda v: v.constant(0.0), arguments)
 
     return types.void(types.intp, out), codegen
 
 
-def _emit_loop(
+def emit_loop(
     context: Context, builder: ir.IRBuilder, out_type: types.CPointer, function: VectorFunction, arguments: Values
 ) -> ir.Value:
-    """Emit the loop over full vectors and one masked vector for the rest."""
+    """Emit ``out[...] = function(v, *inputs)`` of ``arguments``: a count, inputs and out."""
     count, *inputs, out = arguments
     v = full_vectors(context, builder, out_type)
+    emit_loops(v, lambda v, *values: (function(v, *values),), count, inputs, [out])
+    return context.get_dummy_value()
+
+
+def emit_loops(
+    v: Vectors, function: Callable[..., Sequence[ir.Value]], count: ir.Value, inputs: Values, outs: Values
+) -> None:
+    """Emit the loop that stores what ``function(v, *inputs)`` returns: full vectors and one masked one for the rest."""
+    builder = v.builder
     rest = builder.srem(count, INT64(v.lanes))
     full = builder.sub(count, rest)
     with cgutils.for_range_slice(builder, INT64(0), full, INT64(v.lanes), inc=True) as (index, _):
         values = [v.load(builder.gep(place, [index])) for place in inputs]
-        v.store(function(v, *values), builder.gep(out, [index]))
+        for value, out in zip(function(v, *values), outs):
+            v.store(value, builder.gep(out, [index]))
     with builder.if_then(builder.icmp_signed(">", rest, INT64(0))):
         mask = v.first_lanes(rest)
         values = [v.masked_load(builder.gep(place, [full]), mask) for place in inputs]
-        v.masked_store(function(v, *values), builder.gep(out, [full]), mask)
-    return context.get_dummy_value()
+        for value, out in zip(function(v, *values), outs):
+            v.masked_store(value, builder.gep(out, [full]), mask)

@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec
 from llvmlite import ir
 from numba import extending, types
 
-from fastbp_kernels.compiler.vectors import LANE_BYTES, Vectors, bytes_of
+from fastbp_kernels.compiler.vectors import Vectors, vectors_of
 
 P = ParamSpec("P")
 
@@ -38,5 +38,4 @@ def intrinsic(define: Callable[Concatenate[Context, P], Definition | None]) -> C
 
 def full_vectors(context: Context, builder: ir.IRBuilder, pointer: types.CPointer) -> Vectors:
     """Return the operations on vectors of the CPU's full width, of the type that ``pointer`` points to."""
-    element = context.get_value_type(pointer.dtype)
-    return Vectors(builder, element, LANE_BYTES // bytes_of(element))
+    return vectors_of(builder, context.get_value_type(pointer.dtype))

@@ -26,8 +26,7 @@ from fastbp_kernels.compiler.intrinsics import Codegen, Context, Values
 
 ELEMENTS = (ir.FloatType(), ir.DoubleType())
 
-_defined: list[NativeFunction] = []
-_libraries: dict[str, Any] = {}  # by element: code that is in memory, which must stay there
+_libraries: dict[str, Any] = {}  # by symbol: code that is in memory, which must stay there
 _stubs: list[Any] = []  # likewise
 
 
@@ -47,7 +46,6 @@ class NativeFunction:
         self, name: str, arguments: Callable[[ir.Type], list[ir.Type]], emit: Callable[[ir.Function, ir.Type], None]
     ) -> None:
         self._name, self._arguments, self._emit = name, arguments, emit
-        _defined.append(self)
         with global_compiler_lock:
             _install_stubs(self)
 
@@ -56,7 +54,7 @@ class NativeFunction:
 
         def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
             element = context.get_value_type(pointer.dtype)
-            load(element)
+            self.load(element)
             builder.call(self.declare(builder.module, element), arguments)
             return context.get_dummy_value()
 
@@ -68,38 +66,31 @@ class NativeFunction:
             return module.globals[name]
         return ir.Function(module, ir.FunctionType(ir.VoidType(), self._arguments(element)), name)
 
-    def define(self, module: ir.Module, element: ir.Type) -> None:
+    def load(self, element: ir.Type) -> None:
+        """Have the function for ``element`` in memory and under its name, from the cache or compiled."""
+        symbol = self.symbol(element)
+        with global_compiler_lock:
+            if symbol in _libraries:
+                return
+            codegen = cpu_target.target_context.codegen()
+            entry = cache.entry_name(f"native.{self._name}-{element}", codegen)
+            library = cache.rebuilt(entry, codegen.unserialize_library) or self._compile(element, codegen, entry)
+            _cells[symbol].value = library.get_pointer_to_function(symbol)
+            binding.add_symbol(symbol, _cells[symbol].value)
+            _libraries[symbol] = library
+
+    def _compile(self, element: ir.Type, codegen: Any, entry: str) -> Any:
+        library = codegen.create_library(self.symbol(element))
+        library.enable_object_caching()
+        module = library.create_ir_module(library.name)
         self._emit(self.declare(module, element), element)
+        library.add_ir_module(module)
+        library.finalize()
+        cache.keep(entry, library.serialize_using_object_code())
+        return library
 
     def symbol(self, element: ir.Type) -> str:
         return f"fastbp_{self._name}_{element}"
-
-
-def load(element: ir.Type) -> None:
-    """Have the functions for ``element`` in memory and under their names, from the cache or compiled."""
-    with global_compiler_lock:
-        if str(element) in _libraries:
-            return
-        codegen = cpu_target.target_context.codegen()
-        entry = cache.entry_name(f"native-{element}", codegen)
-        library = cache.rebuilt(entry, codegen.unserialize_library) or _compile(element, codegen, entry)
-        for function in _defined:
-            symbol = function.symbol(element)
-            _cells[symbol].value = library.get_pointer_to_function(symbol)
-            binding.add_symbol(symbol, _cells[symbol].value)
-        _libraries[str(element)] = library
-
-
-def _compile(element: ir.Type, codegen: Any, entry: str) -> Any:
-    library = codegen.create_library(f"fastbp_native_{element}")
-    library.enable_object_caching()
-    module = library.create_ir_module(library.name)
-    for function in _defined:
-        function.define(module, element)
-    library.add_ir_module(module)
-    library.finalize()
-    cache.keep(entry, library.serialize_using_object_code())
-    return library
 
 
 _cells: dict[str, ctypes.c_void_p] = {}  # by symbol: the function's address, which the stubs read
@@ -113,7 +104,7 @@ def _install_stubs(function: NativeFunction) -> None:
     for element in ELEMENTS:
         symbol = function.symbol(element)
         cell = _cells[symbol] = ctypes.c_void_p()
-        resolve = ctypes.CFUNCTYPE(None)(lambda element=element: load(element))
+        resolve = ctypes.CFUNCTYPE(None)(lambda element=element: function.load(element))
         address = ctypes.cast(resolve, ctypes.c_void_p).value
         assert address is not None
         stub = ir.Function(module, function.declare(module, element).function_type, f"{symbol}_stub")

@@ -50,8 +50,9 @@ class ArrayArgument:
     """An array that a kernel takes; ``read`` and ``written`` make it."""
 
     shape: str
-    is_written: bool
-    may_be_empty: bool
+    is_written: bool = False
+    may_be_empty: bool = False
+    holds_indices: bool = False
 
 
 def read(shape: str = "", *, or_empty: bool = False) -> ArrayArgument:
@@ -64,18 +65,24 @@ def read(shape: str = "", *, or_empty: bool = False) -> ArrayArgument:
     or_empty : bool
         Whether a vector of no elements stands for none.
     """
-    return ArrayArgument(shape, False, or_empty)
+    return ArrayArgument(shape, may_be_empty=or_empty)
 
 
 def written(shape: str = "", *, or_empty: bool = False) -> ArrayArgument:
     """Return what ``public_kernel`` takes for an array that is written, maybe also read; else as ``read``."""
-    return ArrayArgument(shape, True, or_empty)
+    return ArrayArgument(shape, is_written=True, may_be_empty=or_empty)
+
+
+def indices(shape: str) -> ArrayArgument:
+    """Return what ``public_kernel`` takes for an array of int64 that is only read; else as ``read``."""
+    return ArrayArgument(shape, holds_indices=True)
 
 
 def public_kernel(**arrays: ArrayArgument) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator like ``kernel`` for functions of these arrays, and of numbers annotated as int or float.
 
-    The arrays are C-contiguous and of one dtype, float32 or float64. A call with others raises ArgumentTypeError.
+    The arrays are C-contiguous and, but for those of indices, of one dtype, float32 or float64. A call with others
+    raises ArgumentTypeError.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -109,7 +116,7 @@ def _faults(
             yield f"takes {name} as {what}, got {_described(given[name])}"
     for name, array in arrays.items():
         yield from _array_faults(name, array, given[name])
-    first, *others = arrays
+    first, *others = (name for name, array in arrays.items() if not array.holds_indices)
     for other in others:
         if given[other].dtype != given[first].dtype:
             yield (
@@ -138,7 +145,10 @@ def _array_faults(name: str, array: ArrayArgument, given: types.Type) -> Iterato
         yield f"takes {name} as a C-contiguous array{shape}, got {came}; {remedy}"
     if array.shape and given.ndim != sum(map(str.isalpha, array.shape)):
         yield f"takes {name} as an array{shape}, got one of {_dimensions(given)}; reshape it"
-    if given.dtype not in _FLOATS:
+    if array.holds_indices:
+        if given.dtype != types.int64:
+            yield f"takes {name} as an array of int64, got {given.dtype}; convert it: {name}.astype(numpy.int64)"
+    elif given.dtype not in _FLOATS:
         remedy = "hand over one of float32" if array.is_written else f"convert it: {name}.astype(numpy.float32)"
         yield f"takes {name} as an array of float32 or float64, got {given.dtype}; {remedy}"
     if array.is_written and not given.mutable:

@@ -35,6 +35,11 @@ def bytes_of(element: ir.Type) -> int:
     return 4 if isinstance(element, ir.FloatType) else 8
 
 
+def vectors_of(builder: ir.IRBuilder, element: ir.Type) -> Vectors:
+    """Return the operations on vectors of the CPU's full width, of ``element``."""
+    return Vectors(builder, element, LANE_BYTES // bytes_of(element))
+
+
 class Vectors:
     """Operations on vectors of ``lanes`` numbers of ``element``, an LLVM float or double."""
 
@@ -107,6 +112,9 @@ class Vectors:
 
     def absolute(self, x: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("fabs", self.type, [self.type]), [x])
+
+    def sqrt(self, x: ir.Value) -> ir.Value:
+        return self.builder.call(self._intrinsic("sqrt", self.type, [self.type]), [x])
 
     def copysign(self, magnitude: ir.Value, sign: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("copysign", self.type, [self.type] * 2), [magnitude, sign])

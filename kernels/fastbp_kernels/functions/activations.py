@@ -1,26 +1,129 @@
-"""Activations, elementwise, and their derivatives as functions of the output.
+"""The registry of activations, and their kernels.
 
-Every kernel takes C-contiguous arrays of one shape and dtype; ``output`` may be ``input``, and ``grad_input`` may be
-``grad_output``. ReLU and the derivatives are those that the tile applies in its epilogues.
+A network's table names an activation by its place in ``ACTIVATIONS``. Cheap functions run in the tile's epilogue; all
+others in one loop over the rows just written, by ``activate`` and ``times_derivative``.
+
+Every public kernel takes C-contiguous arrays of one shape and dtype; ``output`` may be ``input``, and ``grad_input``
+may be ``grad_output``.
 """
 
 from __future__ import annotations
 
-from fastbp_kernels.compiler.elementwise import elementwise1, elementwise2
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from llvmlite import ir
+from numba import types
+
+from fastbp_kernels.compiler.elementwise import VectorFunction, elementwise1, elementwise2, emit_loops
+from fastbp_kernels.compiler.intrinsics import Context, Definition, intrinsic
+from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.pointers import Array, pointer
 from fastbp_kernels.compiler.public import public_kernel, read, written
-from fastbp_kernels.functions import elementary, epilogues
+from fastbp_kernels.compiler.switch import emit_switch
+from fastbp_kernels.compiler.vectors import INT64, vectors_of
+from fastbp_kernels.functions import elementary, formulas, gelu
 
-relu_loop = elementwise1(epilogues.relu)
+
+class Activation(NamedTuple):
+    """A row of the registry.
+
+    Attributes
+    ----------
+    name : str
+        That of its class in ``fastbp.nn``, with what distinguishes forms of one class behind a colon.
+    value : callable
+        ``value(v, x)`` emits the function of vectors.
+    times_derivative : callable
+        ``times_derivative(v, grad, saved)`` emits ``grad`` times the derivative, from what ``saves`` names.
+    saves : "output" or "input"
+        Of which the derivative is a function.
+    value_in_tile, derivative_in_tile : bool
+        Whether the tile applies them; a derivative there is one of the output.
+    flop : int
+        Operations of matrix products that take as long as one value.
+    """
+
+    name: str
+    value: VectorFunction
+    times_derivative: VectorFunction
+    saves: Literal["output", "input"] = "output"
+    value_in_tile: bool = False
+    derivative_in_tile: bool = False
+    flop: int = 0
+
+
+ACTIVATIONS = (
+    Activation("Identity", lambda v, x: x, lambda v, grad, saved: grad),
+    Activation("ReLU", formulas.relu, formulas.times_relu_derivative, "output", True, True),
+    Activation("Tanh", elementary.tanh, formulas.times_tanh_derivative, "output", False, True, 50),
+    Activation("Sigmoid", elementary.sigmoid, formulas.times_sigmoid_derivative, "output", False, True, 50),
+    Activation("GELU", gelu.gelu, gelu.times_gelu_derivative, "input", flop=150),
+    Activation("GELU:tanh", gelu.gelu_tanh, gelu.times_gelu_tanh_derivative, "input", flop=75),
+)
+ACTIVATION_CODES = {row.name: code for code, row in enumerate(ACTIVATIONS)}
+IDENTITY = ACTIVATION_CODES["Identity"]
+
+
+@intrinsic
+def activate(
+    typing_context: Context, activation: types.Integer, count: types.Integer, x: types.CPointer, out: types.CPointer
+) -> Definition:
+    """Write the activation of ``count`` numbers of ``x`` to ``out``, which may be ``x``."""
+    return types.void(types.intp, types.intp, x, out), _ACTIVATE.call(x)
+
+
+@intrinsic
+def times_derivative(
+    typing_context: Context, activation: types.Integer, count: types.Integer, grad: types.CPointer,
+    saved: types.CPointer, out: types.CPointer,
+) -> Definition:  # fmt: skip
+    """Write ``count`` numbers of ``grad`` times the derivative to ``out``, which may be ``grad``.
+
+    ``saved`` are the activation's outputs or inputs, as its row says.
+    """
+    return types.void(types.intp, types.intp, grad, saved, out), _TIMES_DERIVATIVE.call(grad)
+
+
+def _arguments(arrays: int) -> Callable[[ir.Type], list[ir.Type]]:
+    return lambda element: [INT64, INT64, *[element.as_pointer()] * arrays]
+
+
+def _emit(part: str) -> Callable[[ir.Function, ir.Type], None]:
+    """Return what emits the loops of one part of all rows: "value" or "times_derivative"."""
+
+    def emit(function: ir.Function, element: ir.Type) -> None:
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        code, count, *inputs, out = function.args
+
+        def case(row: Activation) -> None:
+            formula = getattr(row, part)
+            emit_loops(vectors_of(builder, element), lambda v, *x: (formula(v, *x),), count, inputs, [out])
+
+        emit_switch(builder, code, ACTIVATIONS, case)
+        builder.ret_void()
+
+    return emit
+
+
+_ACTIVATE = NativeFunction("activate", _arguments(2), _emit("value"))
+_TIMES_DERIVATIVE = NativeFunction("times_derivative", _arguments(3), _emit("times_derivative"))
+
+relu_loop = elementwise1(formulas.relu)
 tanh_loop = elementwise1(elementary.tanh)
 sigmoid_loop = elementwise1(elementary.sigmoid)
 exp_loop = elementwise1(elementary.exp)
-relu_derivative_loop = elementwise2(epilogues.times_relu_derivative)
-tanh_derivative_loop = elementwise2(epilogues.times_tanh_derivative)
-sigmoid_derivative_loop = elementwise2(epilogues.times_sigmoid_derivative)
+gelu_loop = elementwise1(gelu.gelu)
+gelu_tanh_loop = elementwise1(gelu.gelu_tanh)
+relu_derivative_loop = elementwise2(formulas.times_relu_derivative)
+tanh_derivative_loop = elementwise2(formulas.times_tanh_derivative)
+sigmoid_derivative_loop = elementwise2(formulas.times_sigmoid_derivative)
+gelu_derivative_loop = elementwise2(gelu.times_gelu_derivative)
+gelu_tanh_derivative_loop = elementwise2(gelu.times_gelu_tanh_derivative)
 
 forward_kernel = public_kernel(input=read(), output=written())
 backward_kernel = public_kernel(grad_output=read(), output=read(), grad_input=written())
+input_backward_kernel = public_kernel(grad_output=read(), input=read(), grad_input=written())
 
 
 @forward_kernel
@@ -57,6 +160,30 @@ def sigmoid_forward(input: Array, output: Array) -> None:
 def sigmoid_backward(grad_output: Array, output: Array, grad_input: Array) -> None:
     """Write ``grad_output * (1 - output) * output`` to ``grad_input``."""
     sigmoid_derivative_loop(output.size, pointer(grad_output), pointer(output), pointer(grad_input))
+
+
+@forward_kernel
+def gelu_forward(input: Array, output: Array) -> None:
+    """Write ``input`` times the normal distribution function of ``input`` to ``output``."""
+    gelu_loop(output.size, pointer(input), pointer(output))
+
+
+@input_backward_kernel
+def gelu_backward(grad_output: Array, input: Array, grad_input: Array) -> None:
+    """Write ``grad_output`` times the derivative of ``gelu_forward`` at ``input`` to ``grad_input``."""
+    gelu_derivative_loop(input.size, pointer(grad_output), pointer(input), pointer(grad_input))
+
+
+@forward_kernel
+def gelu_tanh_forward(input: Array, output: Array) -> None:
+    """Write GELU in its tanh form to ``output``: input / 2 * (1 + tanh(sqrt(2 / pi) * (input + 0.044715 input**3)))."""
+    gelu_tanh_loop(output.size, pointer(input), pointer(output))
+
+
+@input_backward_kernel
+def gelu_tanh_backward(grad_output: Array, input: Array, grad_input: Array) -> None:
+    """Write ``grad_output`` times the derivative of ``gelu_tanh_forward`` at ``input`` to ``grad_input``."""
+    gelu_tanh_derivative_loop(input.size, pointer(grad_output), pointer(input), pointer(grad_input))
 
 
 @forward_kernel

@@ -18,6 +18,12 @@ def is_hit(prediction: Pointer, target: Pointer, outputs: int) -> bool:
 
 
 @inner_kernel
+def is_class_hit(prediction: Pointer, own: int, outputs: int) -> bool:
+    """Whether the largest of one row's outputs is that of its class ``own``."""
+    return _argmax(prediction, outputs) == own
+
+
+@inner_kernel
 def _argmax(values: Pointer, count: int) -> int:
     """Return the position of the largest of ``count`` values or of the first NaN, as ``numpy.argmax``."""
     best = 0

@@ -13,7 +13,7 @@ from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, full_vectors, intrinsic
 from fastbp_kernels.compiler.pointers import Pointer, shift
 from fastbp_kernels.compiler.vectors import INT64, Vectors
-from fastbp_kernels.functions.epilogues import descend
+from fastbp_kernels.functions.formulas import sgd
 from fastbp_kernels.linalg.product import K_BLOCK
 
 CHAINS = 16  # rows are summed in so many interleaved chains: short ones err less, and need not wait for each other
@@ -52,17 +52,17 @@ def _add_block(
 
 
 @intrinsic
-def descend_column_sums(
+def fused_sgd_column_sums(
     typing_context: Context, n: types.Integer, columns: types.Integer, rows: types.CPointer, row_size: types.Integer,
     lr: types.Float, out: types.CPointer,
 ) -> Definition:  # fmt: skip
-    """Step ``out`` against the sum of each column of up to ``K_BLOCK`` rows, as ``sgd_loop`` would."""
+    """Step ``out`` against the sum of each column of up to ``K_BLOCK`` rows, as ``update`` would."""
 
     def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
         n, columns, rows, row_size, lr_value, out_start = arguments
         v = full_vectors(context, builder, out)
         step = v.splat(lr_value)
-        _emit_sums(v, n, columns, rows, row_size, out_start, lambda old, total: descend(v, step, old, total))
+        _emit_sums(v, n, columns, rows, row_size, out_start, lambda old, total: sgd(v, step, old, total))
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, rows, types.intp, out.dtype, out), codegen

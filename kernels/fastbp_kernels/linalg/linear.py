@@ -9,12 +9,12 @@ write is declared at the top, once for each pair.
 
 from __future__ import annotations
 
-from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.pointers import Array, pointer, shift
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.linalg.column_sums import add_column_sums
 from fastbp_kernels.linalg.product import ROWS, TRANSPOSED, product, transposed_product
 from fastbp_kernels.linalg.tile import ADD, STORE
+from fastbp_kernels.parallel.partition import rank_range
 
 forward_kernel = public_kernel(
     input=read("(n, i)"), weight=read("(o, i)"), bias=read("(o,)", or_empty=True), output=written("(n, o)")
@@ -28,15 +28,6 @@ backward_kernel = public_kernel(
     grad_output=read("(n, o)"), input=read("(n, i)"), weight=read("(o, i)"), grad_weight=written("(o, i)"),
     grad_bias=written("(o,)", or_empty=True), grad_input=written("(n, i)"),
 )  # fmt: skip
-
-
-@inner_kernel
-def share(count: int, granule: int, rank: int, ranks: int) -> tuple[int, int]:
-    """Return the first and the last + 1 of ``count`` things that ``rank`` works on, cut at multiples of ``granule``."""
-    if ranks == 1:  # small networks would notice the divisions
-        return 0, count
-    granules = (count + granule - 1) // granule
-    return min(count, granules * rank // ranks * granule), min(count, granules * (rank + 1) // ranks * granule)
 
 
 @forward_kernel
@@ -57,7 +48,7 @@ def linear_forward(input: Array, weight: Array, bias: Array, output: Array) -> N
 def linear_forward_share(rank: int, ranks: int, input: Array, weight: Array, bias: Array, output: Array) -> None:
     """Write this rank's rows of ``output``; see ``linear_forward``."""
     o, i = weight.shape
-    first, stop = share(output.shape[0], 1, rank, ranks)
+    first, stop = rank_range(output.shape[0], 1, rank, ranks)
     y = shift(pointer(output), first * o)
     product(
         stop - first, o, i, shift(pointer(input), first * i), i, 1, pointer(weight), i, TRANSPOSED, bias.size > 0,
@@ -82,7 +73,7 @@ def linear_backward_input(grad_output: Array, weight: Array, grad_input: Array) 
 def linear_backward_input_share(rank: int, ranks: int, grad_output: Array, weight: Array, grad_input: Array) -> None:
     """Write this rank's rows of ``grad_input``; see ``linear_backward_input``."""
     o, i = weight.shape
-    first, stop = share(grad_output.shape[0], 1, rank, ranks)
+    first, stop = rank_range(grad_output.shape[0], 1, rank, ranks)
     w, grad_x = pointer(weight), shift(pointer(grad_input), first * i)
     g = shift(pointer(grad_output), first * o)
     product(stop - first, i, o, g, o, 1, w, i, ROWS, False, w, grad_x, i, STORE, grad_x, i, 0.0)
@@ -109,7 +100,7 @@ def linear_backward_parameters_share(
     """Add to this rank's outputs of ``grad_weight`` and ``grad_bias``; see ``linear_backward_parameters``."""
     o, i = grad_weight.shape
     n = grad_output.shape[0]
-    first, stop = share(o, 1, rank, ranks)
+    first, stop = rank_range(o, 1, rank, ranks)
     g = shift(pointer(grad_output), first)
     weight = shift(pointer(grad_weight), first * i)
     transposed_product(stop - first, i, n, g, o, ROWS, pointer(input), i, ROWS, weight, ADD, 0.0)

@@ -1,6 +1,6 @@
 """The product of two matrices, cut into panels of B and tiles of rows.
 
-``K_BLOCK`` steps of k are summed by the tile, then added to what the earlier stretches gave. It bounds the memory of a
+``K_BLOCK`` steps of k are summed by the tile, then added to what the earlier ones gave. It bounds the memory of a
 panel, and is part of the numbers: another value gives other last digits.
 """
 
@@ -47,7 +47,7 @@ def product(
     m, columns, k : int
         A is (m, k), B is (k, columns), C is (m, columns); any of them may be 0.
     a, a_row, a_k; b, b_row; c, c_row; epilogue, aux, aux_row, lr
-        As in ``tile``; DESCEND for ``k`` up to ``K_BLOCK``.
+        As in ``tile``; FUSED_SGD for ``k`` up to ``K_BLOCK``.
     b_kind : int
         ROWS: B[j, c] is ``b[j * b_row + c]``. ROOMY_ROWS: the same, and what lies behind each row, up to the tile's
         width, may be read, whatever it is. TRANSPOSED: B[j, c] is ``b[c * b_row + j]``.

@@ -24,15 +24,16 @@ chooses. Beyond the last column of C nothing is read or written: there, loads an
 When the loop ends, the tile still holds its values, and the epilogue makes of them what is to be stored:
 
     STORE                 acc
-    ADD                   C + acc       a later stretch of k, or a gradient that accumulates
-    RELU                  max(acc, 0)   the layer's activation
-    RELU_DERIVATIVE etc.  acc * f'      times the derivative of an activation, as a function of its output ``aux``
-    DESCEND               C - acc * lr  parameters that follow their gradient
+    ADD                   C + acc       a later k_block, or a gradient that accumulates
+    FUSED_SGD             C - acc * lr  parameters that follow their gradient
+    VALUE + activation    f(acc)        the layer's activation, where it is cheap
+    DERIVATIVE + that     acc * f'      times the derivative of an activation, as a function of its output ``aux``
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -42,22 +43,25 @@ from numba.core import cgutils
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.vectors import INT64, LANE_BYTES, Vectors, bytes_of
-from fastbp_kernels.functions.epilogues import (
-    descend,
-    relu,
-    times_relu_derivative,
-    times_sigmoid_derivative,
-    times_tanh_derivative,
-)
+from fastbp_kernels.functions.activations import ACTIVATIONS
+from fastbp_kernels.functions.formulas import sgd
+
+Function = Callable[..., ir.Value]
 
 TILE_ROWS = {64: 10, 32: 6, 16: 6}[LANE_BYTES]
 
 STEPS = 128  # another number gives other last digits
 PREFETCH_FROM = 128  # steps of k, during which C comes to the cache; fewer do not repay asking for it
 
-# Epilogues; ADD may be combined with one of the others but DESCEND.
-STORE, RELU, RELU_DERIVATIVE, TANH_DERIVATIVE, SIGMOID_DERIVATIVE, DESCEND = range(6)
-ADD = 8
+# Epilogues; ADD may be combined with one of the others but FUSED_SGD.
+STORE, FUSED_SGD = range(2)
+VALUE, DERIVATIVE, ADD = 1 << 8, 1 << 9, 1 << 10
+
+# By the activations' codes: their epilogues where the tile applies them, else STORE.
+VALUE_EPILOGUES = tuple(VALUE + code if row.value_in_tile else STORE for code, row in enumerate(ACTIVATIONS))
+DERIVATIVE_EPILOGUES = tuple(
+    DERIVATIVE + code if row.derivative_in_tile else STORE for code, row in enumerate(ACTIVATIONS)
+)
 
 
 def widths(element_bytes: int) -> list[int]:
@@ -106,12 +110,12 @@ def tile(
     start : pointer
         ``width`` numbers that every row of the accumulators starts from.
     c : pointer; c_row : int
-        C, written, and read if ``epilogue`` has ADD or is DESCEND.
+        C, written, and read if ``epilogue`` has ADD or is FUSED_SGD.
     epilogue : int
     aux : pointer; aux_row : int
         Output of the activation whose derivative ``epilogue`` asks for, laid out like C; else not read.
     lr : scalar
-        Of DESCEND; else not used.
+        Of FUSED_SGD; else not used.
     """
     integer = types.intp
     signature = types.void(
@@ -279,31 +283,43 @@ class _FixedTile:
 
         function = self.function
         done = function.append_basic_block("store")
-        derivatives = {
-            RELU_DERIVATIVE: times_relu_derivative,
-            TANH_DERIVATIVE: times_tanh_derivative,
-            SIGMOID_DERIVATIVE: times_sigmoid_derivative,
-        }
         kind = builder.and_(epilogue, INT64(ADD - 1))
         outcomes = [(builder.block, values)]
         choice = builder.switch(kind, done)
-        for code in (RELU, DESCEND, *derivatives):
+        for code, apply in self._epilogues(values, c, c_row, aux, aux_row, lr, mask):
             block = function.append_basic_block(f"epilogue_{code}")
             choice.add_case(INT64(code), block)
             builder.position_at_end(block)
-            if code == RELU:
-                outcomes.append((block, [relu(self.v, x) for x in values]))
-            elif code == DESCEND:
-                step, zero = self.v.splat(lr), self.v.constant(0.0)  # a gradient of -0 is 0 once it is added to zeros
-                old = self._read(c, c_row, mask)
-                grads = [builder.fadd(x, zero) for x in values]
-                outcomes.append((block, [descend(self.v, step, each, grad) for each, grad in zip(old, grads)]))
-            else:
-                outputs = self._read(aux, aux_row, mask)
-                outcomes.append((block, [derivatives[code](self.v, x, y) for x, y in zip(values, outputs)]))
+            outcomes.append((block, apply()))
             builder.branch(done)
         builder.position_at_end(done)
         self._write(self._merge(outcomes), c, c_row, mask)
+
+    def _epilogues(
+        self, values: Values, c: ir.Value, c_row: ir.Value, aux: ir.Value, aux_row: ir.Value, lr: ir.Value,
+        mask: ir.Value | None,
+    ) -> Iterator[tuple[int, Callable[[], Values]]]:  # fmt: skip
+        """Yield the codes of all epilogues but STORE, each with what emits it."""
+        v = self.v
+
+        def fused_sgd() -> Values:
+            step, zero = v.splat(lr), v.constant(0.0)  # a gradient of -0 is 0 once it is added to zeros
+            old = self._read(c, c_row, mask)
+            grads = [v.builder.fadd(x, zero) for x in values]
+            return [sgd(v, step, each, grad) for each, grad in zip(old, grads)]
+
+        def value(function: Function) -> Values:
+            return [function(v, x) for x in values]
+
+        def derivative(function: Function) -> Values:
+            return [function(v, x, y) for x, y in zip(values, self._read(aux, aux_row, mask))]
+
+        yield FUSED_SGD, fused_sgd
+        for code, row in enumerate(ACTIVATIONS):
+            if row.value_in_tile:
+                yield VALUE + code, partial(value, row.value)
+            if row.derivative_in_tile:
+                yield DERIVATIVE + code, partial(derivative, row.times_derivative)
 
     def _merge(self, outcomes: list[tuple[ir.Block, Values]]) -> Values:
         """Return, behind several blocks, the values that each block brings."""

@@ -2,11 +2,11 @@
 
 The network is read from the table ``layers``, as by the engine. What lies between its ends is kept in
 
-    scratch:   | Y, G of layer 0 | Y, G of layer 1 | ... | G of the last layer        (a row for each of the batch)
+    scratch:   | Z, Y, G of layer 0 | Z, Y, G of layer 1 | ... | Z, G of the last layer    (a row for each of the batch)
 
-with rows that are not padded: Y holds a layer's outputs, and G the gradient with respect to what its activation took.
-Both are kept from forward to backward, so that a second backward finds what the first one found. The batch, the outputs
-of the last layer and the gradients of both are arrays of their own.
+with rows that are not padded: Y holds a layer's outputs, G the gradient with respect to what its activation took, and Z
+that itself where the backward pass needs it. They are kept from forward to backward, so that a second backward finds
+what the first one found. The batch, the outputs of the last layer and the gradients of both are arrays of their own.
 
 Several threads may run one call side by side, each with its own ``rank``: each takes some of the rows, then some of the
 outputs for the gradients of the parameters.
@@ -17,13 +17,14 @@ from __future__ import annotations
 from fastbp_kernels.compiler.cache import inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import copy_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
+from fastbp_kernels.functions.activations import IDENTITY
 from fastbp_kernels.functions.losses import SLAB
-from fastbp_kernels.linalg.linear import share
 from fastbp_kernels.linalg.product import ROWS, product
 from fastbp_kernels.linalg.tile import STORE
-from fastbp_kernels.network.passes import activation_derivative, backward_rows, forward_layer, layer_gradients
-from fastbp_kernels.network.table import ACTIVATION, IDENTITY, IN, KIND, OUT, WEIGHT, Y_ROW, G, X, Y
+from fastbp_kernels.network.passes import backward_rows, derive_rows, forward_layer, layer_gradients
+from fastbp_kernels.network.table import ACTIVATION, IN, KIND, OUT, WEIGHT, Y_ROW, G, X, Y, Z
 from fastbp_kernels.parallel.barrier import barrier
+from fastbp_kernels.parallel.partition import rank_range
 
 
 @kernel
@@ -45,14 +46,17 @@ def chain_forward(
     """
     last = layers.shape[0] - 1
     p, s = pointer(parameter), pointer(scratch)
-    first, stop = share(input.shape[0], SLAB, rank, ranks)
+    first, stop = rank_range(input.shape[0], SLAB, rank, ranks)
     x, x_row = shift(pointer(input), first * input.shape[1]), input.shape[1]
     for layer in range(last + 1):
         y_row = layers[layer, Y_ROW]
         y = shift(pointer(output), first * y_row)
         if layer < last:
             y = shift(s, layers[layer, Y] + first * y_row)
-        forward_layer(layers, layer, p, stop - first, x, x_row, y, y_row)
+        z = y
+        if layers[layer, Z] >= 0:
+            z = shift(s, layers[layer, Z] + first * y_row)
+        forward_layer(layers, layer, p, stop - first, x, x_row, z, y, y_row)
         x, x_row = y, y_row
 
 
@@ -82,7 +86,7 @@ def chain_backward(
     """
     last, n = layers.shape[0] - 1, input.shape[0]
     p, g, s, wait = pointer(parameter), pointer(grad), pointer(scratch), pointer(sync)
-    first, stop = share(n, SLAB, rank, ranks)
+    first, stop = rank_range(n, SLAB, rank, ranks)
     _activation_of_last_layer(layers, s, pointer(output), pointer(grad_output), first, stop)
     for layer in range(last, 0, -1):
         backward_rows(layers, layer, p, s, first, stop)
@@ -113,5 +117,7 @@ def _activation_of_last_layer(
     g = shift(scratch, layers[last, G] + first * o)
     if layers[last, ACTIVATION] == IDENTITY:
         copy_loop(count, given, g)
+    elif layers[last, Z] >= 0:
+        derive_rows(layers[last, ACTIVATION], count, given, shift(scratch, layers[last, Z] + first * o), g)
     else:
-        activation_derivative(layers[last, ACTIVATION], count, given, y, g)
+        derive_rows(layers[last, ACTIVATION], count, given, y, g)

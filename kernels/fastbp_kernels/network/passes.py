@@ -1,6 +1,6 @@
 """The engine's passes over rows of a block in scratch, layer by layer: forward, loss, backward, gradients.
 
-All of them read the network from the table ``layers``; ``scratch`` is laid out as the engine draws it.
+All of them read the network from the table ``layers``; ``scratch`` is laid out as ``train`` draws it.
 """
 
 from __future__ import annotations
@@ -10,34 +10,13 @@ import numpy
 from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.elementwise import copy_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.functions.activations import (
-    relu_derivative_loop,
-    sigmoid_derivative_loop,
-    sigmoid_loop,
-    tanh_derivative_loop,
-    tanh_loop,
-)
-from fastbp_kernels.functions.losses import SLAB, mse_slab_with_gradient
-from fastbp_kernels.linalg.column_sums import add_column_sums, descend_column_sums
-from fastbp_kernels.linalg.linear import share
+from fastbp_kernels.functions.activations import IDENTITY, activate, times_derivative
+from fastbp_kernels.functions.losses import SLAB, loss_slab_with_gradient
+from fastbp_kernels.linalg.column_sums import add_column_sums, fused_sgd_column_sums
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
-from fastbp_kernels.linalg.tile import ADD, DESCEND, RELU, RELU_DERIVATIVE, SIGMOID_DERIVATIVE, STORE, TANH_DERIVATIVE
-from fastbp_kernels.network.table import (
-    ACTIVATION,
-    BIAS,
-    IN,
-    KIND,
-    OUT,
-    RECTIFIED,
-    SIGMOID,
-    TANH,
-    WEIGHT,
-    X_ROW,
-    Y_ROW,
-    G,
-    X,
-    Y,
-)
+from fastbp_kernels.linalg.tile import ADD, DERIVATIVE_EPILOGUES, FUSED_SGD, STORE, VALUE_EPILOGUES
+from fastbp_kernels.network.table import ACTIVATION, BIAS, IN, KIND, OUT, WEIGHT, X_ROW, Y_ROW, G, X, Y, Z
+from fastbp_kernels.parallel.partition import rank_range
 
 
 @inner_kernel
@@ -53,22 +32,42 @@ def gather(
 
 
 @inner_kernel
+def activate_rows(activation: int, count: int, z: Pointer, y: Pointer) -> None:
+    """Write the activation of ``count`` numbers at ``z`` to ``y``."""
+    activate(activation, count, z, y)
+
+
+@inner_kernel
+def derive_rows(activation: int, count: int, grad: Pointer, saved: Pointer, out: Pointer) -> None:
+    """Carry ``count`` numbers of a gradient through an activation."""
+    times_derivative(activation, count, grad, saved, out)
+
+
+@inner_kernel
 def forward_layer(
-    layers: Array, layer: int, parameter: Pointer, rows: int, x: Pointer, x_row: int, y: Pointer, y_row: int
+    layers: Array, layer: int, parameter: Pointer, rows: int, x: Pointer, x_row: int, z: Pointer, y: Pointer, y_row: int
 ) -> None:
-    """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``."""
+    """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``.
+
+    What its activation takes is left at ``z``, which is ``y`` where nobody needs it.
+    """
     i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
     activation = layers[layer, ACTIVATION]
-    weight = shift(parameter, layers[layer, WEIGHT])
-    epilogue = RELU if activation == RECTIFIED else STORE
+    weight, epilogue = shift(parameter, layers[layer, WEIGHT]), VALUE_EPILOGUES[activation]
     product(
-        rows, o, i, x, x_row, 1, weight, i, TRANSPOSED, bias >= 0, shift(parameter, max(bias, 0)), y, y_row, epilogue,
-        y, y_row, 0.0,
+        rows, o, i, x, x_row, 1, weight, i, TRANSPOSED, bias >= 0, shift(parameter, max(bias, 0)), z, y_row, epilogue,
+        z, y_row, 0.0,
     )  # fmt: skip
-    if activation == TANH:
-        tanh_loop(rows * y_row, y, y)
-    elif activation == SIGMOID:
-        sigmoid_loop(rows * y_row, y, y)
+    if epilogue == STORE and activation != IDENTITY:
+        activate_rows(activation, rows * y_row, z, y)
+
+
+@inner_kernel
+def saved_for(layers: Array, layer: int, scratch: Pointer, first_row: int) -> Pointer:
+    """Return what the derivative of a layer's activation is a function of: the rows from ``first_row`` on."""
+    place = layers[layer, Z] if layers[layer, Z] >= 0 else layers[layer, Y]
+    saved: Pointer = shift(scratch, place + first_row * layers[layer, Y_ROW])
+    return saved
 
 
 @inner_kernel
@@ -79,41 +78,31 @@ def forward_rows(
     x = shift(x, first_row * x_row)
     for layer in range(layers.shape[0]):
         y_row = layers[layer, Y_ROW]
-        y = shift(scratch, layers[layer, Y] + first_row * y_row)
-        forward_layer(layers, layer, parameter, stop_row - first_row, x, x_row, y, y_row)
+        y, z = shift(scratch, layers[layer, Y] + first_row * y_row), saved_for(layers, layer, scratch, first_row)
+        forward_layer(layers, layer, parameter, stop_row - first_row, x, x_row, z, y, y_row)
         x, x_row = y, y_row
 
 
 @inner_kernel
 def loss_rows(
-    layers: Array, scratch: Pointer, target: Pointer, factor: float, first_row: int, stop_row: int, slab_sums: Array
-) -> None:
+    loss: int, layers: Array, scratch: Pointer, target: Pointer, classes: Pointer, factor: float, first_row: int,
+    stop_row: int, slab_sums: Array,
+) -> None:  # fmt: skip
     """Write the loss's gradient to the last layer's G, which may be ``target``, and note the loss of each slab of rows.
 
-    ``target`` is that of the block's rows. Its rows and the last layer's have no gaps, so that a slab is one run of
-    numbers.
+    ``target`` and ``classes`` are those of the block's rows. The rows of the last layer and of ``target`` have no gaps,
+    so that a slab is one run of numbers.
     """
     last = layers.shape[0] - 1
     o, activation = layers[last, OUT], layers[last, ACTIVATION]
     y, g = shift(scratch, layers[last, Y]), shift(scratch, layers[last, G])
     for row in range(first_row, stop_row, SLAB):
-        prediction, grad = shift(y, row * o), shift(g, row * o)
-        count = min(SLAB, stop_row - row) * o
-        slab_sums[row // SLAB] = mse_slab_with_gradient(count, prediction, shift(target, row * o), factor, grad)
-        activation_derivative(activation, count, grad, prediction, grad)
-
-
-@inner_kernel
-def activation_derivative(
-    activation: int, count: int, grad_output: Pointer, output: Pointer, grad_input: Pointer
-) -> None:
-    """Carry ``count`` numbers of a gradient through an activation; nothing is written for IDENTITY."""
-    if activation == RECTIFIED:
-        relu_derivative_loop(count, grad_output, output, grad_input)
-    elif activation == TANH:
-        tanh_derivative_loop(count, grad_output, output, grad_input)
-    elif activation == SIGMOID:
-        sigmoid_derivative_loop(count, grad_output, output, grad_input)
+        grad, rows = shift(g, row * o), min(SLAB, stop_row - row)
+        slab_sums[row // SLAB] = loss_slab_with_gradient(
+            loss, rows, o, shift(y, row * o), shift(target, row * o), shift(classes, row), factor, grad
+        )
+        if activation != IDENTITY:
+            derive_rows(activation, rows * o, grad, saved_for(layers, last, scratch, row), grad)
 
 
 @inner_kernel
@@ -126,13 +115,7 @@ def backward_rows(
     i, o = layers[layer, IN], layers[layer, OUT]
     g_row, x_row = layers[layer, Y_ROW], layers[layer, X_ROW]
     activation = layers[layer - 1, ACTIVATION]
-    epilogue = STORE
-    if activation == RECTIFIED:
-        epilogue = RELU_DERIVATIVE
-    elif activation == TANH:
-        epilogue = TANH_DERIVATIVE
-    elif activation == SIGMOID:
-        epilogue = SIGMOID_DERIVATIVE
+    epilogue = DERIVATIVE_EPILOGUES[activation]
     g = shift(scratch, layers[layer, G] + first_row * g_row)
     x = shift(scratch, layers[layer, X] + first_row * x_row)
     grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
@@ -141,6 +124,9 @@ def backward_rows(
         stop_row - first_row, i, o, g, g_row, 1, weight, i, layers[layer, KIND], False, weight, grad_x, x_row, epilogue,
         x, x_row, 0.0,
     )  # fmt: skip
+    if epilogue == STORE and activation != IDENTITY:
+        saved = saved_for(layers, layer - 1, scratch, first_row)
+        derive_rows(activation, (stop_row - first_row) * x_row, grad_x, saved, grad_x)
 
 
 @inner_kernel
@@ -148,31 +134,31 @@ def layer_gradients(
     layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, grad: Pointer, rows: int, rank: int,
     ranks: int,
 ) -> None:  # fmt: skip
-    """Add the gradients of this rank's share of one layer's weight and bias over ``rows`` rows of ``x`` and ``g``.
+    """Add the gradients of this rank's range of one layer's weight and bias over ``rows`` rows of ``x`` and ``g``.
 
     ``x_kind`` is how ``product`` may read ``x``: ROOMY_ROWS or ROWS.
     """
     _weight_product(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
     if layers[layer, BIAS] >= 0:
-        first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
+        first, stop = rank_range(layers[layer, OUT], SLAB, rank, ranks)
         bias_grad = shift(grad, layers[layer, BIAS] + first)
         add_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], bias_grad)
 
 
 @inner_kernel
-def descend_gradients(
+def fused_sgd_gradients(
     layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, parameter: Pointer, rows: int,
     lr: float, rank: int, ranks: int,
 ) -> None:  # fmt: skip
-    """Step this rank's share of one layer's weight and bias against their gradients over up to ``K_BLOCK`` rows.
+    """Step this rank's range of one layer's weight and bias against their gradients over up to ``K_BLOCK`` rows.
 
     The gradients are kept nowhere: that spares large networks half of their way through memory.
     """
-    _weight_product(layers, layer, x, x_row, x_kind, g, parameter, rows, rank, ranks, DESCEND, numpy.float64(lr))
+    _weight_product(layers, layer, x, x_row, x_kind, g, parameter, rows, rank, ranks, FUSED_SGD, numpy.float64(lr))
     if layers[layer, BIAS] >= 0:
-        first, stop = share(layers[layer, OUT], SLAB, rank, ranks)
+        first, stop = rank_range(layers[layer, OUT], SLAB, rank, ranks)
         bias = shift(parameter, layers[layer, BIAS] + first)
-        descend_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], lr, bias)
+        fused_sgd_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], lr, bias)
 
 
 @inner_kernel
@@ -182,7 +168,7 @@ def _weight_product(
 ) -> None:  # fmt: skip
     """Compute ``g.T @ x`` for this rank's outputs into the weight's place in ``to``."""
     i, o, g_row = layers[layer, IN], layers[layer, OUT], layers[layer, Y_ROW]
-    first, stop = share(o, 1, rank, ranks)
+    first, stop = rank_range(o, 1, rank, ranks)
     weight = shift(to, layers[layer, WEIGHT] + first * i)
     g_kind = ROOMY_ROWS if first == 0 and g_row > o else ROWS  # the padding serves whole rows only
     transposed_product(stop - first, i, rows, shift(g, first), g_row, g_kind, x, x_row, x_kind, weight, epilogue, lr)

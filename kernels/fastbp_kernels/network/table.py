@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 # Columns: features in and out; offsets of weight and bias in the parameters (bias -1: none); what kind of B the weight
-# is; activation; offsets of inputs, outputs and gradient in scratch, and the distance between rows of the inputs and of
-# the other two.
-IN, OUT, WEIGHT, BIAS, KIND, ACTIVATION, X, X_ROW, Y, G, Y_ROW = range(11)
-COLUMNS = 11
-
-# Activations.
-IDENTITY, RECTIFIED, TANH, SIGMOID = range(4)
+# is; activation; offsets in scratch of its inputs, of what its activation takes where the backward pass needs that
+# (else -1), of its outputs and of the gradient; and the distance between rows of the inputs and of the other three.
+IN, OUT, WEIGHT, BIAS, KIND, ACTIVATION, X, X_ROW, Z, Y, G, Y_ROW = range(12)
+COLUMNS = 12

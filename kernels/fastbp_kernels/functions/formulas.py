@@ -1,7 +1,7 @@
-"""ReLU, the derivatives of all activations and the step of SGD on vectors: cheap enough for the tile to apply.
+"""ReLU, the derivatives that are functions of an activation's output, and the update of SGD, on vectors.
 
-Each derivative is a function of the activation's output. Single modules, the optimiser and the engine's fused passes
-all use these, which is why they give the same bits.
+They are cheap enough for the tile to apply. Single modules, the optimiser and the engine's fused passes all use these,
+which is why they give the same bits.
 """
 
 from __future__ import annotations
@@ -33,6 +33,6 @@ def times_sigmoid_derivative(v: Vectors, grad: ir.Value, output: ir.Value) -> ir
     return v.builder.fmul(v.builder.fmul(grad, rest), output)
 
 
-def descend(v: Vectors, step: ir.Value, parameter: ir.Value, grad: ir.Value) -> ir.Value:
-    """Return parameter - step * grad, as PyTorch rounds it."""
-    return v.fma(grad, v.builder.fneg(step), parameter)
+def sgd(v: Vectors, lr: ir.Value, parameter: ir.Value, grad: ir.Value) -> ir.Value:
+    """Return parameter - lr * grad, as PyTorch rounds it."""
+    return v.fma(grad, v.builder.fneg(lr), parameter)

@@ -1,0 +1,163 @@
+"""What the engine's compiled calls take: named tuples, which numba takes apart once a call.
+
+There is one compiled version for each dtype: arrays that a training does not need are empty, not absent.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastbp_kernels.compiler.pointers import Array, Pointer
+
+# Division of labour; see ``train``.
+BY_ROWS, BY_CHUNKS, VALIDATION_BESIDE = range(3)
+
+
+class Network(NamedTuple):
+    """A network and its parameters.
+
+    Attributes
+    ----------
+    layers : array of int64, shape (layers, COLUMNS), read
+        See ``table``.
+    parameter, grad : vectors, read and written
+        ``grad`` is left with the gradient of the last mini-batch.
+    state : array of shape (vectors, parameters), read and written
+        The optimiser's; of no vectors if it has none.
+    """
+
+    layers: Array
+    parameter: Array
+    grad: Array
+    state: Array
+
+
+class TrainingRows(NamedTuple):
+    """The training data.
+
+    Attributes
+    ----------
+    input : array of shape (n, IN of the first layer), read
+    target : array of shape (n, OUT of the last layer), read
+        Of no rows where the loss takes classes.
+    classes : array of int64, shape (n,), read
+        Empty where the loss takes values.
+    order : array of int64, shape (epochs, n) or (0, 0), read
+        The rows of each epoch that the call touches, in order; without it the rows are taken as they stand.
+    mini_batch_size : int
+    """
+
+    input: Array
+    target: Array
+    classes: Array
+    order: Array
+    mini_batch_size: int
+
+
+class ValidationRows(NamedTuple):
+    """The validation data, of any number of rows; its arrays are like those of ``TrainingRows``."""
+
+    input: Array
+    target: Array
+    classes: Array
+
+
+class Step(NamedTuple):
+    """What is done with a mini-batch.
+
+    Attributes
+    ----------
+    loss : int
+        Its code.
+    mean : bool
+        Whether the loss is a mean over a mini-batch instead of a sum.
+    optimizer : int
+        Its code.
+    scalars : array of shape (steps, scalars), read
+        The optimiser's for each step of the call, or one row for all of them.
+    """
+
+    loss: int
+    mean: bool
+    optimizer: int
+    scalars: Array
+
+
+class Workspace(NamedTuple):
+    """The division of labour and the memory for it.
+
+    Attributes
+    ----------
+    mode : int
+        BY_ROWS, BY_CHUNKS or VALIDATION_BESIDE.
+    fuses_update : bool
+        Whether parameters are stepped in the tile that computes their gradient: by SGD, of mini-batches within one
+        k_block.
+    block_rows : int
+        Rows for which the table was laid out in scratch: a multiple of ``SLAB``, and of ``K_BLOCK`` where mini-batches
+        are larger. BY_CHUNKS ``K_BLOCK``.
+    scratch : vector, written; zeros at first
+        What the table was laid out for; ``ranks`` times that, but BY_ROWS.
+    classes : vector of int64, written
+        ``block_rows`` for each block in scratch where the loss takes classes; else empty.
+    chunk_grads : vector, written
+        BY_CHUNKS a whole number of times the parameters; else empty.
+    snapshots : array of shape (any, parameters), written
+        Room for the parameters of so many epochs, for VALIDATION_BESIDE; else empty.
+    slab_sums : vector of float64, written
+        One for each ``SLAB`` rows of as many blocks as scratch holds, or BY_CHUNKS ``chunk_grads``.
+    sync : vector of int64, zeros at first
+        ``SYNC_SIZE`` for the threads' barrier, then ``queue_size`` of the number of ``snapshots``.
+    """
+
+    mode: int
+    fuses_update: bool
+    block_rows: int
+    scratch: Array
+    classes: Array
+    chunk_grads: Array
+    snapshots: Array
+    slab_sums: Array
+    sync: Array
+
+
+class Results(NamedTuple):
+    """What the engine found.
+
+    Attributes
+    ----------
+    batch_sums : array of float64, shape (epochs, mini-batches), written
+        The sum of the loss of each mini-batch before its update.
+    val_sums : vector of float64, (epochs,)
+        The sum of the loss of the validation rows; added to, for the blocks that the call works on.
+    val_hits : vector of int64, (epochs,)
+        The number of validation rows whose outputs name their class; added to likewise.
+    """
+
+    batch_sums: Array
+    val_sums: Array
+    val_hits: Array
+
+
+class Block(NamedTuple):
+    """Rows that pass through the network together, and where: within the engine only.
+
+    Attributes
+    ----------
+    scratch : pointer
+    classes : pointer to int64
+        Where those of the rows are gathered.
+    grad : pointer
+        What gradients are added to.
+    slab_sums : vector of float64
+    epoch, start, rows : int
+        The first row in the epoch's order, and their number.
+    """
+
+    scratch: Pointer
+    classes: Pointer
+    grad: Pointer
+    slab_sums: Array
+    epoch: int
+    start: int
+    rows: int

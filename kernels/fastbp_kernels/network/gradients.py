@@ -1,0 +1,85 @@
+"""Forward, loss and backward of one block of training rows."""
+
+from __future__ import annotations
+
+from fastbp_kernels.compiler.cache import inlined_kernel
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
+from fastbp_kernels.functions.losses import SLAB, TAKES_CLASSES
+from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
+from fastbp_kernels.network.arguments import Block, Network, TrainingRows
+from fastbp_kernels.network.passes import (
+    backward_rows,
+    forward_rows,
+    fused_sgd_gradients,
+    gather,
+    layer_gradients,
+    loss_rows,
+)
+from fastbp_kernels.network.table import OUT, X_ROW, Y_ROW, G, X
+from fastbp_kernels.parallel.barrier import barrier
+from fastbp_kernels.parallel.partition import rank_range
+
+
+@inlined_kernel
+def block_gradients(
+    rank: int, ranks: int, network: Network, data: TrainingRows, block: Block, loss: int, factor: float, lr: float,
+    fuses_update: bool, wait: Pointer,
+) -> None:  # fmt: skip
+    """Add the gradients of the block's rows to its ``grad`` and note the loss of each slab of them.
+
+    Where it ``fuses_update``, the parameters are stepped by ``lr`` instead, and the gradients are kept nowhere.
+    """
+    layers, parameter, scratch = network.layers, pointer(network.parameter), block.scratch
+    last = layers.shape[0] - 1
+    first_row, stop_row = rank_range(block.rows, SLAB, rank, ranks)
+    _propagate(network, data, block, loss, factor, first_row, stop_row)
+    in_turn = ranks == 1 and not fuses_update  # a layer's inputs make room for gradients as soon as its own are there
+    if not in_turn:
+        for layer in range(last, 0, -1):
+            backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
+        barrier(ranks, wait)
+    for layer in range(last, -1, -1):
+        x, x_row, x_kind = _inputs(layers, layer, scratch, data, block.start)
+        g = shift(scratch, layers[layer, G])
+        if fuses_update:
+            fused_sgd_gradients(layers, layer, x, x_row, x_kind, g, parameter, block.rows, lr, rank, ranks)
+        else:
+            layer_gradients(layers, layer, x, x_row, x_kind, g, block.grad, block.rows, rank, ranks)
+        if in_turn:
+            backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
+
+
+@inlined_kernel
+def _propagate(
+    network: Network, data: TrainingRows, block: Block, loss: int, factor: float, first_row: int, stop_row: int
+) -> None:
+    """Run forward and loss of some rows of the block: their gradient is then in the last layer's G."""
+    layers, scratch, order = network.layers, block.scratch, data.order
+    last = layers.shape[0] - 1
+    target = shift(pointer(data.target), block.start * layers[last, OUT])
+    classes = shift(pointer(data.classes), block.start)
+    if order.size:
+        place, place_row = layers[0, X], layers[0, X_ROW]
+        gather(scratch, place, place_row, data.input, order, block.epoch, block.start, first_row, stop_row)
+        if TAKES_CLASSES[loss]:
+            classes = block.classes
+            for row in range(first_row, stop_row):
+                classes[row] = data.classes[order[block.epoch, block.start + row]]
+        else:
+            target = shift(scratch, layers[last, G])
+            place, place_row = layers[last, G], layers[last, Y_ROW]
+            gather(scratch, place, place_row, data.target, order, block.epoch, block.start, first_row, stop_row)
+    x, x_row, _ = _inputs(layers, 0, scratch, data, block.start)
+    forward_rows(layers, pointer(network.parameter), scratch, x, x_row, first_row, stop_row)
+    loss_rows(loss, layers, scratch, target, classes, factor, first_row, stop_row, block.slab_sums)
+
+
+@inlined_kernel
+def _inputs(layers: Array, layer: int, scratch: Pointer, data: TrainingRows, start: int) -> tuple[Pointer, int, int]:
+    """Return where a layer's inputs of the block at ``start`` are, the distance of their rows, and their kind of B.
+
+    The network's are read where they lie if they are taken in their order, else gathered in scratch.
+    """
+    if layer == 0 and not data.order.size:
+        return shift(pointer(data.input), start * data.input.shape[1]), data.input.shape[1], ROWS
+    return shift(scratch, layers[layer, X]), layers[layer, X_ROW], ROOMY_ROWS

@@ -1,0 +1,178 @@
+"""Every row of the three registries: a class, a twin in torch, an oracle, the same bits both ways, torch's course."""
+
+from itertools import pairwise, product
+
+import numpy
+import oracles
+import pytest
+import torch
+from helpers import draw
+from same_bits import assert_same_bits, outcome
+
+import fastbp
+import fastbp_kernels
+from fastbp import nn, optim
+from fastbp_kernels.functions.activations import ACTIVATIONS
+from fastbp_kernels.functions.losses import LOSSES
+from fastbp_kernels.functions.optimizers import OPTIMIZERS
+
+NAMES = [row.name for row in ACTIVATIONS if row.name != "Identity"]
+
+
+def activation(name, library=nn):
+    kind, _, form = name.partition(":")
+    return getattr(library, kind)(**({"approximate": form} if form else {}))
+
+
+def network(name, dtype, last=True):
+    widths = (5, 33, 16, 3)
+    layers = [nn.Linear(i, o, rng=i, dtype=dtype) for i, o in pairwise(widths)]
+    modules = [part for layer in layers for part in (layer, activation(name))]
+    return nn.Sequential(*modules) if last else nn.Sequential(*modules[:-1])
+
+
+def target_of(loss, dtype, n=23):
+    if getattr(nn, loss).takes_classes:
+        return numpy.arange(n) ** 2 % 3
+    return draw((n, 3), dtype, seed=8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "library"), [(ACTIVATIONS, nn), (LOSSES, nn), (OPTIMIZERS, optim)], ids=["activations", "losses", "optims"]
+)
+def test_a_row_has_a_class_of_its_name_here_and_in_torch(rows, library):
+    twin = torch.optim if library is optim else torch.nn
+    for row in rows:
+        name = row.name.partition(":")[0]
+        assert name in library.__all__
+        assert isinstance(getattr(twin, name), type)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_activation_and_its_derivative_are_the_oracles(name, dtype):
+    x = numpy.concatenate([draw(300, dtype) * dtype(3), numpy.linspace(-30, 30, 41, dtype=dtype)])
+    module, grad = activation(name), draw(341, dtype, seed=3)
+    output, grad_input = module(x), module.backward(grad)
+    eps = numpy.finfo(dtype).eps
+    expected, slope = oracles.activation(name, x.astype("f8")), oracles.activation_derivative(name, x.astype("f8"))
+    numpy.testing.assert_allclose(output, expected, rtol=4 * eps, atol=4 * eps)
+    numpy.testing.assert_allclose(grad_input, grad * slope, rtol=16 * eps, atol=16 * eps)
+    numpy.testing.assert_array_equal(module.predict(x), output)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_not_finite_is_torchs(name, dtype):
+    x = numpy.array([numpy.nan, numpy.inf, -numpy.inf, 1e10, -1e10, 0.0, -0.0], dtype)
+    ours, theirs = activation(name), activation(name, torch.nn)
+    inputs = torch.tensor(x, dtype=torch.float64, requires_grad=True)  # of float32, its vectors give NaN for infinity
+    theirs(inputs).sum().backward()
+    numpy.testing.assert_allclose(ours(x), theirs(inputs).detach().numpy().astype(dtype))
+    numpy.testing.assert_allclose(ours.backward(numpy.ones_like(x)), inputs.grad.numpy())
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_cross_entropy_is_the_oracles_and_torchs(reduction, dtype):
+    logits, classes = draw((37, 5), dtype) * dtype(20), numpy.arange(37) % 5
+    criterion = nn.CrossEntropyLoss(reduction=reduction)
+    loss, grad = criterion(logits, classes), criterion.backward()
+    inputs = torch.tensor(logits, requires_grad=True)
+    theirs = torch.nn.CrossEntropyLoss(reduction=reduction)(inputs, torch.tensor(classes))
+    theirs.backward()
+    expected = oracles.cross_entropy(logits, classes, reduction)
+    tolerance = 8 * numpy.finfo(dtype).eps
+    numpy.testing.assert_allclose(loss, expected[0], rtol=tolerance)
+    numpy.testing.assert_allclose(loss, theirs.item(), rtol=tolerance)
+    numpy.testing.assert_allclose(grad, expected[1], rtol=0, atol=tolerance)
+    numpy.testing.assert_allclose(grad, inputs.grad.numpy(), rtol=0, atol=tolerance)
+    assert criterion.evaluate(logits, classes) == loss
+
+
+@pytest.mark.parametrize("values", [numpy.nan, numpy.inf, -numpy.inf, 1e30])
+def test_a_cross_entropy_of_logits_that_are_not_finite_is_torchs(values, dtype):
+    logits = draw((4, 3), dtype)
+    logits[1, 2] = values
+    for classes in ([0, 1, 2, 0], [0, 2, 2, 0]):
+        expected = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(classes)).item()
+        numpy.testing.assert_allclose(nn.CrossEntropyLoss()(logits, numpy.array(classes)), expected, rtol=1e-6)
+
+
+def test_a_gradient_of_the_cross_entropy_is_that_of_finite_differences():
+    logits, classes, step = draw((3, 4), numpy.float64), numpy.array([2, 0, 3]), 1e-6
+    criterion = nn.CrossEntropyLoss()
+    criterion(logits, classes)
+    grad = criterion.backward()
+    for place in numpy.ndindex(logits.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = logits.copy()
+            moved[place] += sign * step
+            ends.append(criterion.evaluate(moved, classes))
+        assert abs((ends[0] - ends[1]) / (2 * step) - grad[place]) < 1e-8
+
+
+@pytest.mark.parametrize("options", [{}, {"betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1}], ids=["", "options"])
+def test_adam_is_the_oracles(options):
+    layer, grads = nn.Linear(3, 2, rng=0, dtype=numpy.float64), draw((7, 2, 3), numpy.float64, seed=5)
+    before, opt = layer.weight.data.copy(), optim.Adam(layer.parameters(), lr=0.1, **options)
+    for grad in grads:
+        layer.weight.grad = grad
+        opt.step()
+    settings = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, **options}
+    for place in numpy.ndindex(2, 3):
+        expected = oracles.adam(before[place], grads[(slice(None), *place)], **settings)
+        numpy.testing.assert_allclose(layer.weight.data[place], expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("opt", [row.name for row in OPTIMIZERS])
+@pytest.mark.parametrize("loss", [row.name for row in LOSSES])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_engine_gives_the_bits_of_the_modules(name, loss, opt, dtype):
+    x, target = draw((23, 5), dtype), target_of(loss, dtype)
+    criterion = getattr(nn, loss)
+    own = type("Own", (criterion,), {})
+    for last, shuffle, size, threads in product((True, False), (True, False), (7, 23), (1, 2)):
+        fastbp.set_num_threads(threads)
+        ends = []
+        for kind in (criterion, own):
+            model = network(name, dtype, last)
+            history = fastbp.train_model(
+                model, x, target, x, target, kind(), getattr(optim, opt)(model.parameters(), lr=0.01), 3, size,
+                shuffle=shuffle, rng=4 if shuffle else None,
+            )  # fmt: skip
+            ends.append(outcome(model, history))
+            assert history.backend == ("engine" if kind is criterion else "modules")
+        assert_same_bits(*ends)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "opt"),
+    [("GELU", "CrossEntropyLoss", "Adam"), ("GELU:tanh", "MSELoss", "Adam"), ("Tanh", "CrossEntropyLoss", "SGD")],
+)
+def test_five_thousand_steps_follow_torch(name, loss, opt):
+    x, target = draw((40, 5), numpy.float64), target_of(loss, numpy.float64, 40)
+    model = network(name, numpy.float64, last=False)
+    twin = fastbp.to_torch(model)
+    theirs = getattr(torch.optim, opt)(twin.parameters(), lr=0.0005)
+    inputs, targets = torch.tensor(x), torch.tensor(target)
+    criterion = getattr(torch.nn, loss)()
+    losses = []
+    for step in range(5000):
+        rows = slice(step % 4 * 10, step % 4 * 10 + 10)
+        theirs.zero_grad()
+        value = criterion(twin(inputs[rows]), targets[rows])
+        value.backward()
+        theirs.step()
+        losses.append(value.item())
+    ours = getattr(optim, opt)(model.parameters(), lr=0.0005)
+    history = fastbp.train_model(model, x, target, None, None, getattr(nn, loss)(), ours, 1250, 10)
+    assert history.backend == "engine"
+    expected = numpy.reshape(losses, (1250, 4)).sum(axis=1)
+    numpy.testing.assert_allclose(history["train_loss"], expected, rtol=0, atol=1e-9)
+    for parameter, expected in zip(model.parameters(), twin.parameters(), strict=True):
+        numpy.testing.assert_allclose(parameter.data, expected.detach().numpy(), rtol=0, atol=1e-9)
+
+
+def test_kernels_of_every_activation_are_public():
+    for row in ACTIVATIONS[1:]:
+        name = row.name.lower().replace(":", "_")
+        assert {f"{name}_forward", f"{name}_backward"} <= set(fastbp_kernels.__all__)
