@@ -1,6 +1,5 @@
 """The compiled engine gives the bits of the modules called one by one, whatever the sizes."""
 
-import hashlib
 import subprocess
 import sys
 import tracemalloc
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy
 import pytest
 from helpers import LAYOUTS, child_environment
-from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, train
+from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, digests, train
 
 from fastbp import nn, optim
 from fastbp.engine.plan import Plan
@@ -46,12 +45,12 @@ def test_a_long_shuffled_training_ends_with_the_same_bits(network, reduction, dt
 
 def keep_gradients(monkeypatch):
     """Let gradients replace outputs in the engine, also where weights could follow theirs at once."""
-    layout = Plan.layout
+    divide = engine_trainer.divide
 
-    def in_place(plan, rows, **options):
-        return layout(plan, rows, **(options | {"in_place": "in_place" in options}))
+    def in_place(*arguments, **options):
+        return divide(*arguments, **options)._replace(in_place=True)
 
-    monkeypatch.setattr(Plan, "layout", in_place)
+    monkeypatch.setattr(engine_trainer, "divide", in_place)
 
 
 @pytest.fixture(params=[False, True], ids=["weights follow at once", "gradients kept"])
@@ -132,7 +131,7 @@ def test_a_compiled_call_leaves_the_gradients_of_its_last_mini_batch_wherever_it
                 if keeps:
                     keep_gradients(patched)
                 trainer = engine_trainer.EngineTrainer(model, nn.MSELoss(), opt, Rows(*data[:2]), Rows(*data[2:]), 20)
-            trainer._call([], 0, stop, *trainer._results(-(-stop // 11)))
+            trainer._call([], 0, stop, trainer._results(-(-stop // 11)))
             outcomes.append([array.copy() for p in model.parameters() for array in (p.data, p.grad)])
         for one, two in zip(*outcomes, strict=True):
             numpy.testing.assert_array_equal(one, two)
@@ -158,24 +157,8 @@ def test_the_alignment_of_the_data_does_not_change_a_bit(offset, by_modules, dty
     assert_same_bits(*outcomes)
 
 
-def digest(outcome):
-    together = b"".join(array.tobytes() for array in outcome.parameters + outcome.gradients)
-    return hashlib.sha256(together + repr(dict(outcome.history)).encode()).hexdigest()
-
-
-def digests():
-    """Of trainings in both dtypes, by the engine and by modules, of mini-batches in order and shuffled."""
-    found = []
-    for dtype in (numpy.float32, numpy.float64):
-        for network in (SMOOTH, ORIGINAL):
-            data = network.data(dtype, 600, 40)
-            for options in ({}, {"by_modules": True}, {"shuffle": True, "rng": 0}):
-                found.append(digest(train(network.build(dtype), data, 5, 300, **options)))
-    return found
-
-
 def test_another_process_gives_the_same_bits():
-    command = [sys.executable, "-c", "import test_engine; print(*test_engine.digests())"]
+    command = [sys.executable, "-c", "import same_bits; print(*same_bits.digests())"]
     environment = child_environment(Path(__file__).parent)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == digests()
