@@ -1,5 +1,7 @@
 """Fixtures that every test file may ask for."""
 
+import signal
+
 import matplotlib
 import numpy
 import pytest
@@ -10,6 +12,8 @@ from fastbp.runtime import threads
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -1,18 +1,19 @@
-"""What several test files share: the same network in both libraries, layouts, snapshots, differences."""
+"""What several test files share: the same network in both libraries, layouts, snapshots, differences.
+
+torch is imported by the functions that need it: children that test fastbp alone would wait for it.
+"""
 
 import os
 from itertools import pairwise
 from pathlib import Path
 
 import numpy
-import torch
 
 import fastbp
 import fastbp_kernels
 from fastbp import nn
 
 DTYPES = (numpy.float32, numpy.float64)
-TORCH_DTYPES = {numpy.dtype(numpy.float32): torch.float32, numpy.dtype(numpy.float64): torch.float64}
 ACTIVATIONS = ("ReLU", "Tanh", "Sigmoid")
 
 # Layouts in which a user's array may come. Each takes a C-ordered array and returns equal values.
@@ -86,8 +87,17 @@ def draw(shape, dtype, seed=0):
     return numpy.asarray(numpy.random.default_rng(seed).standard_normal(shape), dtype=dtype)
 
 
+def torch_dtype(dtype):
+    """torch's name for a dtype of NumPy."""
+    import torch
+
+    return getattr(torch, numpy.dtype(dtype).name)
+
+
 def tensor(array):
     """A torch tensor with its own memory."""
+    import torch
+
     return torch.from_numpy(numpy.array(array))
 
 
@@ -98,6 +108,8 @@ def leaf(array):
 
 def assert_close(actual, expected):
     """``torch.testing.assert_close`` at its own tolerances in float32, at 1e-10 relative in float64; NaN equals NaN."""
+    import torch
+
     actual, expected = torch.as_tensor(numpy.array(actual)), torch.as_tensor(expected).detach()
     tight = {"rtol": 1e-10, "atol": 1e-13} if actual.dtype == torch.float64 else {}
     torch.testing.assert_close(actual, expected, equal_nan=True, **tight)
@@ -114,12 +126,14 @@ def mlp(*widths, activation="ReLU", dtype=numpy.float32, seed=0, bias=True):
 
 def twin(module):
     """The same network in torch, from the same weights, without the library's own converter."""
+    import torch
+
     if isinstance(module, nn.Sequential):
         return torch.nn.Sequential(*(twin(child) for child in module))
     if not isinstance(module, nn.Linear):
         return getattr(torch.nn, type(module).__name__)()
     out_features, in_features = module.weight.shape
-    other = torch.nn.Linear(in_features, out_features, module.bias is not None, dtype=TORCH_DTYPES[module.weight.dtype])
+    other = torch.nn.Linear(in_features, out_features, module.bias is not None, dtype=torch_dtype(module.weight.dtype))
     with torch.no_grad():
         for mine, theirs in zip(module.parameters(), other.parameters(), strict=True):
             theirs.copy_(tensor(mine.data))

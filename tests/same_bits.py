@@ -1,5 +1,6 @@
 """Trainings that are to end with the same bits, and how two of them are compared."""
 
+import hashlib
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -91,3 +92,19 @@ def assert_same_bits(one, two):
         for mine, theirs in zip(getattr(one, kind), getattr(two, kind), strict=True):
             numpy.testing.assert_array_equal(mine, theirs, err_msg=kind)
             numpy.testing.assert_array_equal(numpy.signbit(mine) & (mine == 0), numpy.signbit(theirs) & (theirs == 0))
+
+
+def digest(outcome):
+    together = b"".join(array.tobytes() for array in outcome.parameters + outcome.gradients)
+    return hashlib.sha256(together + repr(dict(outcome.history)).encode()).hexdigest()
+
+
+def digests():
+    """Of trainings in both dtypes, by the engine and by modules, of mini-batches in order and shuffled."""
+    found = []
+    for dtype in (numpy.float32, numpy.float64):
+        for network in (SMOOTH, ORIGINAL):
+            data = network.data(dtype, 600, 40)
+            for options in ({}, {"by_modules": True}, {"shuffle": True, "rng": 0}):
+                found.append(digest(train(network.build(dtype), data, 5, 300, **options)))
+    return found

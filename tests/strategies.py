@@ -4,17 +4,21 @@ A property draws dtype, shapes, kinds and seeds; the numbers themselves come fro
 same.
 """
 
-from functools import partial
-
 import numpy
 from helpers import DTYPES
 from hypothesis import settings
 from hypothesis import strategies as st
+from length import WHOLE
 
 from fastbp_kernels.compiler.vectors import LANE_BYTES
 from fastbp_kernels.linalg.tile import TILE_ROWS
 
-examples = partial(settings, deadline=None, derandomize=True)
+
+def examples(max_examples):
+    """So many examples, or a third of them in short."""
+    return settings(max_examples=max_examples if WHOLE else max_examples // 3, deadline=None, derandomize=True)
+
+
 
 dtypes = st.sampled_from(DTYPES)
 seeds = st.integers(0, 2**32 - 1)

@@ -2,10 +2,9 @@
 
 import sys
 
-import numpy
 import pytest
 import torch
-from helpers import TORCH_DTYPES, assert_close, assert_unchanged, draw, mlp, snapshot
+from helpers import assert_close, assert_unchanged, draw, mlp, snapshot, torch_dtype
 
 import fastbp
 from fastbp import nn
@@ -20,7 +19,7 @@ def module(dtype):
         torch.nn.Sequential(torch.nn.Linear(7, 4, bias=False), torch.nn.Tanh()),
         torch.nn.Sigmoid(),
         torch.nn.Linear(4, 3),
-    ).to(TORCH_DTYPES[numpy.dtype(dtype)])
+    ).to(torch_dtype(dtype))
 
 
 def test_from_torch_gives_equal_predictions(module, dtype):

@@ -1,6 +1,5 @@
 """The compiled engine gives the bits of the modules called one by one, whatever the sizes."""
 
-import hashlib
 import subprocess
 import sys
 import tracemalloc
@@ -9,9 +8,10 @@ from pathlib import Path
 import numpy
 import pytest
 from helpers import LAYOUTS, child_environment
-from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, train
+from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, digests, train
 
 from fastbp import nn, optim
+from fastbp.runtime import threads
 from fastbp.training import engine_trainer
 from fastbp.training.training_run import Rows
 from fastbp_kernels.network import predict as predicting
@@ -156,24 +156,8 @@ def test_the_alignment_of_the_data_does_not_change_a_bit(offset, by_modules, dty
     assert_same_bits(*outcomes)
 
 
-def digest(outcome):
-    together = b"".join(array.tobytes() for array in outcome.parameters + outcome.gradients)
-    return hashlib.sha256(together + repr(dict(outcome.history)).encode()).hexdigest()
-
-
-def digests():
-    """Of trainings in both dtypes, by the engine and by modules, of mini-batches in order and shuffled."""
-    found = []
-    for dtype in (numpy.float32, numpy.float64):
-        for network in (SMOOTH, ORIGINAL):
-            data = network.data(dtype, 600, 40)
-            for options in ({}, {"by_modules": True}, {"shuffle": True, "rng": 0}):
-                found.append(digest(train(network.build(dtype), data, 5, 300, **options)))
-    return found
-
-
 def test_another_process_gives_the_same_bits():
-    command = [sys.executable, "-c", "import test_engine; print(*test_engine.digests())"]
+    command = [sys.executable, "-c", "import same_bits; print(*same_bits.digests())"]
     environment = child_environment(Path(__file__).parent)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == digests()
@@ -194,15 +178,23 @@ def test_a_new_architecture_compiles_nothing():
     assert [len(kernel.signatures) for kernel in kernels] == before
 
 
-def test_memory_beside_the_data_is_that_of_a_block_of_rows():
-    """A row of X and twice the outputs, in cache lines, for 512 rows; twice, as the model's predict keeps its own."""
-    lines = 1 + 2 * (2 + 1 + 1)
+@pytest.mark.parametrize("count", [1, 3, 16])
+def test_memory_beside_the_data_is_that_of_a_block_of_rows(monkeypatch, count):
+    """A row of X and twice the outputs, in cache lines, for 512 rows; threads that share many rows have 256 each.
+
+    These threads have 8 gradients each, too.
+    """
+    monkeypatch.setattr(threads, "_limit", count)
+    model = SMOOTH.build(numpy.float32)
+    row = 64 * (1 + 2 * (2 + 1 + 1))
+    memory = 512 * row if count == 1 else count * (256 * row + 8 * Plan(model).grad.nbytes)
+    train(model, SMOOTH.data(numpy.float32, 2), 1, 2)  # has the engine's code loaded
     peaks = []
-    for n in (5000, 50_000):
+    for n in (40_000, 80_000):  # each enough for 8 gradients of 256 rows in all threads
         model, data = SMOOTH.build(numpy.float32), SMOOTH.data(numpy.float32, n)
         tracemalloc.start()
         train(model, data, 1, n)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 10_000
-    assert peaks[1] < 2 * 512 * 64 * lines + 100_000
+    assert peaks[1] < peaks[0] + 20_000
+    assert peaks[1] < memory + 50_000

@@ -10,7 +10,6 @@ import torch
 from helpers import (
     ACTIVATIONS,
     DTYPES,
-    TORCH_DTYPES,
     assert_close,
     assert_same_gradients,
     assert_same_parameters,
@@ -21,6 +20,7 @@ from helpers import (
     owner,
     snapshot,
     tensor,
+    torch_dtype,
     twin,
 )
 from hypothesis import assume, example, given, settings
@@ -305,6 +305,6 @@ def test_every_bit_of_a_weight_goes_to_torch_and_back(model):
 
 def test_a_relu_in_place_of_torch_becomes_one_that_leaves_its_input(dtype):
     other = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.ReLU(inplace=True))
-    other = other.to(TORCH_DTYPES[numpy.dtype(dtype)])
+    other = other.to(torch_dtype(dtype))
     x = draw((7, 5), dtype)
     assert_close(fastbp.from_torch(other).predict(x), other(tensor(x)))

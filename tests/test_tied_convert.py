@@ -3,7 +3,7 @@
 import numpy
 import pytest
 import torch
-from helpers import TORCH_DTYPES, assert_close, assert_same_gradients, assert_same_parameters, draw, leaf, tensor
+from helpers import assert_close, assert_same_gradients, assert_same_parameters, draw, leaf, tensor, torch_dtype
 from tied import TIED, ties
 
 import fastbp
@@ -37,7 +37,7 @@ def shared(dtype):
 
 @pytest.fixture(params=[twice, shared], ids=lambda build: build.__name__)
 def module(request, dtype):
-    return request.param(TORCH_DTYPES[numpy.dtype(dtype)])
+    return request.param(torch_dtype(dtype))
 
 
 def assert_same_step(model, module, dtype):

@@ -12,16 +12,17 @@ whole rows, those of torch from its own as well; which run is first is chance, s
 to there, and then in the end.
 """
 
+import length
 import numpy
 import pytest
-from trainings import FASTBP, TORCH, TRAININGS, WHOLE, by_engine, flat, follow
+from trainings import CHOSEN, FASTBP, TORCH, WHOLE, by_engine, flat, follow
 
 APART = 3  # times torch's own; 2.6 was measured
 ONE_STEP = 2  # times torch's own; 1.4 was measured
 SWITCHED = 1e-4  # a unit has; rounding alone came to 4e-6
 
-DOUBLE = [training for training in TRAININGS if training.dtype == "float64"]
-SINGLE = [training for training in TRAININGS if training.dtype == "float32"]
+DOUBLE = [training for training in CHOSEN if training.dtype == "float64"]
+SINGLE = [training for training in CHOSEN if training.dtype == "float32"]
 
 
 def course(training):
@@ -30,8 +31,9 @@ def course(training):
 
 
 def test_the_original_task_is_trained_for_its_twenty_thousand_steps():
-    assert {len(course(training).apart[FASTBP[0]]) for training in WHOLE} == {20_000}
-    assert {training.activations for training in WHOLE} == {"ReLU", "Tanh", "Sigmoid", "mix"}
+    steps = {training: len(course(training).apart[FASTBP[0]]) for training in CHOSEN if training in WHOLE}
+    assert set(steps.values()) == {20_000}
+    assert set(steps) == set(WHOLE) if length.WHOLE else {training.activations for training in steps} == {"ReLU"}
 
 
 @pytest.mark.parametrize("training", DOUBLE, ids=str)
@@ -57,14 +59,14 @@ def test_float32_steps_from_torchs_parameters_differ_as_little_as_torchs_own(tra
         assert ours <= ONE_STEP * max(theirs)
 
 
-@pytest.mark.parametrize("training", TRAININGS, ids=str)
+@pytest.mark.parametrize("training", CHOSEN, ids=str)
 def test_the_engine_ends_with_the_bits_of_this_training(training):
     ours = course(training).ours
     for engine, modules in zip(flat(by_engine(training)), (ours.parameter, ours.grad), strict=True):
         numpy.testing.assert_array_equal(engine, modules)
 
 
-@pytest.mark.parametrize("training", TRAININGS, ids=str)
+@pytest.mark.parametrize("training", CHOSEN, ids=str)
 def test_these_trainings_learn(training):
     losses = course(training).losses
     assert losses[-1] < 0.95 * losses[0]

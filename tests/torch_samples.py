@@ -11,7 +11,6 @@ import numpy
 import torch
 from helpers import (
     DTYPES,
-    TORCH_DTYPES,
     assert_close,
     assert_same_gradients,
     assert_same_parameters,
@@ -19,6 +18,7 @@ from helpers import (
     leaf,
     mlp,
     tensor,
+    torch_dtype,
     twin,
 )
 
@@ -49,7 +49,7 @@ def outcomes_of(name, dtype):
     dtype = numpy.dtype(dtype)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return [_outcome(name, sample, dtype) for sample in _samples(name, TORCH_DTYPES[dtype])]
+        return [_outcome(name, sample, dtype) for sample in _samples(name, torch_dtype(dtype))]
 
 
 @cache
@@ -85,7 +85,7 @@ def _outcome(name, sample, dtype):
 def _run_module(name, sample, dtype):
     """One forward and one backward of a module or loss, from the same parameters."""
     arguments, options = sample.constructor_input.args, sample.constructor_input.kwargs
-    theirs = getattr(torch.nn, name)(*arguments, **options).to(TORCH_DTYPES[dtype])
+    theirs = getattr(torch.nn, name)(*arguments, **options).to(torch_dtype(dtype))
     trainable = any(True for _ in theirs.parameters())
     ours = getattr(nn, name)(*arguments, **options, **({"dtype": dtype} if trainable else {}))
     if trainable:

@@ -34,6 +34,7 @@ PROMISES = {
     "starts": (["--count", "30"], "Processes that start at once on an empty cache all work"),
     "growth": (["--count", "1000000"], "Steps and models leave no memory behind; a training takes what is documented"),
     "load": (["--count", "2000"], "Trainings under load end with the same bits as without"),
+    "whole": ([], "Whole trainings follow PyTorch step by step, and so does every kernel for drawn arrays"),
     "machines": ([], "The whole test suite with fewer CPU features, other Pythons, the oldest numba and NumPy"),
 }
 # What `make test` holds on every run, and where.
@@ -45,7 +46,7 @@ TESTS = (
     ),
     ("The cache: full, read-only, damaged, another user's, another CPU's", "test_cache, test_cache_elsewhere"),
     ("Threads change no bit of a result", "test_threads, test_divisions, test_chain"),
-    ("A short version of every script below but `machines`", "test_soak"),
+    ("A short version of every script below but `machines` and `whole`", "test_soak"),
 )
 
 

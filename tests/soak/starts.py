@@ -58,6 +58,7 @@ def main():
         assert compiled >= 1, "the cache was empty"
         entries = sorted(path for path in cache.rglob("*") if path.is_file())
         assert all(path.suffix == ".bin" for path in entries), "what was written aside has been moved or removed"
+        assert len(entries) == 1 or not chosen.small, "one kernel is one entry, whoever compiled it"
         assert together(script, 1, cache) == (results, 0), "one more finds all code"
         counts.update(processes=chosen.count, compiled=compiled, entries=len(entries))
 

@@ -1,0 +1,32 @@
+"""The tests that ``make test`` runs in short, whole: all trainings beside torch to their end, three times the examples.
+
+python tests/soak/whole.py
+"""
+
+from __future__ import annotations
+
+import re
+
+from report import Report, parser, run_python
+
+FILES = (
+    "tests/test_trainings_against_torch.py",
+    "tests/test_kernels_against_torch.py",
+    "tests/test_modules_against_torch.py",
+    "tests/test_chain.py",
+)
+
+
+def main():
+    arguments = parser(__doc__, 1)
+    arguments.add_argument("tests", nargs="*", default=FILES, help="what pytest runs")
+    chosen = arguments.parse_args()
+    with Report() as counts:
+        for _ in range(chosen.count):
+            output = run_python("-m", "pytest", "-q", *chosen.tests, seconds=7200, FASTBP_TESTS="whole")
+            (passed,) = re.findall(r"(\d+) passed", output)
+            counts["tests"] = int(passed)
+
+
+if __name__ == "__main__":
+    main()
