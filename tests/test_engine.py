@@ -11,6 +11,7 @@ from helpers import LAYOUTS, child_environment
 from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, digests, train
 
 from fastbp import nn, optim
+from fastbp.engine.plan import plan_of
 from fastbp.runtime import threads
 from fastbp.training import engine_trainer
 from fastbp.training.training_run import Rows
@@ -187,7 +188,7 @@ def test_memory_beside_the_data_is_that_of_a_block_of_rows(monkeypatch, count):
     monkeypatch.setattr(threads, "_limit", count)
     model = SMOOTH.build(numpy.float32)
     row = 64 * (1 + 2 * (2 + 1 + 1))
-    memory = 512 * row if count == 1 else count * (256 * row + 8 * Plan(model).grad.nbytes)
+    memory = 512 * row if count == 1 else count * (256 * row + 8 * plan_of(model).grad.nbytes)
     train(model, SMOOTH.data(numpy.float32, 2), 1, 2)  # has the engine's code loaded
     peaks = []
     for n in (40_000, 80_000):  # each enough for 8 gradients of 256 rows in all threads
