@@ -115,7 +115,7 @@ def test_data_of_three_dimensions_train_module_by_module():
     model, x = mlp(4, 5, 3), draw((8, 2, 4), numpy.float32)
     opt = optim.SGD(model.parameters(), lr=0.1)
     history = fastbp.train_model(model, x, x[..., :3], None, None, nn.MSELoss(), opt, 2, 3)
-    assert history.fallback_reason == "the engine takes inputs and targets of two dimensions"
+    assert history.fallback_reason == "the engine takes inputs of two dimensions and targets of 2"
 
 
 def test_a_lone_linear_and_nested_sequentials_train_in_the_engine():
