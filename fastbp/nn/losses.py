@@ -95,20 +95,23 @@ class KernelLoss(Loss):
     """A loss with a row in ``fastbp_kernels.functions.losses``: value and gradient in one pass of a kernel.
 
     Subclasses name the row and give ``_checked``, ``_value_and_gradient`` and ``_value``.
+
+    Attributes
+    ----------
+    code : int
+        The place of the row.
     """
 
     row: ClassVar[str]
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__(reduction)
+        self.code = LOSS_CODES[self.row]
+        self._slope = LOSSES[self.code].slope
+        self._counts_elements = LOSSES[self.code].mean_over == "elements"
         self._grad = Buffer()
         self._last: Slot | None = None
         self._is_spent = False
-
-    @property
-    def code(self) -> int:
-        """The place of its row."""
-        return LOSS_CODES[self.row]
 
     def scale(self, count: int) -> float:
         """Return the factor of the sum in a loss of so many elements or rows; NaN for a mean of none."""
@@ -116,7 +119,7 @@ class KernelLoss(Loss):
 
     def counted(self, rows: int, outputs: int) -> int:
         """Return what ``scale`` takes for so many rows of outputs."""
-        return rows * outputs if LOSSES[self.code].mean_over == "elements" else rows
+        return rows * outputs if self._counts_elements else rows
 
     def _checked(self, prediction: Array, target: Array) -> tuple[Array, Array]:
         """Return both as the kernels take them."""
@@ -136,7 +139,7 @@ class KernelLoss(Loss):
         rows, target_rows = self._checked(prediction, target)
         slot = self._grad.take(prediction.shape, prediction.dtype)
         scale = self.scale(self.counted(*rows.shape))
-        factor = prediction.dtype.type(LOSSES[self.code].slope * scale)
+        factor = prediction.dtype.type(self._slope * scale)
         self._last = None
         total = self._value_and_gradient(rows, target_rows, factor, _rows(slot.array))
         slot.memory.gradient_for = token_of_output(prediction)

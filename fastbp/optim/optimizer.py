@@ -41,6 +41,8 @@ class Optimizer:
         What a step computes, for errors.
     row : str
         The name of its row in ``fastbp_kernels.functions.optimizers``.
+    code : int
+        The place of that row.
     """
 
     settings: ClassVar[tuple[str, ...]]
@@ -50,6 +52,7 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Parameter], settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         refuse_unsupported(type(self), options)
+        self.code = OPTIMIZER_CODES[self.row]
         given = self._listed(params)
         if any(isinstance(entry, Mapping) for entry in given):
             given, settings = self._read_group(given, settings)
@@ -61,11 +64,6 @@ class Optimizer:
         self._in_order: list[Parameter] = []
         self._steps = 0
         self._state = StateVectors(OPTIMIZERS[self.code].state)
-
-    @property
-    def code(self) -> int:
-        """The place of its row."""
-        return OPTIMIZER_CODES[self.row]
 
     @property
     def steps(self) -> int:
@@ -134,6 +132,11 @@ class Optimizer:
         """
         raise NotImplementedError
 
+    def _step_scalars(self, dtype: np.dtype[Any]) -> Array:
+        """Return what the next step takes, for parameters of ``dtype``."""
+        scalars: Array = self.scalars(1)[0].astype(dtype)
+        return scalars
+
     def state_beside(self, parameter: Array) -> Array | None:
         """Return the state (vectors, parameters) beside the vector ``parameter``, or None if that is not one run."""
         flat = self._current()
@@ -158,14 +161,13 @@ class Optimizer:
         loss = None if closure is None else closure()
         flat = self._current()
         states = self._state.beside(flat, self._in_order)
-        (scalars,) = self.scalars(1)
         lock = flat.lock
         with lock:
             if type(lock) is ModelLock:
                 lock.written = flat.spans[lock]
             for (data, grad), state in zip(flat.runs, states, strict=True):
-                step_parameters(self.code, scalars.astype(data.dtype), data, grad, state)
-            self.advance(1)
+                step_parameters(self.code, self._step_scalars(data.dtype), data, grad, state)
+            self._steps += 1
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:

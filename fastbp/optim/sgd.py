@@ -43,6 +43,12 @@ class SGD(Optimizer):
 
     def __init__(self, params: Iterable[Parameter], lr: float = 1e-3, **options: Any) -> None:
         super().__init__(params, {"lr": lr}, options)
+        self._last_scalars: tuple[float, Any, Array] = -1.0, None, np.empty(0)
 
     def scalars(self, steps: int) -> Array:
         return np.array([[self._lr]])
+
+    def _step_scalars(self, dtype: np.dtype[Any]) -> Array:
+        if self._last_scalars[:2] != (self._lr, dtype):  # made once, for small steps are many
+            self._last_scalars = self._lr, dtype, super()._step_scalars(dtype)
+        return self._last_scalars[2]
