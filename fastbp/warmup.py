@@ -5,32 +5,49 @@ from __future__ import annotations
 import numpy as np
 
 from fastbp import nn, optim
+from fastbp.nn.activations import activation_of_row
+from fastbp.nn.losses import KernelLoss
 from fastbp.training.engine_trainer import EngineTrainer
 from fastbp.training.history import History
 from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.training_run import Rows, TrainingRun
-from fastbp.validation.arrays import FLOAT_DTYPES
+from fastbp.validation.arrays import FLOAT_DTYPES, Array
 from fastbp_kernels import linear_backward_parameters_share, linear_backward_share, linear_forward_share
+from fastbp_kernels.functions.activations import ACTIVATIONS
+from fastbp_kernels.functions.losses import LOSSES
 
 
 def warmup() -> None:
     """Have every kernel ready, from the cache or compiled into it; some 30 seconds where nothing is cached."""
     for dtype in FLOAT_DTYPES:
         x = np.zeros((2, 1), dtype)
-        rows = Rows(x, x.copy())
-        for activation in (nn.ReLU, nn.Tanh, nn.Sigmoid):
-            model = nn.Sequential(nn.Linear(1, 1, dtype=dtype), activation(), nn.Linear(1, 1, dtype=dtype))
-            for trainer in (EngineTrainer, ModuleTrainer):
-                opt = optim.SGD(model.parameters(), lr=0.1)
-                list(trainer(model, nn.MSELoss(), opt, rows, rows, 1).train(TrainingRun(History(), 1)))
-            for input in (x, x[0]):
-                output = input
-                for module in model:
-                    output = module.forward(output)
-                for module in reversed(list(model)):
-                    output = module.backward(output)
+        for row in ACTIVATIONS:
+            if row.name != "Identity":
+                _run(nn.Sequential(nn.Linear(1, 1, dtype=dtype), activation_of_row(row.name)), x)
+        model = nn.Sequential(nn.Linear(1, 1, dtype=dtype))
+        for loss in LOSSES:
+            _train(model, getattr(nn, loss.name)(), x)
         # What large layers use, with one thread for all: the number of threads makes no other code.
         weight, bias, output = np.zeros((1, 1), dtype), np.zeros(1, dtype), np.zeros((2, 1), dtype)
         linear_forward_share(0, 1, x, weight, bias, output)
         linear_backward_parameters_share(0, 1, output, x, weight, bias)
         linear_backward_share(0, 1, output, x, weight, weight.copy(), bias, x.copy())
+
+
+def _run(model: nn.Sequential, x: Array) -> None:
+    """Run every module's own forward and backward, of rows and of one sample."""
+    for input in (x, x[0]):
+        output = input
+        for module in model:
+            output = module.forward(output)
+        for module in reversed(list(model)):
+            output = module.backward(output)
+    model.backward(model(x))
+
+
+def _train(model: nn.Sequential, criterion: KernelLoss, x: Array) -> None:
+    """Train and validate in the engine and module by module."""
+    rows = Rows(x, np.zeros(len(x), np.int64) if criterion.takes_classes else x.copy())
+    for trainer in (EngineTrainer, ModuleTrainer):
+        opt = optim.SGD(model.parameters(), lr=0.1)
+        list(trainer(model, criterion, opt, rows, rows, 1).train(TrainingRun(History(), 1)))

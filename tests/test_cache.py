@@ -90,9 +90,9 @@ def test_another_version_of_numba_leads_to_another_folder(place, monkeypatch):
 
 def test_an_edit_of_an_inlined_formula_gives_fresh_code(warm_place):
     """numba's own cache would look at the file of ``relu_forward`` only."""
-    warm_place.edit("functions/formulas.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
+    warm_place.edit("functions/tile_formulas.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
     assert warm_place.run() == ("[5.0, 5.0, 5.0]\ncompiled\n", NOTICE)
-    warm_place.edit("functions/formulas.py", "return v.constant(5.0)", "return times_relu_derivative(v, x, x)")
+    warm_place.edit("functions/tile_formulas.py", "return v.constant(5.0)", "return times_relu_derivative(v, x, x)")
     assert warm_place.run() == (LOADS, ""), "what was kept for the earlier sources is found again"
 
 
@@ -100,7 +100,7 @@ def test_an_edit_between_import_and_first_call_leaves_no_stale_code(place):
     """The running process has the sources of before, and must not file its code under those of now."""
     process = place.start(PREAMBLE + "print('imported', flush=True); input(); call('relu_forward')", stdin=True)
     assert process.stdout.readline() == "imported\n"
-    place.edit("functions/formulas.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
+    place.edit("functions/tile_formulas.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
     assert process.communicate("\n", timeout=120)[0] == "[0.0, 0.0, 2.0]\n"
     assert place.run()[0] == "[5.0, 5.0, 5.0]\ncompiled\n"
 

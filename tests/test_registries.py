@@ -7,19 +7,24 @@ import oracles
 import pytest
 import torch
 from helpers import draw
+from numba import njit
 from same_bits import assert_same_bits, outcome
 
 import fastbp
 import fastbp_kernels
 from fastbp import nn, optim
+from fastbp.nn.activations import activation_of_row
+from fastbp_kernels.compiler.pointers import pointer
 from fastbp_kernels.functions.activations import ACTIVATIONS
-from fastbp_kernels.functions.losses import LOSSES
+from fastbp_kernels.functions.losses import LOSSES, loss_slab, loss_slab_with_gradient
 from fastbp_kernels.functions.optimizers import OPTIMIZERS
 
 NAMES = [row.name for row in ACTIVATIONS if row.name != "Identity"]
 
 
 def activation(name, library=nn):
+    if library is nn:
+        return activation_of_row(name)
     kind, _, form = name.partition(":")
     return getattr(library, kind)(**({"approximate": form} if form else {}))
 
@@ -176,3 +181,16 @@ def test_kernels_of_every_activation_are_public():
     for row in ACTIVATIONS[1:]:
         name = row.name.lower().replace(":", "_")
         assert {f"{name}_forward", f"{name}_backward"} <= set(fastbp_kernels.__all__)
+
+
+@njit
+def slab_of(loss, rows, outputs, prediction, classes, grad):
+    p, c, g = pointer(prediction), pointer(classes), pointer(grad)
+    return loss_slab(loss, rows, outputs, p, p, c), loss_slab_with_gradient(loss, rows, outputs, p, p, c, 1.0, g)
+
+
+def test_a_loss_without_a_branch_of_its_own_is_not_taken_for_another():
+    logits, classes = draw((4, 3), numpy.float64), numpy.zeros(4, numpy.int64)
+    for code in range(len(LOSSES)):
+        assert numpy.isfinite(slab_of(code, 4, 3, logits, classes, numpy.zeros((4, 3)))).all()
+    assert numpy.isnan(slab_of(len(LOSSES), 4, 3, logits, classes, numpy.zeros((4, 3)))).all()

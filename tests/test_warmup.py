@@ -16,14 +16,23 @@ from fastbp.engine import predictor
 from fastbp.runtime import threads
 thresholds = threads.FLOP_PER_THREAD, threads.FLOP_PER_START
 for dtype in (numpy.float32, numpy.float64):
-    for name in ("ReLU", "Tanh", "Sigmoid"):
-        model = nn.Sequential(nn.Linear(4, 9, dtype=dtype), getattr(nn, name)(), nn.Linear(9, 3, False, dtype=dtype))
+    kinds = [
+        (nn.ReLU, nn.MSELoss, optim.SGD),
+        (nn.Tanh, nn.CrossEntropyLoss, optim.Adam),
+        (nn.Sigmoid, nn.MSELoss, optim.Adam),
+        (nn.GELU, nn.MSELoss, optim.SGD),
+        (lambda: nn.GELU("tanh"), nn.CrossEntropyLoss, optim.SGD),
+    ]
+    for activation, loss, optimizer in kinds:
+        model = nn.Sequential(nn.Linear(4, 9, dtype=dtype), activation(), nn.Linear(9, 3, False, dtype=dtype))
         x, target = numpy.ones((600, 4), dtype), numpy.ones((600, 3), dtype)
+        if loss.takes_classes:
+            target = numpy.zeros(600, int)
         for eager in (False, True):
             if eager:
                 threads.FLOP_PER_THREAD = threads.FLOP_PER_START = predictor.FLOP_PER_START = 1.0
                 fastbp.set_num_threads(2)
-            criterion, opt = nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1)
+            criterion, opt = loss(), optimizer(model.parameters(), lr=0.1)
             for size, shuffle in ((50, False), (600, True)):
                 fastbp.train_model(model, x, target, x, target, criterion, opt, 1, size, shuffle=shuffle)
             model.predict(x)

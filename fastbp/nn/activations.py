@@ -157,6 +157,13 @@ class GELU(Activation):
         return f"approximate={self._approximate!r}"
 
 
+def activation_of_row(name: str) -> Activation:
+    """Return a module of the library for a row of the registry."""
+    kind, _, form = name.partition(":")
+    found = next(each for each in activation_classes() if each.__name__ == kind)
+    return found(**dict.fromkeys(found.settings, form)) if form else found()
+
+
 def activation_classes() -> list[type[Activation]]:
     """Return the library's classes of activations, of which each may have several rows."""
     return [kind for kind in Activation.__subclasses__() if kind.__module__ == __name__]

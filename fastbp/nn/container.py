@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
-from fastbp.nn.module import Module, require_name
+from fastbp.nn.module import Module
+from fastbp.validation.names import require_name
 
 C = TypeVar("C", bound="Container")
 

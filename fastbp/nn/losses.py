@@ -9,7 +9,7 @@ from fastbp.nn.last_forward import token_of_output
 from fastbp.nn.overrides import follow, passes_by
 from fastbp.runtime.buffers import Buffer, Slot
 from fastbp.validation.arrays import Array, as_rows, plain, require_floats
-from fastbp.validation.classes import class_indices
+from fastbp.validation.classes import class_indices, require_classes, require_integers
 from fastbp_kernels import (
     cross_entropy_forward,
     cross_entropy_forward_backward,
@@ -235,7 +235,8 @@ class CrossEntropyLoss(KernelLoss):
             raise ValueError(
                 f"CrossEntropyLoss takes logits of shape (n, classes) with one class or more, got {prediction.shape}"
             )
-        return plain(prediction), class_indices(target, prediction.shape, "CrossEntropyLoss", "target")
+        classes = class_indices(require_integers(target, "CrossEntropyLoss", "target"))
+        return plain(prediction), require_classes(classes, prediction.shape, "CrossEntropyLoss", "target")
 
     def _value_and_gradient(self, prediction: Array, target: Array, factor: float, grad: Array) -> float:
         return cross_entropy_forward_backward(prediction, target, factor, grad)

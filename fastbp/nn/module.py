@@ -17,6 +17,7 @@ from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.derived import Source
 from fastbp.runtime.model_lock import ModelLocks, Unchanged, holder
 from fastbp.validation.arrays import Array, require_dtype
+from fastbp.validation.names import require_name
 
 M = TypeVar("M", bound="Module")
 P = ParamSpec("P")
@@ -330,14 +331,6 @@ class Module(Source):
         children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
         inside = "".join(f"\n  {child}" for child in children) + "\n" if children else self.extra_repr()
         return f"{type(self).__name__}({inside})"
-
-
-def require_name(name: Any, owner: str) -> None:
-    """Raise TypeError or ValueError for a name under which a part would be lost among the dotted names."""
-    if not isinstance(name, str):
-        raise TypeError(f"{owner} takes names of modules as str, got {name!r}")
-    if not name or "." in name:
-        raise ValueError(f"{owner} takes names of parts without a dot, got {name!r}")
 
 
 def _joined(prefix: str, name: str) -> str:

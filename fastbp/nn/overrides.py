@@ -8,6 +8,7 @@ are replaced when the class is made; and the engine takes objects with no method
 from __future__ import annotations
 
 from collections.abc import Mapping, ValuesView
+from operator import is_
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -75,13 +76,7 @@ class _Known(NamedTuple):
 
     def is_current(self) -> bool:
         """Whether each attribute is that of then."""
-        try:
-            for now, then in self.attributes:
-                if [*now] != then:  # the same object, or one that says that it is equal
-                    return False
-        except Exception:  # such as from an array, which is compared by its elements
-            return False
-        return True
+        return all(len(now) == len(then) and all(map(is_, now, then)) for now, then in self.attributes)
 
 
 _found: dict[type, _Known] = {}  # for ever: a class's methods may refer to it, so that weak keys would not die

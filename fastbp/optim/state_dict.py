@@ -29,8 +29,8 @@ State = dict[Any, dict[str, Array]]
 def build_state(opt: Optimizer) -> dict[str, Any]:
     """Return the state dictionary of ``opt``."""
     state = {}
-    if opt._steps and opt._state.names:
-        state = {n: {"step": float(opt._steps), **opt._state.of(p)} for n, p in enumerate(opt.parameters)}
+    if opt.steps and opt._state.names:
+        state = {n: {"step": float(opt.steps), **opt._state.of(p)} for n, p in enumerate(opt.parameters)}
     settings = {name: getattr(opt, name) for name in opt.settings}
     return {
         "state": state,

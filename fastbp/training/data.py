@@ -19,7 +19,7 @@ from fastbp.nn.overrides import own_methods
 from fastbp.training.training_run import Criterion, evaluation_of
 from fastbp.validation.arrays import FLOAT_DTYPES, Array
 from fastbp.validation.callers import is_raised_here
-from fastbp.validation.classes import class_indices
+from fastbp.validation.classes import require_classes
 from fastbp.validation.foreign import require_array
 
 
@@ -88,7 +88,7 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
     plan = plan_of(model)
     if _fit(plan, criterion, input, target):
         if takes_classes(criterion):
-            class_indices(target, (len(input), plan.out_features), owner, target_name)
+            require_classes(target, (len(input), plan.out_features), owner, target_name)
         return
     require_features(owner, model, input_name, input.shape)
     try:
@@ -99,7 +99,7 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
         text = f"{owner} tried the first row of {input_name} of shape {input.shape}: {error}"
         raise type(error)(text) from error
     if takes_classes(criterion) and prediction.ndim == 2:
-        class_indices(target, (len(input), prediction.shape[1]), owner, target_name)
+        require_classes(target, (len(input), prediction.shape[1]), owner, target_name)
     try:
         evaluation_of(criterion)(prediction, target[:1])
     except ValueError:

@@ -25,7 +25,7 @@ from fastbp.training.loss_means import LossMeans
 from fastbp.training.metrics import has_classes
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array
-from fastbp.validation.classes import class_indices
+from fastbp.validation.classes import require_classes
 from fastbp_kernels.functions.optimizers import SGD
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
@@ -114,7 +114,7 @@ class EngineTrainer:
         if own_methods(criterion) or own_methods(opt):
             return False
         if self._criterion.takes_classes:
-            class_indices(train.target, (len(train), self._plan.out_features), "train_model", "train_target")
+            require_classes(train.target, (len(train), self._plan.out_features), "train_model", "train_target")
         self._train_rows = train
         return True
 

@@ -7,6 +7,7 @@ import numpy as np
 from fastbp.nn.module import Module
 from fastbp.training.data import misfit, require_features, require_model_dtype, require_pairs
 from fastbp.validation.arrays import Array, plain
+from fastbp.validation.classes import stray_class
 from fastbp.validation.foreign import require_array
 
 _DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8")
@@ -91,9 +92,9 @@ def _require_indices(indices: Array, outputs: tuple[int, ...]) -> None:
             f"compute_accuracy takes class indices for outputs of 2 columns or more, got {outputs}; for one column of "
             "outputs pass a column of 0 and 1, targets[:, None].astype(numpy.float32)"
         )
-    wrong = indices[(indices < 0) | (indices >= outputs[1])]
-    if len(wrong):
+    wrong = stray_class(indices, outputs[1])
+    if wrong is not None:
         raise ValueError(
             f"compute_accuracy takes class indices from 0 to {outputs[1] - 1} for outputs of shape {outputs}, "
-            f"got {wrong[0]}"
+            f"got {wrong}"
         )

@@ -24,7 +24,7 @@ from fastbp.training.progress import ProgressBar
 from fastbp.training.shuffle import EpochShuffler, generator_at
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array, RandomSource, plain
-from fastbp.validation.classes import require_integers
+from fastbp.validation.classes import class_indices, require_integers
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -268,7 +268,7 @@ def _checked_pairs(model: Module, criterion: Criterion, pairs: list[dict[str, Ar
         floats = {name: array for name, array in floats.items() if name.endswith("input")}
         for pair in pairs:
             name = next(reversed(pair))
-            pair[name] = np.array(require_integers(pair[name], "train_model", name), np.int64)
+            pair[name] = class_indices(require_integers(pair[name], "train_model", name))
     require_model_dtype("train_model", model, floats)
     for pair in pairs:
         require_pairs(pair)

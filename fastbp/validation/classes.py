@@ -23,8 +23,15 @@ def require_integers(target: Any, owner: str, name: str) -> Array:
     return found
 
 
-def class_indices(target: Any, outputs: tuple[int, ...], owner: str, name: str) -> Array:
-    """Return class indices as an int64 array of their own, which nobody can change afterwards.
+def stray_class(indices: Array, classes: int) -> Any:
+    """Return the first index that is no class, or None."""
+    if not indices.size or (indices.min() >= 0 and indices.max() < classes):
+        return None
+    return indices[(indices < 0) | (indices >= classes)][0]
+
+
+def require_classes(target: Any, outputs: tuple[int, ...], owner: str, name: str) -> Array:
+    """Return ``target`` itself if it names a class for each row of outputs.
 
     Parameters
     ----------
@@ -45,7 +52,12 @@ def class_indices(target: Any, outputs: tuple[int, ...], owner: str, name: str) 
             f"{owner} takes {name} of shape {outputs[:1]}, a class index for each row of outputs {outputs}, "
             f"got {found.shape}"
         )
-    if found.size and not (found.min() >= 0 and found.max() < outputs[1]):
-        wrong = found[(found < 0) | (found >= outputs[1])][0]
+    wrong = stray_class(found, outputs[1])
+    if wrong is not None:
         raise ValueError(f"{owner} takes {name} from 0 to {outputs[1] - 1} for {outputs[1]} outputs, got {wrong}")
-    return np.array(found, np.int64)
+    return found
+
+
+def class_indices(target: Array) -> Array:
+    """Return an int64 array of its own, in which nobody can put an index beyond the outputs afterwards."""
+    return np.array(target, np.int64)

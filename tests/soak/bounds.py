@@ -8,10 +8,9 @@ forbidden pages in the same tests (``tests/memory.py``).
 
 from __future__ import annotations
 
-import re
 import tempfile
 
-from report import Report, parser, run_python
+from report import Report, parser, run_tests
 
 FILES = (
     "tests/test_linear_kernels.py",
@@ -29,10 +28,7 @@ def main():
     chosen = arguments.parse_args()
     with Report() as counts, tempfile.TemporaryDirectory() as folder:
         for _ in range(chosen.count):
-            options = {"NUMBA_BOUNDSCHECK": "1", "FASTBP_CACHE_DIR": folder}
-            output = run_python("-m", "pytest", "-q", *chosen.tests, seconds=3600, **options)
-            (passed,) = re.findall(r"(\d+) passed", output)
-            counts["tests"] = int(passed)
+            counts["tests"] = run_tests(chosen.tests, 3600, NUMBA_BOUNDSCHECK="1", FASTBP_CACHE_DIR=folder)
 
 
 if __name__ == "__main__":

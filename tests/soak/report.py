@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,13 @@ def run_python(*arguments: str, seconds: float = 600, python: str = sys.executab
     if child.returncode != 0:
         raise RuntimeError(f"{' '.join(arguments)[:200]} ended with {child.returncode}\n{child.stdout}{child.stderr}")
     return child.stdout
+
+
+def run_tests(files: tuple[str, ...], seconds: float, **variables: str) -> int:
+    """Run pytest in a child and return how many tests passed; a failure raises."""
+    output = run_python("-m", "pytest", "-q", *files, seconds=seconds, **variables)
+    (passed,) = re.findall(r"(\d+) passed", output)
+    return int(passed)
 
 
 def last_line(output: str) -> dict[str, object]:

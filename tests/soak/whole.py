@@ -5,9 +5,7 @@ python tests/soak/whole.py
 
 from __future__ import annotations
 
-import re
-
-from report import Report, parser, run_python
+from report import Report, parser, run_tests
 
 FILES = (
     "tests/test_trainings_against_torch.py",
@@ -23,9 +21,7 @@ def main():
     chosen = arguments.parse_args()
     with Report() as counts:
         for _ in range(chosen.count):
-            output = run_python("-m", "pytest", "-q", *chosen.tests, seconds=7200, FASTBP_TESTS="whole")
-            (passed,) = re.findall(r"(\d+) passed", output)
-            counts["tests"] = int(passed)
+            counts["tests"] = run_tests(chosen.tests, 7200, FASTBP_TESTS="whole")
 
 
 if __name__ == "__main__":

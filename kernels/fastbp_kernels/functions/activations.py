@@ -22,7 +22,7 @@ from fastbp_kernels.compiler.pointers import Array, pointer
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.switch import emit_switch
 from fastbp_kernels.compiler.vectors import INT64, vectors_of
-from fastbp_kernels.functions import elementary, formulas, gelu
+from fastbp_kernels.functions import elementary, gelu, tile_formulas
 
 
 class Activation(NamedTuple):
@@ -55,9 +55,9 @@ class Activation(NamedTuple):
 
 ACTIVATIONS = (
     Activation("Identity", lambda v, x: x, lambda v, grad, saved: grad),
-    Activation("ReLU", formulas.relu, formulas.times_relu_derivative, "output", True, True),
-    Activation("Tanh", elementary.tanh, formulas.times_tanh_derivative, "output", False, True, 50),
-    Activation("Sigmoid", elementary.sigmoid, formulas.times_sigmoid_derivative, "output", False, True, 50),
+    Activation("ReLU", tile_formulas.relu, tile_formulas.times_relu_derivative, "output", True, True),
+    Activation("Tanh", elementary.tanh, tile_formulas.times_tanh_derivative, "output", False, True, 50),
+    Activation("Sigmoid", elementary.sigmoid, tile_formulas.times_sigmoid_derivative, "output", False, True, 50),
     Activation("GELU", gelu.gelu, gelu.times_gelu_derivative, "input", flop=150),
     Activation("GELU:tanh", gelu.gelu_tanh, gelu.times_gelu_tanh_derivative, "input", flop=75),
 )
@@ -109,15 +109,15 @@ def _emit(part: str) -> Callable[[ir.Function, ir.Type], None]:
 _ACTIVATE = NativeFunction("activate", _arguments(2), _emit("value"))
 _TIMES_DERIVATIVE = NativeFunction("times_derivative", _arguments(3), _emit("times_derivative"))
 
-relu_loop = elementwise1(formulas.relu)
+relu_loop = elementwise1(tile_formulas.relu)
 tanh_loop = elementwise1(elementary.tanh)
 sigmoid_loop = elementwise1(elementary.sigmoid)
 exp_loop = elementwise1(elementary.exp)
 gelu_loop = elementwise1(gelu.gelu)
 gelu_tanh_loop = elementwise1(gelu.gelu_tanh)
-relu_derivative_loop = elementwise2(formulas.times_relu_derivative)
-tanh_derivative_loop = elementwise2(formulas.times_tanh_derivative)
-sigmoid_derivative_loop = elementwise2(formulas.times_sigmoid_derivative)
+relu_derivative_loop = elementwise2(tile_formulas.times_relu_derivative)
+tanh_derivative_loop = elementwise2(tile_formulas.times_tanh_derivative)
+sigmoid_derivative_loop = elementwise2(tile_formulas.times_sigmoid_derivative)
 gelu_derivative_loop = elementwise2(gelu.times_gelu_derivative)
 gelu_tanh_derivative_loop = elementwise2(gelu.times_gelu_tanh_derivative)
 

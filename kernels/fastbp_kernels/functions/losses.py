@@ -9,7 +9,7 @@ are added; the slabs' sums are added in order. Whoever splits rows at multiples 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log
+from math import log, nan
 from typing import Any, Literal, NamedTuple
 
 from llvmlite import ir
@@ -50,7 +50,7 @@ class Loss(NamedTuple):
 
 LOSSES = (Loss("MSELoss", "values", "elements", 2.0), Loss("CrossEntropyLoss", "classes", "rows", 1.0))
 LOSS_CODES = {row.name: code for code, row in enumerate(LOSSES)}
-MSE = LOSS_CODES["MSELoss"]
+MSE, CROSS_ENTROPY = LOSS_CODES["MSELoss"], LOSS_CODES["CrossEntropyLoss"]
 # By code, for compiled code.
 TAKES_CLASSES = tuple(row.target == "classes" for row in LOSSES)
 MEAN_OVER_ELEMENTS = tuple(row.mean_over == "elements" for row in LOSSES)
@@ -69,7 +69,9 @@ def loss_slab_with_gradient(
     if loss == MSE:
         total: float = mse_slab_with_gradient(rows * outputs, prediction, target, factor, grad)
         return total
-    return cross_entropy_slab_with_gradient(rows, outputs, prediction, classes, factor, grad)
+    if loss == CROSS_ENTROPY:
+        return cross_entropy_slab_with_gradient(rows, outputs, prediction, classes, factor, grad)
+    return nan  # a row without a branch here is not taken for another
 
 
 @inner_kernel
@@ -78,7 +80,9 @@ def loss_slab(loss: int, rows: int, outputs: int, prediction: Pointer, target: P
     if loss == MSE:
         total: float = mse_slab(rows * outputs, prediction, target)
         return total
-    return cross_entropy_slab(rows, outputs, prediction, classes)
+    if loss == CROSS_ENTROPY:
+        return cross_entropy_slab(rows, outputs, prediction, classes)
+    return nan
 
 
 @inner_kernel

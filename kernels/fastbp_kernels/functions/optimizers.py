@@ -20,7 +20,7 @@ from fastbp_kernels.compiler.pointers import Array, pointer
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.switch import emit_switch
 from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
-from fastbp_kernels.functions import formulas
+from fastbp_kernels.functions import tile_formulas
 
 
 class Optimizer(NamedTuple):
@@ -46,7 +46,7 @@ class Optimizer(NamedTuple):
 
 def _sgd(v: Vectors, scalars: Values, parameter: ir.Value, grad: ir.Value) -> Sequence[ir.Value]:
     (lr,) = scalars
-    return (formulas.sgd(v, lr, parameter, grad),)
+    return (tile_formulas.sgd(v, lr, parameter, grad),)
 
 
 def _adam(
@@ -76,7 +76,7 @@ OPTIMIZERS = (
 OPTIMIZER_CODES = {row.name: code for code, row in enumerate(OPTIMIZERS)}
 SGD = OPTIMIZER_CODES["SGD"]
 
-_sgd_loop = elementwise2_scaled(formulas.sgd)
+_sgd_loop = elementwise2_scaled(tile_formulas.sgd)
 
 
 @intrinsic

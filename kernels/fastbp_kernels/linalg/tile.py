@@ -44,7 +44,7 @@ from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intr
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.vectors import INT64, LANE_BYTES, Vectors, bytes_of
 from fastbp_kernels.functions.activations import ACTIVATIONS
-from fastbp_kernels.functions.formulas import sgd
+from fastbp_kernels.functions.tile_formulas import sgd
 
 Function = Callable[..., ir.Value]
 

@@ -17,11 +17,11 @@ from __future__ import annotations
 from fastbp_kernels.compiler.cache import inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import copy_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.functions.activations import IDENTITY
+from fastbp_kernels.functions.activations import IDENTITY, times_derivative
 from fastbp_kernels.functions.losses import SLAB
 from fastbp_kernels.linalg.product import ROWS, product
 from fastbp_kernels.linalg.tile import STORE
-from fastbp_kernels.network.passes import backward_rows, derive_rows, forward_layer, layer_gradients
+from fastbp_kernels.network.passes import backward_rows, forward_layer, layer_gradients
 from fastbp_kernels.network.table import ACTIVATION, IN, KIND, OUT, WEIGHT, Y_ROW, G, X, Y, Z
 from fastbp_kernels.parallel.barrier import barrier
 from fastbp_kernels.parallel.partition import rank_range
@@ -118,6 +118,6 @@ def _activation_of_last_layer(
     if layers[last, ACTIVATION] == IDENTITY:
         copy_loop(count, given, g)
     elif layers[last, Z] >= 0:
-        derive_rows(layers[last, ACTIVATION], count, given, shift(scratch, layers[last, Z] + first * o), g)
+        times_derivative(layers[last, ACTIVATION], count, given, shift(scratch, layers[last, Z] + first * o), g)
     else:
-        derive_rows(layers[last, ACTIVATION], count, given, y, g)
+        times_derivative(layers[last, ACTIVATION], count, given, y, g)

@@ -32,18 +32,6 @@ def gather(
 
 
 @inner_kernel
-def activate_rows(activation: int, count: int, z: Pointer, y: Pointer) -> None:
-    """Write the activation of ``count`` numbers at ``z`` to ``y``."""
-    activate(activation, count, z, y)
-
-
-@inner_kernel
-def derive_rows(activation: int, count: int, grad: Pointer, saved: Pointer, out: Pointer) -> None:
-    """Carry ``count`` numbers of a gradient through an activation."""
-    times_derivative(activation, count, grad, saved, out)
-
-
-@inner_kernel
 def forward_layer(
     layers: Array, layer: int, parameter: Pointer, rows: int, x: Pointer, x_row: int, z: Pointer, y: Pointer, y_row: int
 ) -> None:
@@ -59,7 +47,7 @@ def forward_layer(
         z, y_row, 0.0,
     )  # fmt: skip
     if epilogue == STORE and activation != IDENTITY:
-        activate_rows(activation, rows * y_row, z, y)
+        activate(activation, rows * y_row, z, y)
 
 
 @inner_kernel
@@ -102,7 +90,7 @@ def loss_rows(
             loss, rows, o, shift(y, row * o), shift(target, row * o), shift(classes, row), factor, grad
         )
         if activation != IDENTITY:
-            derive_rows(activation, rows * o, grad, saved_for(layers, last, scratch, row), grad)
+            times_derivative(activation, rows * o, grad, saved_for(layers, last, scratch, row), grad)
 
 
 @inner_kernel
@@ -126,7 +114,7 @@ def backward_rows(
     )  # fmt: skip
     if epilogue == STORE and activation != IDENTITY:
         saved = saved_for(layers, layer - 1, scratch, first_row)
-        derive_rows(activation, (stop_row - first_row) * x_row, grad_x, saved, grad_x)
+        times_derivative(activation, (stop_row - first_row) * x_row, grad_x, saved, grad_x)
 
 
 @inner_kernel
