@@ -18,7 +18,7 @@ from fastbp_kernels.functions.losses import LOSSES
 
 
 def warmup() -> None:
-    """Have every kernel ready, from the cache or compiled into it; some 30 seconds where nothing is cached."""
+    """Have every kernel ready, from the cache or compiled into it; about a minute where nothing is cached."""
     for dtype in FLOAT_DTYPES:
         x = np.zeros((2, 1), dtype)
         for row in ACTIVATIONS:
