@@ -41,7 +41,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Said where it is not wanted as well: numba hands it on to what is compiled beneath, and stack memory would add up.
-OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": False}
+_WRAPPERS = ("no_cpython_wrapper", "no_cfunc_wrapper")
+OPTIONS = {
+    "nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": False, **dict.fromkeys(_WRAPPERS, False)
+}  # fmt: skip
+_INNER = OPTIONS | dict.fromkeys(_WRAPPERS, True)  # Python never calls them, and a wrapper takes as long as the code
 
 # Settings of numba that do not change the code.
 _IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "DEBUG_CACHE")
@@ -49,13 +53,13 @@ _IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAU
 
 def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` for use by other kernels; its code is kept as a part of theirs."""
-    compiled: Callable[P, R] = _compiled_once(njit(**OPTIONS)(function))
+    compiled: Callable[P, R] = _compiled_once(njit(**_INNER)(function))
     return compiled
 
 
 def inlined_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` into each place that calls it: where handing over the arguments would take long."""
-    compiled: Callable[P, R] = _compiled_once(njit(**(OPTIONS | {"forceinline": True}))(function))
+    compiled: Callable[P, R] = _compiled_once(njit(**(_INNER | {"forceinline": True}))(function))
     return compiled
 
 
