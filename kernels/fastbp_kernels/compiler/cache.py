@@ -28,6 +28,8 @@ import numba
 from numba import njit, types
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, NullCache
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.serialize import dumps
 
 if config.DISABLE_JIT:  # by the environment, numba's configuration file or code
@@ -51,15 +53,31 @@ _INNER = OPTIONS | dict.fromkeys(_WRAPPERS, True)  # Python never calls them, an
 _IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "DEBUG_CACHE")
 
 
+class _WithinOthers(JITCodeLibrary):  # type: ignore[misc]
+    """Code of an inner kernel, left to be optimised with the kernel that it becomes a part of."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+
+class _InnerCompiler(Compiler):  # type: ignore[misc]
+    """numba's compiler, which would optimise an inner kernel by itself and again within each that calls it."""
+
+    def __init__(self, typing_context: Any, target_context: Any, library: Any, *rest: Any) -> None:
+        library = _WithinOthers(target_context.codegen(), "inner_kernel")
+        library.enable_object_caching()
+        super().__init__(typing_context, target_context, library, *rest)
+
+
 def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` for use by other kernels; its code is kept as a part of theirs."""
-    compiled: Callable[P, R] = _compiled_once(njit(**_INNER)(function))
+    compiled: Callable[P, R] = _compiled_once(njit(pipeline_class=_InnerCompiler, **_INNER)(function))
     return compiled
 
 
 def inlined_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` into each place that calls it: where handing over the arguments would take long."""
-    compiled: Callable[P, R] = _compiled_once(njit(**(_INNER | {"forceinline": True}))(function))
+    compiled: Callable[P, R] = _compiled_once(njit(pipeline_class=_InnerCompiler, **(_INNER | {"forceinline": True}))(function))
     return compiled
 
 
