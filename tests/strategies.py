@@ -19,7 +19,6 @@ def examples(max_examples):
     return settings(max_examples=max_examples if WHOLE else max_examples // 3, deadline=None, derandomize=True)
 
 
-
 dtypes = st.sampled_from(DTYPES)
 seeds = st.integers(0, 2**32 - 1)
 rows = st.sampled_from(sorted({0, 1, 2, 3, TILE_ROWS - 1, TILE_ROWS, TILE_ROWS + 1, 2 * TILE_ROWS, 2 * TILE_ROWS + 1}))

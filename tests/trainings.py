@@ -99,7 +99,6 @@ if not length.WHOLE:
     CHOSEN = [WHOLE[0], *(training for training in _SHORT if training.reduction == _REDUCTIONS[training.activations])]
 
 
-
 def flat(model):
     """The vectors of all parameters and of all gradients."""
     storage = next(model.parameters()).storage

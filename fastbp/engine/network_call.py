@@ -110,9 +110,7 @@ class Chain:
         """Add the gradients of all parameters."""
         self._run_backward(grad_output, self._no_grad_input, False, retain_graph)
 
-    def _run_backward(
-        self, grad_output: Array, grad_input: Array, wants_grad_input: bool, retain_graph: bool
-    ) -> None:
+    def _run_backward(self, grad_output: Array, grad_input: Array, wants_grad_input: bool, retain_graph: bool) -> None:
         plan, last, division = self.plan, self.last, self._division
         grad_rows = as_rows(last.checked(grad_output, self._name, self._output, plan.lock.changes, plan.flat))
         rows = as_rows(plain(last.input))

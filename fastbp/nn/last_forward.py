@@ -141,9 +141,7 @@ class LastForward:
         assert self._output is not None
         return self._output
 
-    def checked(
-        self, grad_output: Array, name: str, outputs: Buffer, changes: object, flat: FlatView | None
-    ) -> Array:
+    def checked(self, grad_output: Array, name: str, outputs: Buffer, changes: object, flat: FlatView | None) -> Array:
         """Return ``grad_output`` as the kernels take it, or raise unless it is a gradient for the last output.
 
         Parameters

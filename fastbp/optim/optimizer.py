@@ -61,6 +61,7 @@ class Optimizer:
         for name, value in settings.items():
             setattr(self, name, value)
         self._flat = FlatView()
+        self._beside: tuple[FlatView | None, Array | None] = None, None
         self._in_order: list[Parameter] = []
         self._steps = 0
         self._state = StateVectors(OPTIMIZERS[self.code].state)
@@ -140,9 +141,11 @@ class Optimizer:
     def state_beside(self, parameter: Array) -> Array | None:
         """Return the state (vectors, parameters) beside the vector ``parameter``, or None if that is not one run."""
         flat = self._current()
-        if len(flat.runs) != 1 or flat.runs[0][0].ctypes.data != parameter.ctypes.data:
-            return None
-        return self._state.beside(flat, self._in_order)[0]
+        if self._beside[0] is not flat or self._beside[1] is not parameter:  # looked for once, for trainings are many
+            if len(flat.runs) != 1 or flat.runs[0][0].ctypes.data != parameter.ctypes.data:
+                return None
+            self._beside = flat, parameter
+        return self._state.beside(flat, self._in_order)[0][2]
 
     def advance(self, steps: int) -> None:
         """Note steps that were made with ``scalars`` on ``state_beside``."""
@@ -160,12 +163,12 @@ class Optimizer:
             )
         loss = None if closure is None else closure()
         flat = self._current()
-        states = self._state.beside(flat, self._in_order)
+        runs = self._state.beside(flat, self._in_order)
         lock = flat.lock
         with lock:
             if type(lock) is ModelLock:
                 lock.written = flat.spans[lock]
-            for (data, grad), state in zip(flat.runs, states, strict=True):
+            for data, grad, state in runs:
                 step_parameters(self.code, self._step_scalars(data.dtype), data, grad, state)
             self._steps += 1
         return loss

@@ -49,6 +49,8 @@ class SGD(Optimizer):
         return np.array([[self._lr]])
 
     def _step_scalars(self, dtype: np.dtype[Any]) -> Array:
-        if self._last_scalars[:2] != (self._lr, dtype):  # made once, for small steps are many
-            self._last_scalars = self._lr, dtype, super()._step_scalars(dtype)
-        return self._last_scalars[2]
+        lr, of, scalars = self._last_scalars
+        if lr is not self._lr or of is not dtype:  # made once, for small steps are many
+            scalars = super()._step_scalars(dtype)
+            self._last_scalars = self._lr, dtype, scalars
+        return scalars

@@ -24,16 +24,16 @@ class StateVectors:
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         self._flat: FlatView | None = None  # for which the arrays are laid out
-        self._arrays: list[Array] = []
+        self._runs: list[tuple[Array, Array, Array]] = []  # data, grad, state
         self._views: dict[Parameter, Array] = {}  # (vectors, size), by the parameter
 
-    def beside(self, flat: FlatView, parameters: Sequence[Parameter]) -> list[Array]:
-        """Return the arrays beside the runs of ``flat``, of ``parameters`` in its order."""
+    def beside(self, flat: FlatView, parameters: Sequence[Parameter]) -> list[tuple[Array, Array, Array]]:
+        """Return the runs of ``flat``, of ``parameters`` in its order: each with the array beside it."""
         if flat is not self._flat:
             before = self._views
             self._lay_out(flat, parameters)
             self._fill(before)
-        return self._arrays
+        return self._runs
 
     def _lay_out(self, flat: FlatView, parameters: Sequence[Parameter]) -> None:
         count = len(self.names)
@@ -46,7 +46,8 @@ class StateVectors:
                 run, start = next(remaining), 0
             views[parameter] = run[:, start : start + parameter.size]
             start += parameter.size
-        self._flat, self._arrays, self._views = flat, arrays, views
+        self._flat, self._views = flat, views
+        self._runs = [(*run, array) for run, array in zip(flat.runs, arrays, strict=True)]
 
     def _fill(self, values: Mapping[Parameter, Array]) -> None:
         with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
@@ -67,8 +68,8 @@ class StateVectors:
             parameter: np.stack([np.ravel(vectors[name]) for name in self.names])
             for parameter, vectors in values.items()
         }
-        self._flat, self._arrays = None, []
+        self._flat, self._runs = None, []
 
     def __getstate__(self) -> dict[str, object]:
         views = {parameter: view.copy() for parameter, view in self._views.items()}
-        return {**vars(self), "_flat": None, "_arrays": [], "_views": views}
+        return {**vars(self), "_flat": None, "_runs": [], "_views": views}

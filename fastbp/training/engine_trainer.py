@@ -95,11 +95,7 @@ class EngineTrainer:
         self._means = LossMeans(criterion, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
         self.batches = -(-len(train) // self._size)
-        self._batch_scales = np.full(self.batches, criterion.scale(criterion.counted(self._size, plan.out_features)))
-        rest = len(train) - (self.batches - 1) * self._size
-        self._batch_scales[-1] = criterion.scale(criterion.counted(rest, plan.out_features))
         self._is_running = False
-        self._last_weight = self._means.weight(rest)
         self._divide()
         self._found_for = self._what_counts(criterion, opt, train, mini_batch_size)
         plan.trainer = self if validation is None and plan.workspace is not None else None
@@ -162,6 +158,7 @@ class EngineTrainer:
             stop = min(done + length, (first_epoch + 1) * units if run.stops_at_epochs else total, total)
             touched = -(-stop // units) - first_epoch
             results = self._results(touched)
+            results.train_losses[0] = history.position.loss, history.position.weighted_loss
             results.val_sums[0], results.val_hits[0] = unfinished
             with run.held:
                 orders = run.shuffler.draw(touched)
@@ -173,39 +170,25 @@ class EngineTrainer:
             unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else (0.0, 0)
             length = max(1, min(_GROWTH * length, int((stop - done) * CALL_SECONDS / max(seconds, 1e-9))))
             done = stop
-            if run.monitor and not history.is_finite_since(first_epoch):
-                run.monitor.losses(first_epoch + 1, results.batch_sums, results.val_sums[:finished])
+            if run.monitor:
+                run.monitor.losses(first_epoch, results.nonfinite, history["val_loss"][first_epoch:])
             yield
 
     def _results(self, epochs: int) -> Results:
         """Return room for what the engine finds in so many epochs."""
-        return Results(np.zeros((epochs, self.batches)), np.zeros(epochs), np.zeros(epochs, np.int64))
+        return Results(np.zeros((epochs, 2)), np.zeros(2, np.int64), np.zeros(epochs), np.zeros(epochs, np.int64))
 
     def _record(self, run: TrainingRun, done: int, results: Results) -> None:
         """Write into the history what a call found that has come to the unit ``done``."""
         history, shuffler = run.history, run.shuffler
         finished = done // self._units - history.epochs
-        losses = results.batch_sums * self._batch_scales
-        weighted = losses
-        if self._last_weight != 1:
-            weighted = losses.copy()
-            weighted[:, -1] *= self._last_weight
-        if history.position.batches:
-            losses[0, history.position.batches - 1] = history.position.loss
-            weighted[0, history.position.batches - 1] = history.position.weighted_loss
-        # One by one, as the other trainer adds the losses: sum() would compensate and numpy.sum add in pairs.
-        sums = losses if self.batches == 1 else losses.cumsum(axis=1)
-        weighted = sums if weighted is losses else weighted.cumsum(axis=1)
-        batches, position = min(done % self._units, self.batches), Position(generator=None)
+        losses = results.train_losses.tolist()
         shuffler.finish(finished)
-        if batches:
-            position.batches, position.loss = batches, float(sums[-1, batches - 1])
-            position.weighted_loss = float(weighted[-1, batches - 1])
-        position.generator = shuffler.state
-        ends = sums[:finished, -1]
-        weighted_ends = ends if weighted is sums else weighted[:finished, -1]
-        epochs = self._epochs(ends, weighted_ends, results.val_sums[:finished], results.val_hits[:finished])
-        history.record(epochs, position)
+        position = Position(generator=shuffler.state)
+        if finished < len(losses):
+            position.batches = min(done % self._units, self.batches)
+            position.loss, position.weighted_loss = losses.pop()
+        history.record(self._epochs(losses, results), position)
 
     def _call(self, orders: list[Array], first: int, stop: int, results: Results) -> None:
         """Let the engine work on the units from ``first`` up to ``stop``, and the optimiser know."""
@@ -240,16 +223,16 @@ class EngineTrainer:
         done = [unit // self._units * self.batches + min(unit % self._units, self.batches) for unit in (first, stop)]
         return done[1] - done[0]
 
-    def _epochs(self, sums: Array, weighted: Array, val_sums: Array, val_hits: Array) -> Epochs:
+    def _epochs(self, train_losses: list[list[float]], results: Results) -> Epochs:
         """Return what the engine's sums say of finished epochs."""
-        losses = sums.tolist()
-        means = self._means.train(losses if weighted is sums else weighted.tolist())
+        losses = [loss for loss, _ in train_losses]
+        means = self._means.train([weighted for _, weighted in train_losses])
         if self._validation is None:
             return Epochs(losses, [], [], means, [])
-        rows = len(self._validation)
+        finished, rows = len(losses), len(self._validation)
         scale = self._criterion.scale(self._criterion.counted(rows, self._plan.out_features))
-        val_losses = (val_sums * scale).tolist()
-        accuracies = val_hits / rows if rows else np.full(len(losses), np.nan)
+        val_losses = (results.val_sums[:finished] * scale).tolist()
+        accuracies = results.val_hits[:finished] / rows if rows else np.full(finished, np.nan)
         scores = accuracies.tolist() if self._scores else []
         return Epochs(losses, val_losses, scores, means, self._means.val(val_losses))
 

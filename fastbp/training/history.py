@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -99,15 +98,6 @@ class History(Mapping[str, list[float]]):
         for values, new in zip(self._values.values(), finished, strict=True):
             values.extend(new)
         self.position = position
-
-    def is_finite_since(self, epoch: int) -> bool:
-        """Whether all sums of losses are finite of the epochs after so many; then so is each loss."""
-        values = self._values
-        return (
-            isfinite(self.position.loss)
-            and all(map(isfinite, values["train_loss"][epoch:]))
-            and all(map(isfinite, values["val_loss"][epoch:]))
-        )
 
     @property
     def has_begun(self) -> bool:

@@ -73,15 +73,18 @@ class NonFiniteMonitor:
         place = f"in epoch {epoch}, " + ("validation" if batch is None else f"mini-batch {batch}")
         self._tell(f"the loss became NaN or infinite {place}", epoch, batch)
 
-    def losses(self, first_epoch: int, batch_sums: Array, val_sums: Array) -> None:
-        """Tell of the first that is not finite: of mini-batches (epochs, batches) and of validation (epochs,)."""
-        if not self.wanted or (_is_finite(batch_sums) and (not len(val_sums) or _is_finite(val_sums))):
-            return
-        for epoch, batches in enumerate(batch_sums):
-            if not np.isfinite(batches).all():
-                self.loss(first_epoch + epoch, int(np.isfinite(batches).argmin()) + 1)
-            elif epoch < len(val_sums) and not np.isfinite(val_sums[epoch]):
-                self.loss(first_epoch + epoch, None)
+    def losses(self, epochs: int, of_batches: Array, of_validation: list[float]) -> None:
+        """Tell of the first loss that is not finite after so many ``epochs``.
+
+        ``of_batches`` are epoch and mini-batch of the first in training, from 1, or zeros; ``of_validation`` the losses
+        of the validation after each epoch.
+        """
+        epoch, batch = of_batches.tolist()
+        before = next((n for n, loss in enumerate(of_validation, 1) if not isfinite(loss)), 0)
+        if before and not 0 < epoch <= before:
+            self.loss(epochs + before, None)
+        elif epoch:
+            self.loss(epochs + epoch, batch)
 
     def parameters(self, vectors: list[Array], batch: int) -> None:
         """Tell if the parameters are not finite after the last update, ``batch``, whose loss nobody computes."""

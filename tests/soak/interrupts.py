@@ -135,6 +135,7 @@ def check(name, known, where, at):
     before = subject.numbers()
     CALLS[name](other)
     after = other.numbers()
+
     def call():
         return interrupted(lambda: CALLS[name](subject), at)
 

@@ -44,7 +44,7 @@ R = TypeVar("R")
 
 # Said where it is not wanted as well: numba hands it on to what is compiled beneath, and stack memory would add up.
 _WRAPPERS = ("no_cpython_wrapper", "no_cfunc_wrapper")
-OPTIONS = {
+OPTIONS: dict[str, object] = {
     "nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": False, **dict.fromkeys(_WRAPPERS, False)
 }  # fmt: skip
 _INNER = OPTIONS | dict.fromkeys(_WRAPPERS, True)  # Python never calls them, and a wrapper takes as long as the code
@@ -71,21 +71,21 @@ class _InnerCompiler(Compiler):  # type: ignore[misc]
 
 def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` for use by other kernels; its code is kept as a part of theirs."""
-    compiled: Callable[P, R] = _compiled_once(njit(pipeline_class=_InnerCompiler, **_INNER)(function))
-    return compiled
+    return _within_others(function, _INNER)
 
 
 def inlined_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` into each place that calls it: where handing over the arguments would take long."""
-    compiled: Callable[P, R] = _compiled_once(njit(pipeline_class=_InnerCompiler, **(_INNER | {"forceinline": True}))(function))
-    return compiled
+    return _within_others(function, _INNER | {"forceinline": True})
 
 
-def _compiled_once(dispatcher: Any) -> Any:
-    """Let a dispatcher take constants for what they are of: numba would compile it anew for each constant argument."""
+def _within_others(function: Callable[P, R], options: dict[str, object]) -> Callable[P, R]:
+    """Compile for other kernels only, once for the arguments' types: numba would for each constant among them anew."""
+    dispatcher = njit(pipeline_class=_InnerCompiler, **options)(function)
     template = dispatcher.get_call_template
     dispatcher.get_call_template = lambda args, kws: template(tuple(types.unliteral(arg) for arg in args), kws)
-    return dispatcher
+    compiled: Callable[P, R] = dispatcher
+    return compiled
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:

@@ -126,15 +126,19 @@ class Results(NamedTuple):
 
     Attributes
     ----------
-    batch_sums : array of float64, shape (epochs, mini-batches), written
-        The sum of the loss of each mini-batch before its update.
+    train_losses : array of float64, shape (epochs, 2)
+        The sum of the losses of an epoch's mini-batches, each before its update, and their sum where a short one that
+        is a mean counts as much less; added to, for the mini-batches that the call works on.
+    nonfinite : vector of int64, (2,), zeros at first
+        Epoch and mini-batch, both from 1, of the first loss that is not finite.
     val_sums : vector of float64, (epochs,)
         The sum of the loss of the validation rows; added to, for the blocks that the call works on.
     val_hits : vector of int64, (epochs,)
         The number of validation rows whose outputs name their class; added to likewise.
     """
 
-    batch_sums: Array
+    train_losses: Array
+    nonfinite: Array
     val_sums: Array
     val_hits: Array
 

@@ -26,6 +26,8 @@ by whoever computes it, in one of three divisions of labour:
 
 from __future__ import annotations
 
+from math import isfinite
+
 from fastbp_kernels.compiler.cache import inlined_kernel, inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop, zero_loop
 from fastbp_kernels.compiler.pointers import pointer, shift
@@ -83,9 +85,9 @@ def train(
         if batch < batches:
             following = unit + 1 if batch + 1 < batches else (epoch + 1) * units
             fuses_update = workspace.fuses_update and following < stop  # the last gradient is left behind
-            total = _train_batch(rank, trainers, network, data, step, workspace, epoch, batch, steps, fuses_update)
+            loss = _train_batch(rank, trainers, network, data, step, workspace, epoch, batch, steps, fuses_update)
             if rank == 0:
-                results.batch_sums[epoch, batch] = total
+                _note_loss(loss, step.mean, data, epoch, batch, results)
             steps += 1
         elif unit == first or batch == batches:  # all that the call does of this epoch's validation
             slot = free_slot(queue, slots)
@@ -107,6 +109,15 @@ def train(
         barrier(ranks, pointer(workspace.sync))
 
 
+@inlined_kernel
+def _note_loss(loss: float, mean: bool, data: TrainingRows, epoch: int, batch: int, results: Results) -> None:
+    rows = min(data.mini_batch_size, data.input.shape[0] - batch * data.mini_batch_size)
+    results.train_losses[epoch, 0] += loss
+    results.train_losses[epoch, 1] += loss * (rows / data.mini_batch_size if mean else 1.0)
+    if not isfinite(loss) and not results.nonfinite[0]:
+        results.nonfinite[0], results.nonfinite[1] = epoch + 1, batch + 1
+
+
 @inner_kernel
 def _workspace_of(rank: int, ranks: int, workspace: Workspace) -> Workspace:
     """Return the workspace with this rank's part of the scratch memory, where each has one."""
@@ -125,13 +136,14 @@ def _train_batch(
     rank: int, ranks: int, network: Network, data: TrainingRows, step: Step, workspace: Workspace, epoch: int,
     batch: int, steps: int, fuses_update: bool,
 ) -> float:  # fmt: skip
-    """Run forward, loss, backward and update of a mini-batch, after ``steps`` others; rank 0 returns the loss's sum."""
+    """Run forward, loss, backward and update of a mini-batch, after ``steps`` others; rank 0 returns the loss."""
     start = batch * data.mini_batch_size
     stop = min(start + data.mini_batch_size, data.input.shape[0])
     counted = stop - start
     if MEAN_OVER_ELEMENTS[step.loss]:
         counted *= network.layers[network.layers.shape[0] - 1, OUT]
-    factor = network.parameter.dtype.type(SLOPES[step.loss] * (1.0 / counted if step.mean else 1.0))
+    scale = 1.0 / counted if step.mean else 1.0
+    factor = network.parameter.dtype.type(SLOPES[step.loss] * scale)
     scalars = step.scalars[min(steps, step.scalars.shape[0] - 1)]
     lr, size, wait = scalars[0], network.parameter.size, pointer(workspace.sync)
     p, g = pointer(network.parameter), pointer(network.grad)
@@ -167,7 +179,7 @@ def _train_batch(
             shift(pointer(network.state), own_first), size,
         )  # fmt: skip
         barrier(ranks, wait)
-    return total
+    return total * scale
 
 
 @inner_kernel
