@@ -37,6 +37,7 @@ from fastbp_kernels.network.arguments import (
     TrainingRows,
     ValidationRows,
 )
+from fastbp_kernels.network.table import FORWARDS
 from fastbp_kernels.network.train import train
 
 CALL_SECONDS = 0.1  # a compiled call's length: Ctrl-C and the progress bar wait for its end
@@ -124,7 +125,8 @@ class EngineTrainer:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
         plan, rows, val_rows = self._plan, len(self._train_rows), len(self._val_rows)
         division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside)
-        self._fuses_update = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
+        fuses = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
+        self._fuses_update = fuses and plan.is_linear
         self._workspace = workspace_for(plan, division)
         self._team = Team(division.ranks + division.validators)
         self._units = self.batches + -(-val_rows // division.block_rows)
@@ -198,13 +200,15 @@ class EngineTrainer:
         if mode == VALIDATION_BESIDE and stop <= (first // self._units + 1) * self._units:
             mode, team = BY_ROWS, Team(1)  # no training follows the validation
         steps = self._steps_within(first, stop)
+        for row, dropout in plan.dropouts:
+            self._workspace.layers[row, FORWARDS] = dropout.forwards
         state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
         team.run(
             train,
             first,
             stop,
-            Network(self._workspace.layers, plan.parameter, plan.grad, state),
+            Network(self._workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
             TrainingRows(*self._arrays_of(self._train_rows), np.stack(orders) if orders else _NO_ORDER, self._size),
             ValidationRows(*self._arrays_of(self._val_rows)),
             Step(criterion.code, criterion.reduction == "mean", opt.code, opt.scalars(steps).astype(plan.dtype)),
@@ -212,6 +216,8 @@ class EngineTrainer:
             results,
         )
         opt.advance(steps)
+        for _, dropout in plan.dropouts:
+            dropout.forwards += steps
 
     def _arrays_of(self, rows: Rows) -> tuple[Array, Array, Array]:
         """Return inputs, targets that are values, and targets that are classes."""
