@@ -126,7 +126,7 @@ class Plan(Derived):
         for row, scalars in zip(self._rows, self.scalars, strict=True):
             scalars[table.OPERATION_SCALARS :][: len(row.scalars)] = row.scalars
         self.is_linear = all(row.columns[table.OPERATION] == table.LINEAR for row in self._rows)
-        self.dropouts = [
+        self.dropouts: list[tuple[int, Any]] = [
             (n, row.module) for n, row in enumerate(self._rows) if row.columns[table.OPERATION] == table.DROPOUT
         ]
         self.first = linears[0]
@@ -181,7 +181,8 @@ class Plan(Derived):
         for row, planned in zip(layers, self._rows, strict=True):
             other, added = layers[planned.other], layers[planned.added_by]
             row[[table.OTHER, table.OTHER_ROW]] = other[[table.Y, table.Y_ROW]]
-            row[[table.ADDED_G, table.ADDED_G_ROW]] = added[[table.G, table.Y_ROW]] if planned.added_by >= 0 else (-1, 0)
+            row[table.ADDED_G] = added[table.G] if planned.added_by >= 0 else -1
+            row[table.ADDED_G_ROW] = added[table.Y_ROW]
         for number, dropout in self.dropouts:
             layers[number, [table.SEED, table.THRESHOLD]] = dropout.seed, dropout.threshold
         return layers, place

@@ -15,7 +15,14 @@ from fastbp_kernels.linalg.tile import widths
 from fastbp_kernels.network import table
 
 # Operations of matrix products that take as long as one number of an operation's outputs.
-_FLOP = {table.COPY: 4, table.ADD: 6, table.LAYER_NORM: 60, table.DROPOUT: 60, table.SOFTMAX: 120, table.LOG_SOFTMAX: 120}
+_FLOP = {
+    table.COPY: 4,
+    table.ADD: 6,
+    table.LAYER_NORM: 60,
+    table.DROPOUT: 60,
+    table.SOFTMAX: 120,
+    table.LOG_SOFTMAX: 120,
+}
 
 
 class NotPlannable(Exception):
@@ -129,9 +136,7 @@ class RowsBuilder:
                 columns[table.IN] = columns[table.OUT] = features
             if columns[table.IN] != features:
                 what = "Linear" if columns[table.OPERATION] == table.LINEAR else type(row.module).__name__
-                raise NotPlannable(
-                    f"a {what} with {columns[table.IN]} inputs follows a module with {features} outputs"
-                )
+                raise NotPlannable(f"a {what} with {columns[table.IN]} inputs follows a module with {features} outputs")
             features = columns[table.OUT]
             if row.other >= 0 and self.rows[row.other].columns[table.OUT] != features:
                 raise NotPlannable("a Residual adds outputs to inputs of another number")

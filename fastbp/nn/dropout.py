@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -98,8 +98,8 @@ class Dropout(RowModule):
             self._drop(grad_output, (self._scalars()[0], 0.0, 0.0), grad_input)
 
     def _drop(self, input: Array, scalars: tuple[float, float, float], output: Array) -> None:
-        numbers = map(input.dtype.type, scalars)
-        dropout_forward(input, self.seed, self._last_forwards, self.threshold, *numbers, output)
+        scale, kept, dropped = map(input.dtype.type, scalars)
+        dropout_forward(input, self.seed, self._last_forwards, self.threshold, scale, kept, dropped, output)
 
     def extra_repr(self) -> str:
         return f"p={self._p}"

@@ -90,9 +90,9 @@ class Module(Source):
             )
         if isinstance(value, Module | Parameter):
             require_name(name, type(self).__name__)
-        if isinstance(value, Module | Parameter) or isinstance(before, Module | Parameter) or self._is_method(name):
-            self.changed()
-        elif name == "training" and self._has_modes and value != self.training:
+        is_part = isinstance(value, Module | Parameter) or isinstance(before, Module | Parameter)
+        is_mode = name == "training" and self._has_modes and value != self.training
+        if is_part or is_mode or self._is_method(name):
             self.changed()
         super().__setattr__(name, value)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-
 from fastbp.nn.operation import Operation
 from fastbp.nn.row_module import RowModule
 from fastbp.validation.arrays import Array, plain, require_floats
@@ -24,8 +23,8 @@ class _OverLastAxis(RowModule):
 
     settings: ClassVar[tuple[str, ...]] = ()
     code: ClassVar[int]
-    forward_kernel: ClassVar[Callable[[Array, Array], None]]
-    backward_kernel: ClassVar[Callable[[Array, Array, Array], None]]
+    forward_kernel: Callable[[Array, Array], None]
+    backward_kernel: Callable[[Array, Array, Array], None]
 
     def __init__(self, dim: int | None = None) -> None:
         if dim not in (None, -1, 1) or isinstance(dim, bool):
@@ -51,11 +50,11 @@ class _OverLastAxis(RowModule):
         return plain(input)
 
     def _forward_rows(self, input: Array, output: Array) -> None:
-        type(self).forward_kernel(input, output)
+        self.forward_kernel(input, output)
 
     def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
         if grad_input is not None:
-            type(self).backward_kernel(grad_output, output, grad_input)
+            self.backward_kernel(grad_output, output, grad_input)
 
     def extra_repr(self) -> str:
         return f"dim={self._dim}"

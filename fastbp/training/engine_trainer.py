@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp.engine.parallelism import divide
-from fastbp.engine.plan import NoPlan, NotPlannable, plan_of
+from fastbp.engine.plan import NoPlan, plan_of
+from fastbp.engine.table_rows import NotPlannable
 from fastbp.engine.workspace import workspace_for
 from fastbp.nn.losses import KernelLoss
 from fastbp.nn.module import Module

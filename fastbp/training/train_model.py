@@ -8,7 +8,8 @@ from time import perf_counter
 
 import numpy as np
 
-from fastbp.engine.plan import NotPlannable, plan_of
+from fastbp.engine.plan import plan_of
+from fastbp.engine.table_rows import NotPlannable
 from fastbp.nn.module import Module
 from fastbp.nn.overrides import own_methods
 from fastbp.nn.parameter import FlatView

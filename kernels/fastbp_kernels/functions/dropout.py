@@ -15,7 +15,7 @@ from fastbp_kernels.compiler.intrinsics import Context, Definition, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.pointers import Array, pointer
 from fastbp_kernels.compiler.public import public_kernel, read, written
-from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
+from fastbp_kernels.compiler.vectors import INT64, vectors_of
 
 DECISIONS = 1 << 32  # a number is dropped where 32 random bits are below a threshold: its probability times this
 
@@ -102,6 +102,4 @@ def dropout_forward(
     output : array of shape (n, i), written; may be ``input``
     """
     n, i = input.shape
-    dropout_rows(
-        n, i, pointer(input), i, seed, forwards, 0, threshold, scale, kept, dropped, pointer(output), i
-    )
+    dropout_rows(n, i, pointer(input), i, seed, forwards, 0, threshold, scale, kept, dropped, pointer(output), i)

@@ -29,8 +29,8 @@ def layer_norm_rows(
 ) -> Definition:  # fmt: skip
     """Normalise ``rows`` rows of ``x``.
 
-    ``parameters`` are how many there are: 0, 1 (``weight``) or 2 (``bias`` too). ``normalized`` has rows like ``y``, which
-    it may be where there are no parameters; ``rstd`` takes a number a row.
+    ``parameters`` are how many there are: 0, 1 (``weight``) or 2 (``bias`` too). ``normalized`` has rows like ``y``;
+    ``rstd`` takes a number a row.
     """
     i = types.intp
     signature = types.void(i, i, x, i, i, x, x, x.dtype, x, x, x, i)
@@ -43,7 +43,7 @@ def layer_norm_backward_rows(
     grad_row: types.Integer, parameters: types.Integer, weight: types.CPointer, normalized: types.CPointer,
     rstd: types.CPointer, out: types.CPointer, out_row: types.Integer,
 ) -> Definition:  # fmt: skip
-    """Write to ``out`` the gradient of ``x`` for that of ``y``, ``grad``, whose rows are as far apart as ``normalized``'s."""
+    """Write to ``out`` the gradient of ``x`` for that of ``y``, ``grad``, whose rows lie like ``normalized``'s."""
     i = types.intp
     return types.void(i, i, grad, i, i, grad, grad, grad, grad, i), _BACKWARD.call(grad)
 
@@ -97,7 +97,7 @@ def _emit_backward(function: ir.Function, element: ir.Type) -> None:
         scale = v.splat(builder.load(builder.gep(rstd, [loop.index])))
 
         def emit(inputs: Values) -> None:
-            def of_normalized(g: ir.Value, w: list[ir.Value]) -> ir.Value:
+            def of_normalized(g: ir.Value, w: tuple[ir.Value, ...]) -> ir.Value:
                 return builder.fmul(g, w[0]) if w else g
 
             total = emit_sum(v, lambda v, n, g, *w: of_normalized(g, w), features, inputs)
@@ -105,7 +105,7 @@ def _emit_backward(function: ir.Function, element: ir.Type) -> None:
             mean, slope = v.splat(builder.fdiv(total, count)), v.splat(builder.fdiv(product, count))
 
             def grad_x(v: Vectors, n: ir.Value, g: ir.Value, *w: ir.Value) -> tuple[ir.Value]:
-                centred = builder.fsub(of_normalized(g, list(w)), mean)
+                centred = builder.fsub(of_normalized(g, w), mean)
                 return (builder.fmul(scale, builder.fsub(centred, builder.fmul(n, slope))),)
 
             emit_loops(v, grad_x, features, inputs, [out_now])
@@ -123,8 +123,8 @@ _BACKWARD = NativeFunction("layer_norm_backward", _backward_arguments, _emit_bac
 
 
 @public_kernel(
-    input=read("(n, i)"), weight=read("(i,)", or_empty=True), bias=read("(i,)", or_empty=True), normalized=written("(n, i)"), rstd=written("(n,)"),
-    output=written("(n, i)"),
+    input=read("(n, i)"), weight=read("(i,)", or_empty=True), bias=read("(i,)", or_empty=True),
+    normalized=written("(n, i)"), rstd=written("(n,)"), output=written("(n, i)"),
 )  # fmt: skip
 def layer_norm_forward(
     input: Array, weight: Array, bias: Array, eps: float, normalized: Array, rstd: Array, output: Array
@@ -165,7 +165,10 @@ def layer_norm_backward(grad_output: Array, weight: Array, normalized: Array, rs
 
 
 @public_kernel(
-    grad_output=read("(n, i)"), normalized=read("(n, i)"), grad_weight=written("(i,)", or_empty=True), grad_bias=written("(i,)", or_empty=True)
+    grad_output=read("(n, i)"),
+    normalized=read("(n, i)"),
+    grad_weight=written("(i,)", or_empty=True),
+    grad_bias=written("(i,)", or_empty=True),
 )
 def layer_norm_backward_parameters(grad_output: Array, normalized: Array, grad_weight: Array, grad_bias: Array) -> None:
     """Add the gradients with respect to weight and bias to ``grad_weight`` and ``grad_bias``, each (i,) or (0,)."""
