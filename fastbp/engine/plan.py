@@ -10,10 +10,10 @@ import numpy as np
 from fastbp.engine.predictor import Predictor
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import is_of_the_library, own_methods, passes_by
 from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.runtime.derived import Derived
 from fastbp.validation.arrays import ALIGNMENT, Array
+from fastbp.validation.user_methods import is_of_the_library, own_methods, passes_by
 from fastbp_kernels.functions.activations import ACTIVATIONS, IDENTITY
 from fastbp_kernels.linalg.product import K_BLOCK, ROOMY_ROWS, ROWS
 from fastbp_kernels.linalg.tile import widths
