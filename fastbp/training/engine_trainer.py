@@ -171,7 +171,8 @@ class EngineTrainer:
             length = max(1, min(_GROWTH * length, int((stop - done) * CALL_SECONDS / max(seconds, 1e-9))))
             done = stop
             if run.monitor:
-                run.monitor.losses(first_epoch, results.nonfinite, history["val_loss"][first_epoch:])
+                of_validation = history["val_loss"][first_epoch:] if self._validation else []  # NaN if that has no rows
+                run.monitor.losses(first_epoch, results.nonfinite, of_validation)
             yield
 
     def _results(self, epochs: int) -> Results:
