@@ -18,10 +18,10 @@ from fastbp.nn.container import ModuleList
 from fastbp.nn.identity import Identity
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import own_methods
 from fastbp.nn.parameter import Parameter
 from fastbp.nn.sequential import Sequential
 from fastbp.validation.arrays import Array
+from fastbp.validation.user_methods import own_methods
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Shape and dtype of every parameter by its name."""

@@ -11,10 +11,10 @@ from fastbp.engine.predictor import Predictor
 from fastbp.engine.table_rows import NotPlannable, RowsBuilder, parameters_of
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import own_methods, passes_by
 from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.runtime.derived import Derived
 from fastbp.validation.arrays import ALIGNMENT, Array
+from fastbp.validation.user_methods import own_methods, passes_by
 from fastbp_kernels.functions.activations import ACTIVATIONS
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network import table

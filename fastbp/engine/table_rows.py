@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import is_of_the_library, own_methods
 from fastbp.nn.parameter import Parameter
+from fastbp.validation.user_methods import is_of_the_library, own_methods
 from fastbp_kernels.functions.activations import ACTIVATIONS, IDENTITY
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
 from fastbp_kernels.linalg.tile import widths

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastbp import nn
 from fastbp.nn.activations import activation_classes
-from fastbp.nn.overrides import own_methods, set_in_place_of_methods
+from fastbp.validation.user_methods import own_methods, set_in_place_of_methods
 
 if TYPE_CHECKING:
     import torch

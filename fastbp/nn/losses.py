@@ -6,10 +6,10 @@ from math import nan
 from typing import Any, ClassVar, NoReturn
 
 from fastbp.nn.last_forward import token_of_output
-from fastbp.nn.overrides import follow, passes_by
 from fastbp.runtime.buffers import Buffer, Slot
 from fastbp.validation.arrays import Array, as_rows, plain, require_floats
 from fastbp.validation.classes import class_indices, require_classes, require_integers
+from fastbp.validation.user_methods import follow, passes_by
 from fastbp_kernels import (
     cross_entropy_forward,
     cross_entropy_forward_backward,

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.nn.last_forward import LastForward
-from fastbp.nn.overrides import follow, passes_by
 from fastbp.nn.parameter import FlatView, Parameter, convert
 from fastbp.nn.state_dict import IncompatibleKeys, checked_values
 from fastbp.runtime.buffers import Buffer
@@ -18,6 +17,7 @@ from fastbp.runtime.derived import Source
 from fastbp.runtime.model_lock import ModelLocks, Unchanged, holder
 from fastbp.validation.arrays import Array, require_dtype
 from fastbp.validation.names import require_name
+from fastbp.validation.user_methods import follow, passes_by
 
 M = TypeVar("M", bound="Module")
 P = ParamSpec("P")

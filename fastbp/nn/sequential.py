@@ -13,11 +13,11 @@ from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.container import Container
 from fastbp.nn.last_forward import LastForward, has_token
 from fastbp.nn.module import Module, locked
-from fastbp.nn.overrides import own_methods
 from fastbp.nn.parameter import flatten
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.model_lock import holder
 from fastbp.validation.arrays import Array, as_rows, require_floats
+from fastbp.validation.user_methods import own_methods
 
 
 class Sequential(Container):

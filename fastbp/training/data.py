@@ -15,12 +15,12 @@ from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.linear import Linear
 from fastbp.nn.losses import KernelLoss
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import own_methods
 from fastbp.training.training_run import Criterion, evaluation_of
 from fastbp.validation.arrays import FLOAT_DTYPES, Array
 from fastbp.validation.callers import is_raised_here
 from fastbp.validation.classes import require_classes
 from fastbp.validation.foreign import require_array
+from fastbp.validation.user_methods import own_methods
 
 
 def require_model_dtype(owner: str, model: Module, data: Mapping[str, Any]) -> None:

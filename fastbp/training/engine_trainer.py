@@ -18,15 +18,15 @@ from fastbp.engine.table_rows import NotPlannable
 from fastbp.engine.workspace import workspace_for
 from fastbp.nn.losses import KernelLoss
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import is_of_the_library, own_methods
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.threads import Team, thread_limits
 from fastbp.training.history import Backend, Position
-from fastbp.training.loss_means import LossMeans
+from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.metrics import has_classes
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array
 from fastbp.validation.classes import require_classes
+from fastbp.validation.user_methods import is_of_the_library, own_methods
 from fastbp_kernels.functions.optimizers import SGD
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
@@ -94,7 +94,7 @@ class EngineTrainer:
         self._val_rows = Rows(train.input[:0], train.target[:0]) if validation is None else validation
         self._scores = validation is not None and has_classes(validation.target)
         self.series = 1 + (validation is not None) + self._scores
-        self._means = LossMeans(criterion, train, validation, mini_batch_size)
+        self._per_sample = LossPerSample(criterion, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
         self.batches = -(-len(train) // self._size)
         self._is_running = False
@@ -234,7 +234,7 @@ class EngineTrainer:
     def _epochs(self, train_losses: list[list[float]], results: Results) -> Epochs:
         """Return what the engine's sums say of finished epochs."""
         losses = [loss for loss, _ in train_losses]
-        means = self._means.train([weighted for _, weighted in train_losses])
+        means = self._per_sample.train([weighted for _, weighted in train_losses])
         if self._validation is None:
             return Epochs(losses, [], [], means, [])
         finished, rows = len(losses), len(self._validation)
@@ -242,7 +242,7 @@ class EngineTrainer:
         val_losses = (results.val_sums[:finished] * scale).tolist()
         accuracies = results.val_hits[:finished] / rows if rows else np.full(finished, np.nan)
         scores = accuracies.tolist() if self._scores else []
-        return Epochs(losses, val_losses, scores, means, self._means.val(val_losses))
+        return Epochs(losses, val_losses, scores, means, self._per_sample.val(val_losses))
 
 
 def waiting_trainer(

@@ -32,7 +32,7 @@ class Position:
     batches: int = 0  # finished mini-batches
     loss: float = 0.0  # their sum
     generator: Any = None  # the state of the rng before it drew this epoch's order; None without shuffling
-    weighted_loss: float = 0.0  # their sum by the weights of LossMeans
+    weighted_loss: float = 0.0  # their sum by the weights of LossPerSample
 
 
 class Setting(NamedTuple):

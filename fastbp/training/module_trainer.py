@@ -15,7 +15,7 @@ import numpy as np
 from fastbp.nn.module import Module
 from fastbp.runtime.buffers import Buffer
 from fastbp.training.history import Backend, Position
-from fastbp.training.loss_means import LossMeans
+from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.metrics import accuracy, has_classes
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun, evaluation_of, loss_of
 from fastbp.validation.arrays import Array
@@ -42,7 +42,7 @@ class ModuleTrainer:
         self.batches = -(-len(train) // mini_batch_size)
         self._scores = validation is not None and has_classes(validation.target)
         self.series = 1 + (validation is not None) + self._scores
-        self._means = LossMeans(criterion, train, validation, mini_batch_size)
+        self._per_sample = LossPerSample(criterion, train, validation, mini_batch_size)
 
     def train(self, run: TrainingRun) -> Iterator[None]:
         """Train, and yield after each epoch."""
@@ -53,8 +53,8 @@ class ModuleTrainer:
                 drawn = shuffler.draw(1)
             self._train_epoch(drawn[0] if drawn else None, run)
             val_loss, val_accuracy = self._evaluate()
-            position, means = history.position, self._means
-            train_mean, val_mean = means.train([position.weighted_loss]), means.val(val_loss)
+            position, per_sample = history.position, self._per_sample
+            train_mean, val_mean = per_sample.train([position.weighted_loss]), per_sample.val(val_loss)
             left = Epochs([position.loss], val_loss, val_accuracy, train_mean, val_mean)
             with run.held:
                 shuffler.finish(1)
@@ -76,7 +76,7 @@ class ModuleTrainer:
             with held:
                 self._opt.step()
                 position.loss += loss
-                position.weighted_loss += loss * self._means.weight(stop - start)
+                position.weighted_loss += loss * self._per_sample.weight(stop - start)
                 position.batches += 1
             if run.monitor and not isfinite(loss):
                 run.monitor.loss(run.history.epochs + 1, position.batches)

@@ -11,21 +11,27 @@ import numpy as np
 from fastbp.engine.plan import plan_of
 from fastbp.engine.table_rows import NotPlannable
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import own_methods
 from fastbp.nn.parameter import FlatView
-from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
-from fastbp.training.data import require_model_dtype, require_pairs, takes_classes, try_first_row
+from fastbp.training.arguments import (
+    count,
+    named_pairs,
+    require_history,
+    require_own_parameters,
+    require_parts,
+    rows_of,
+)
+from fastbp.training.data import try_first_row
 from fastbp.training.engine_trainer import EngineTrainer, waiting_trainer
 from fastbp.training.history import History, Setting
 from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.nonfinite import NonFiniteMonitor, OnNonfinite
 from fastbp.training.progress import ProgressBar
 from fastbp.training.shuffle import EpochShuffler, generator_at
+from fastbp.training.trained_parts import TrainedParts
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
-from fastbp.validation.arrays import Array, RandomSource, plain
-from fastbp.validation.classes import class_indices, require_integers
+from fastbp.validation.arrays import Array, RandomSource
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -131,32 +137,15 @@ def train_model(
     the epochs that one compiled call of about 0.1 seconds goes through take up to 16 bytes a row and epoch.
     Arrays that are not C-contiguous, aligned and writeable are copied once.
     """
-    epochs = _count("epochs", epochs, 0)
-    mini_batch_size = _count("mini_batch_size", mini_batch_size, 1)
-    _check_parts(model, criterion, opt)
-    if (val_input is None) != (val_target is None):
-        raise ValueError("train_model takes val_input and val_target together, got only one of them")
-    pairs = [{"train_input": train_input, "train_target": train_target}]
-    if val_input is not None and val_target is not None:
-        pairs.append({"val_input": val_input, "val_target": val_target})
-    pairs = _checked_pairs(model, criterion, pairs)
-    train, validation = Rows(*pairs[0].values()), Rows(*pairs[1].values()) if len(pairs) > 1 else None
-    if history is None:
-        history = History()
-    elif not isinstance(history, History):
-        raise TypeError(f"train_model takes history as a fastbp.History, got {type(history).__name__}")
+    epochs, mini_batch_size = count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1)
+    require_parts(model, criterion, opt)
+    train, validation = rows_of(model, criterion, (train_input, train_target), (val_input, val_target))
+    history = require_history(history)
     flat = model._current()
     lock = flat.lock
     taken = lock.acquire()
     try:
-        trainer: EngineTrainer | ModuleTrainer | None = None
-        if validation is None:
-            trainer, reason = waiting_trainer(model, criterion, opt, train, mini_batch_size), ""
-        if trainer is None:
-            _check_parameters(opt, model)
-            for pair in pairs:
-                try_first_row("train_model", model, criterion, pair)
-            trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
+        trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
         setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description)
         history.check_going_on(setting, epochs)
         state = history.position.generator if history.has_begun else None
@@ -171,11 +160,11 @@ def train_model(
         shuffler = EpochShuffler(generator if shuffle else None, len(train))
         with lock, Interrupts() as interrupts, closing(bar):
             # Only a progress of the user's sets methods meanwhile, and only the engine does not look for them.
-            parts = _Parts(flat, criterion, opt, callable(progress) and isinstance(trainer, EngineTrainer))
+            parts = TrainedParts(flat, criterion, opt, callable(progress) and isinstance(trainer, EngineTrainer))
             run = TrainingRun(
                 history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, callable(progress)
             )  # fmt: skip
-            _train(trainer, run, flat, progress if callable(progress) else bar.show)
+            _run(trainer, run, flat, progress if callable(progress) else bar.show)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
     finally:
@@ -183,31 +172,27 @@ def train_model(
     return history
 
 
-class _Parts:
-    """What is trained, as it was at the beginning."""
+def _choose_trainer(
+    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int
+) -> tuple[EngineTrainer | ModuleTrainer, str]:
+    """Return what trains, the engine wherever that knows all parts, and else the reason why not.
 
-    def __init__(self, flat: FlatView, criterion: Criterion, opt: Optimizer, are_methods_fixed: bool) -> None:
-        self._flat, self._criterion, self._opt = flat, criterion, opt
-        self._are_methods_fixed = are_methods_fixed
-        self._reduction = getattr(criterion, "reduction", None)
-
-    def require_unchanged(self) -> None:
-        """Raise RuntimeError if ``progress``, or whoever else, has changed what a training goes by."""
-        what = ""
-        if not self._flat.is_current:
-            what = "a module or a parameter of the model was set, moved or converted"
-        elif getattr(self._criterion, "reduction", None) != self._reduction:
-            what = "the criterion's reduction was set"
-        elif self._are_methods_fixed and (own_methods(self._criterion) or own_methods(self._opt)):
-            what = "a method of the criterion or the optimiser was set"
-        if what:
-            raise RuntimeError(
-                f"{what} during the training, which stopped there; call train_model again with history= the history so "
-                "far to go on"
-            )
+    Data and optimiser are checked against the model here, unless the last training had the same.
+    """
+    if validation is None:
+        waiting = waiting_trainer(model, criterion, opt, train, mini_batch_size)
+        if waiting is not None:
+            return waiting, ""
+    require_own_parameters(opt, model)
+    for pair in named_pairs(train, validation):
+        try_first_row("train_model", model, criterion, pair)
+    try:
+        return EngineTrainer(model, criterion, opt, train, validation, mini_batch_size), ""
+    except NotPlannable as reason:
+        return ModuleTrainer(model, criterion, opt, train, validation, mini_batch_size), str(reason)
 
 
-def _train(
+def _run(
     trainer: EngineTrainer | ModuleTrainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]
 ) -> None:
     """Train, show every progress, and leave history and generator as they are to be found."""
@@ -229,61 +214,3 @@ def _train(
         with run.held:
             run.shuffler.put_back(1 if history.position.batches else 0)
             history.seconds = perf_counter() - start
-
-
-def _choose_trainer(
-    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int
-) -> tuple[EngineTrainer | ModuleTrainer, str]:
-    """Return the trainer, the engine's wherever that knows all parts, and else the reason why not."""
-    try:
-        return EngineTrainer(model, criterion, opt, train, validation, mini_batch_size), ""
-    except NotPlannable as reason:
-        return ModuleTrainer(model, criterion, opt, train, validation, mini_batch_size), str(reason)
-
-
-def _count(name: str, value: int, least: int) -> int:
-    """Return ``value`` as an int of any size: NumPy's own would overflow in products."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"train_model takes {name} as an int, got {value!r}")
-    if value < least:
-        raise ValueError(f"train_model takes {name} of {least} or more, got {value}")
-    return int(value)
-
-
-def _check_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
-    if not isinstance(model, Module):
-        raise TypeError(f"train_model takes a fastbp.nn.Module as model, got {type(model).__name__}")
-    for name, part, methods in (("criterion", criterion, ("forward", "backward")), ("opt", opt, ("step",))):
-        for method in methods:
-            if isinstance(part, type) or not callable(getattr(part, method, None)):
-                raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
-
-
-def _checked_pairs(model: Module, criterion: Criterion, pairs: list[dict[str, Array]]) -> list[dict[str, Array]]:
-    """Return pairs of inputs and targets, by the arguments' names, as the kernels take them.
-
-    Classes are copied: one that somebody changes during the training would be an index beyond the outputs.
-    """
-    floats = pairs[0] if len(pairs) == 1 else {**pairs[0], **pairs[1]}
-    if takes_classes(criterion):
-        floats = {name: array for name, array in floats.items() if name.endswith("input")}
-        for pair in pairs:
-            name = next(reversed(pair))
-            pair[name] = class_indices(require_integers(pair[name], "train_model", name))
-    require_model_dtype("train_model", model, floats)
-    for pair in pairs:
-        require_pairs(pair)
-    if not len(pairs[0]["train_input"]):
-        raise ValueError("train_model takes one training row or more, got none")
-    return [{name: plain(array) for name, array in pair.items()} for pair in pairs]
-
-
-def _check_parameters(opt: Optimizer, model: Module) -> None:
-    if isinstance(opt, OptimizerBase):
-        own = plan_of(model).parameters
-        for parameter in opt.parameters:
-            if parameter not in own:
-                raise ValueError(
-                    f"train_model takes an optimiser over the model's parameters, got one with a parameter of shape "
-                    f"{parameter.shape} that is not the model's; build it from model.parameters()"
-                )
