@@ -1,5 +1,8 @@
 """Layers that are no Linear: the same bits in the engine and module by module, and torch's numbers."""
 
+import copy
+import pickle
+
 import numpy
 import pytest
 import torch
@@ -120,6 +123,8 @@ PAIRS = {
     ),
     "Softmax": (lambda: nn.Softmax(-1), lambda: torch.nn.Softmax(-1)),
     "LogSoftmax": (lambda: nn.LogSoftmax(dim=-1), lambda: torch.nn.LogSoftmax(dim=-1)),
+    "LogSoftmax of another axis": (lambda: nn.LogSoftmax(dim=1), lambda: torch.nn.LogSoftmax(dim=1)),
+    "Softmax over samples": (lambda: nn.Softmax(0), lambda: torch.nn.Softmax(0)),
 }
 
 
@@ -251,8 +256,9 @@ ERRORS = {
         r"LayerNorm takes inputs of shape \(..., 3\), got \(2, 4\)",
     ),
     "dtype": (lambda: nn.LayerNorm(3)(numpy.ones((2, 3))), "LayerNorm takes float32 arrays, got float64"),
-    "dim": (lambda: nn.Softmax(0), "Softmax takes dim -1, the last axis, or 1 of two, got 0"),
-    "dimensions": (lambda: nn.LogSoftmax(1)(numpy.ones((2, 3, 4))), r"takes inputs of shape \(n, i\), got \(2, 3, 4\)"),
+    "dim": (lambda: nn.Softmax("last"), "Softmax takes dim as the number of an axis, got 'last'"),
+    "axis": (lambda: nn.Softmax(2)(numpy.ones((2, 3))), r"takes inputs with that axis, got shape \(2, 3\)"),
+    "dimensions": (lambda: nn.LogSoftmax()(numpy.ones((2, 3, 4))), r"takes inputs of shape \(n, i\), got \(2, 3, 4\)"),
     "nothing": (lambda: nn.Residual(), "Residual takes one module or more, got none"),
     "outputs": (
         lambda: nn.Residual(nn.Linear(3, 4))(numpy.ones((2, 3), numpy.float32)),
@@ -266,3 +272,69 @@ def test_what_does_not_fit_is_refused(name):
     call, sentence = ERRORS[name]
     with pytest.raises((TypeError, ValueError), match=sentence):
         call()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_saved_networks_go_on_with_the_same_bits(name, dtype, tmp_path):
+    model = network(name, dtype)
+    trained(model, nn.MSELoss(), 61, 20, optim.SGD)
+    fastbp.save(tmp_path / "model", model)
+    other = fastbp.load(tmp_path / "model").model
+    for each in (model, other):
+        trained(each, nn.MSELoss(), 61, 20, optim.SGD)
+    assert_same_bits(model, other)
+
+
+def test_copies_and_pickles_go_on_with_the_same_bits():
+    model = network("residual within a residual", numpy.float32)
+    trained(model, nn.MSELoss(), 61, 20, optim.SGD)
+    copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    for each in (model, *copies):
+        trained(each, nn.MSELoss(), 61, 20, optim.SGD)
+        assert_same_bits(model, each)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "residual" not in name])
+def test_networks_come_back_from_torch_as_they_went(name):
+    model = network(name, numpy.float64).eval()
+    theirs = fastbp.to_torch(model)
+    input = draw((6, 5), numpy.float64, seed=1)
+    numpy.testing.assert_allclose(model(input), theirs(torch.tensor(input)).detach().numpy(), rtol=1e-11, atol=1e-13)
+    again = fastbp.from_torch(theirs)
+    assert [type(module) for module in again] == [type(module) for module in model]
+    assert again(input).tobytes() == model(input).tobytes()
+
+
+def flattening(dtype):
+    return nn.Sequential(nn.Flatten(), linear(12, 7, 0, dtype), nn.ReLU(), linear(7, 3, 1, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_images_are_flattened_in_the_engine_and_module_by_module(dtype):
+    x, y = draw((61, 3, 4), dtype, seed=1), draw((61, 3), dtype, seed=2)
+    models = [flattening(dtype), flattening(dtype), flattening(dtype)]
+    backends = []
+    for model, criterion, input in zip(models, (nn.MSELoss(), OwnLoss(), nn.MSELoss()), (x, x, x.reshape(61, 12))):
+        opt = optim.SGD(model.parameters(), lr=0.1)
+        history = fastbp.train_model(model, input, y, input[:9], y[:9], criterion, opt, 2, 20, shuffle=True, rng=1)
+        backends.append(history.backend)
+        assert_same_bits(model, models[0])
+    assert backends == ["engine", "modules", "engine"]
+    for model in models:
+        assert model.predict(x).tobytes() == model(x).tobytes() == model.predict(x.reshape(61, 12)).tobytes()
+
+
+def test_what_flattens_is_not_predicted_as_rows_of_rows():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, rng=0))
+    input = draw((5, 3, 4), numpy.float32)
+    for call in (model, model.predict):
+        with pytest.raises(ValueError, match=r"Linear\(4, 2\) takes inputs of shape \(..., 4\), got \(5, 12\)"):
+            call(input)
+
+
+def test_flatten_gives_gradients_back_in_the_shape_of_the_input():
+    flatten, input = nn.Flatten(), draw((2, 3, 4), numpy.float64)
+    output = flatten(input)
+    assert output.shape == (2, 12)
+    assert flatten.backward(output.copy()).tobytes() == input.tobytes()

@@ -45,6 +45,7 @@ class NoPlan(Derived):
     __slots__ = ("description", "dtypes", "may_predict", "parameters", "reason", "with_own_methods")
 
     predictor = trainer = chain = None
+    flattens = False
 
     def __init__(self, reason: str, model: Module, modules: Sequence[Module]) -> None:
         self.reason, self.description = reason, describe_parameters(model)
@@ -72,7 +73,9 @@ class Plan(Derived):
         The first one, which checks what the network is given.
     out_features : int
     is_linear : bool
-        Whether all rows of the table are products of matrices.
+        Whether all modules are ``Linear`` or activations behind one.
+    flattens : bool
+        Whether a ``Flatten`` makes rows of inputs of any shape.
     dropouts : list of (int, Dropout)
         Those that drop, with their rows in the table.
     scalars : ndarray of shape (layers, SCALARS)
@@ -104,6 +107,8 @@ class Plan(Derived):
     NotPlannable
     """
 
+    with_own_methods: frozenset[Module] = frozenset()
+
     def __init__(self, modules: Iterable[Module], around: Sequence[Module] = ()) -> None:
         self.modules = modules = list(modules)
         linears = [module for module in _inside(modules) if type(module) is Linear]
@@ -125,7 +130,8 @@ class Plan(Derived):
         self.scalars = np.zeros((len(self._rows), table.SCALARS), self.dtype)
         for row, scalars in zip(self._rows, self.scalars, strict=True):
             scalars[table.OPERATION_SCALARS :][: len(row.scalars)] = row.scalars
-        self.is_linear = all(row.columns[table.OPERATION] == table.LINEAR for row in self._rows)
+        self.flattens = builder.flattens
+        self.is_linear = not self.flattens and all(row.columns[table.OPERATION] == table.LINEAR for row in self._rows)
         self.dropouts: list[tuple[int, Any]] = [
             (n, row.module) for n, row in enumerate(self._rows) if row.columns[table.OPERATION] == table.DROPOUT
         ]

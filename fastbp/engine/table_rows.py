@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
+from fastbp.nn.operation import FLATTEN
 from fastbp.nn.parameter import Parameter
 from fastbp.validation.user_methods import is_of_the_library, own_methods
 from fastbp_kernels.functions.activations import ACTIVATIONS, IDENTITY
@@ -80,6 +81,7 @@ class RowsBuilder:
     start: int
     size: int
     rows: list[Row] = field(default_factory=list)
+    flattens: bool = False
     begun: set[int] = field(default_factory=set)  # rows whose outputs a residual block takes
 
     def add(self, modules: Iterable[Module]) -> None:
@@ -105,6 +107,7 @@ class RowsBuilder:
         operation = module._operation
         assert operation is not None
         if operation.code < 0:
+            self.flattens |= operation is FLATTEN
             return
         row = self._row(operation.code)
         row.scalars, row.module, row.takes_activation = operation.scalars, module, operation.takes_activation

@@ -6,6 +6,7 @@ from fastbp.nn import init
 from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
 from fastbp.nn.container import ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
+from fastbp.nn.flatten import Flatten
 from fastbp.nn.identity import Identity
 from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
@@ -22,6 +23,7 @@ __all__ = [
     "AlphaDropout",
     "CrossEntropyLoss",
     "Dropout",
+    "Flatten",
     "Identity",
     "LayerNorm",
     "Linear",

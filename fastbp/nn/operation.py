@@ -32,3 +32,4 @@ class Operation(NamedTuple):
 
 
 NOTHING = Operation(-1)  # of a module whose output is its input
+FLATTEN = Operation(-2)  # of one that makes rows of it, which rows are already

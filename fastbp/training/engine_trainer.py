@@ -7,13 +7,14 @@ finds the two at the same mini-batch.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from time import perf_counter
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastbp.engine.parallelism import divide
-from fastbp.engine.plan import NoPlan, plan_of
+from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.table_rows import NotPlannable
 from fastbp.engine.workspace import workspace_for
 from fastbp.nn.losses import KernelLoss
@@ -86,6 +87,8 @@ class EngineTrainer:
         if plan.parameters != set(opt.parameters):
             raise NotPlannable("the optimiser holds a part of the model's parameters only")
         dimensions = 1 if criterion.takes_classes else 2
+        found_for = self._what_counts(criterion, opt, train, mini_batch_size)
+        train, validation = _flattened(plan, train), None if validation is None else _flattened(plan, validation)
         if train.input.ndim != 2 or train.target.ndim != dimensions:
             raise NotPlannable(f"the engine takes inputs of two dimensions and targets of {dimensions}")
         self._criterion, self._opt, self._plan = criterion, opt, plan
@@ -99,7 +102,7 @@ class EngineTrainer:
         self.batches = -(-len(train) // self._size)
         self._is_running = False
         self._divide()
-        self._found_for = self._what_counts(criterion, opt, train, mini_batch_size)
+        self._found_for = found_for
         plan.trainer = self if validation is None and plan.workspace is not None else None
         self._first_length = max(1, int(_FIRST_FLOP / (3 * plan.flop * self._size + _FLOP_PER_BATCH)))
 
@@ -113,7 +116,7 @@ class EngineTrainer:
             return False
         if self._criterion.takes_classes:
             require_classes(train.target, (len(train), self._plan.out_features), "train_model", "train_target")
-        self._train_rows = train
+        self._train_rows = _flattened(self._plan, train)
         return True
 
     @staticmethod
@@ -251,6 +254,13 @@ def waiting_trainer(
     """Return the trainer of the last training, if this one is like it and has no validation: nothing is found anew."""
     trainer: EngineTrainer | None = plan_of(model).trainer
     return trainer if trainer is not None and trainer.serves(criterion, opt, train, mini_batch_size) else None
+
+
+def _flattened(plan: Plan, rows: Rows) -> Rows:
+    """Return the rows as they come out of the network's ``Flatten``, if it has one."""
+    if not plan.flattens:
+        return rows
+    return Rows(rows.input.reshape(len(rows), prod(rows.input.shape[1:])), rows.target)
 
 
 _NO_ORDER = np.empty((0, 0), np.int64)
