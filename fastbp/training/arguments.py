@@ -15,6 +15,7 @@ from fastbp.training.history import History
 from fastbp.training.training_run import Criterion, Optimizer, Rows
 from fastbp.validation.arrays import Array, plain
 from fastbp.validation.classes import class_indices, require_integers
+from fastbp.validation.scalars import require_number
 
 
 def count(name: str, value: Any, least: int) -> int:
@@ -24,6 +25,14 @@ def count(name: str, value: Any, least: int) -> int:
     if value < least:
         raise ValueError(f"train_model takes {name} of {least} or more, got {value}")
     return int(value)
+
+
+def positive_seconds(value: Any) -> float:
+    """Return ``value`` as a number above 0, or raise TypeError or ValueError."""
+    seconds = require_number(value, "train_model", "max_seconds")
+    if not seconds > 0:
+        raise ValueError(f"train_model takes max_seconds above 0, got {value!r}")
+    return seconds
 
 
 def require_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:

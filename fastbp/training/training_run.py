@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple, Protocol
 
 from fastbp.training.history import History
@@ -76,6 +77,8 @@ class TrainingRun:
         Raises RuntimeError if what is trained was changed since, where the training would go on.
     stops_at_epochs : bool
         Whether somebody looks at the model after each epoch.
+    deadline : float
+        The time, as ``time.perf_counter`` tells it, at which the training stops.
     """
 
     history: History
@@ -85,3 +88,4 @@ class TrainingRun:
     monitor: NonFiniteMonitor | None = None
     require_unchanged: Callable[[], None] = lambda: None
     stops_at_epochs: bool = False
+    deadline: float = inf
