@@ -128,7 +128,8 @@ class MetricRecorder:
         for name, metric in self._metrics.items():
             value = metric(prediction, self._validation.target)
             if not is_number(value):
-                raise TypeError(f"train_model takes metrics that return a number, got {value!r} from {name!r}")
+                came = type(value).__name__
+                raise TypeError(f"train_model takes metrics that return a number, got {came} from {name!r}")
             values.append(float(value))
         return values
 
