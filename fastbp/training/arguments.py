@@ -13,7 +13,7 @@ from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.training.data import require_model_dtype, require_pairs, takes_classes
 from fastbp.training.history import History
 from fastbp.training.training_run import Criterion, Optimizer, Rows
-from fastbp.validation.arrays import Array, plain
+from fastbp.validation.arrays import Array, guarded, plain
 from fastbp.validation.classes import class_indices, require_integers
 from fastbp.validation.scalars import require_number
 
@@ -106,10 +106,10 @@ def rows_of(
 
 
 def named_pairs(train: Rows, validation: Rows | None) -> Iterator[dict[str, Array]]:
-    """Yield inputs and targets by the names of their arguments."""
-    yield _by_name("train", (train.input, train.target))
+    """Yield inputs and targets by the names of their arguments, as functions of the user's may see them."""
+    yield _by_name("train", (guarded(train.input), guarded(train.target)))
     if validation is not None:
-        yield _by_name("val", (validation.input, validation.target))
+        yield _by_name("val", (guarded(validation.input), guarded(validation.target)))
 
 
 def _by_name(which: str, pair: tuple[Any, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fastbp.validation.arrays import Array, plain
 from fastbp.validation.classes import stray_class
 from fastbp.validation.foreign import require_array
 
+_PIECE = 1 << 20  # elements looked through at a time, so that large data need no large masks
 _DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8")
 _TARGETS = (
     "one-hot targets, one 1 in every row and 0 elsewhere, a single column of 0 and 1, or integer class indices of "
@@ -92,9 +93,16 @@ def has_classes(target: Array) -> bool:
     """Whether the rows of ``target`` are one-hot, a single column of 0 and 1, or class indices."""
     if target.dtype.kind in "iu":
         return target.ndim == 1
-    if target.ndim != 2 or not target.shape[1] or not ((target == 0) | (target == 1)).all():
+    if target.ndim != 2 or not target.shape[1]:
         return False
-    return target.shape[1] == 1 or bool((target.sum(axis=1) == 1).all())
+    rows = max(1, _PIECE // target.shape[1])
+    return all(_are_one_hot(target[start : start + rows]) for start in range(0, len(target), rows))
+
+
+def _are_one_hot(rows: Array) -> bool:
+    if not ((rows == 0) | (rows == 1)).all():
+        return False
+    return rows.shape[1] == 1 or bool((rows.sum(axis=1) == 1).all())
 
 
 def _require_indices(indices: Array, outputs: tuple[int, ...]) -> None:

@@ -37,7 +37,8 @@ class ModuleTrainer:
         mini_batch_size: int,
     ) -> None:
         self._model, self._criterion, self._opt = model, criterion, opt
-        self._train_rows, self._validation, self._size = train, validation, mini_batch_size
+        self._train_rows, self._validation = train.guarded(), validation and validation.guarded()
+        self._size = mini_batch_size
         self._input, self._target = Buffer(), Buffer()
         self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
         self.batches = -(-len(train) // mini_batch_size)

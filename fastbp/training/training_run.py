@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from fastbp.training.history import History
 from fastbp.training.nonfinite import NonFiniteMonitor
 from fastbp.training.shuffle import EpochShuffler
-from fastbp.validation.arrays import Array
+from fastbp.validation.arrays import Array, guarded
 
 
 class Criterion(Protocol):
@@ -47,6 +47,10 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.input)
+
+    def guarded(self) -> Rows:
+        """Return the rows as functions of the user's may see them."""
+        return Rows(guarded(self.input), guarded(self.target))
 
 
 class Epochs(NamedTuple):

@@ -97,7 +97,7 @@ class MetricRecorder:
         self._metrics = read_metrics(metrics)
         if validation is None:
             raise ValueError("train_model takes metrics with val_input and val_target, got metrics without them")
-        self._model, self._validation = model, validation
+        self._model, self._validation = model, validation.guarded()
         if accuracy in self._metrics.values():
             self._read_accuracy(criterion)
         self.names = tuple(self._metrics)
