@@ -13,8 +13,9 @@ from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.training.data import require_model_dtype, require_pairs, takes_classes
 from fastbp.training.history import History
 from fastbp.training.training_run import Criterion, Optimizer, Rows
-from fastbp.validation.arrays import Array, plain
+from fastbp.validation.arrays import Array, guarded, plain
 from fastbp.validation.classes import class_indices, require_integers
+from fastbp.validation.scalars import require_number
 
 
 def count(name: str, value: Any, least: int) -> int:
@@ -24,6 +25,14 @@ def count(name: str, value: Any, least: int) -> int:
     if value < least:
         raise ValueError(f"train_model takes {name} of {least} or more, got {value}")
     return int(value)
+
+
+def positive_seconds(value: Any) -> float:
+    """Return ``value`` as a number above 0, or raise TypeError or ValueError."""
+    seconds = require_number(value, "train_model", "max_seconds")
+    if not seconds > 0:
+        raise ValueError(f"train_model takes max_seconds above 0, got {value!r}")
+    return seconds
 
 
 def require_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
@@ -97,10 +106,10 @@ def rows_of(
 
 
 def named_pairs(train: Rows, validation: Rows | None) -> Iterator[dict[str, Array]]:
-    """Yield inputs and targets by the names of their arguments."""
-    yield _by_name("train", (train.input, train.target))
+    """Yield inputs and targets by the names of their arguments, as functions of the user's may see them."""
+    yield _by_name("train", (guarded(train.input), guarded(train.target)))
     if validation is not None:
-        yield _by_name("val", (validation.input, validation.target))
+        yield _by_name("val", (guarded(validation.input), guarded(validation.target)))
 
 
 def _by_name(which: str, pair: tuple[Any, Any]) -> dict[str, Any]:

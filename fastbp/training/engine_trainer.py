@@ -23,7 +23,7 @@ from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.threads import Team, thread_limits
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
-from fastbp.training.metrics import has_classes
+from fastbp.training.metrics import records_accuracy
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array
 from fastbp.validation.classes import require_classes
@@ -95,7 +95,7 @@ class EngineTrainer:
         self._train_rows = train
         self._validation = validation
         self._val_rows = Rows(train.input[:0], train.target[:0]) if validation is None else validation
-        self._scores = validation is not None and has_classes(validation.target)
+        self._scores = records_accuracy(criterion, validation)
         self.series = 1 + (validation is not None) + self._scores
         self._per_sample = LossPerSample(criterion, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
@@ -174,7 +174,8 @@ class EngineTrainer:
                 self._record(run, stop, results)
             finished = history.epochs - first_epoch
             unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else (0.0, 0)
-            length = max(1, min(_GROWTH * length, int((stop - done) * CALL_SECONDS / max(seconds, 1e-9))))
+            wanted = min(CALL_SECONDS, run.deadline - start - seconds)
+            length = max(1, min(_GROWTH * length, int((stop - done) * wanted / max(seconds, 1e-9))))
             done = stop
             if run.monitor:
                 of_validation = history["val_loss"][first_epoch:] if self._validation else []  # NaN if that has no rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isfinite
+from time import perf_counter
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from fastbp.nn.module import Module
 from fastbp.runtime.buffers import Buffer
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
-from fastbp.training.metrics import accuracy, has_classes
+from fastbp.training.metrics import accuracy, records_accuracy
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun, evaluation_of, loss_of
 from fastbp.validation.arrays import Array
 
@@ -36,22 +37,25 @@ class ModuleTrainer:
         mini_batch_size: int,
     ) -> None:
         self._model, self._criterion, self._opt = model, criterion, opt
-        self._train_rows, self._validation, self._size = train, validation, mini_batch_size
+        self._train_rows, self._validation = train.guarded(), validation and validation.guarded()
+        self._size = mini_batch_size
         self._input, self._target = Buffer(), Buffer()
         self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
         self.batches = -(-len(train) // mini_batch_size)
-        self._scores = validation is not None and has_classes(validation.target)
+        self._scores = records_accuracy(criterion, validation)
         self.series = 1 + (validation is not None) + self._scores
         self._per_sample = LossPerSample(criterion, train, validation, mini_batch_size)
 
     def train(self, run: TrainingRun) -> Iterator[None]:
-        """Train, and yield after each epoch."""
+        """Train, and yield after each epoch, or where the time is over."""
         history, shuffler = run.history, run.shuffler
         while history.epochs < run.epochs:
             run.require_unchanged()
             with run.held:
                 drawn = shuffler.draw(1)
-            self._train_epoch(drawn[0] if drawn else None, run)
+            if not self._train_epoch(drawn[0] if drawn else None, run):
+                yield
+                continue
             val_loss, val_accuracy = self._evaluate()
             position, per_sample = history.position, self._per_sample
             train_mean, val_mean = per_sample.train([position.weighted_loss]), per_sample.val(val_loss)
@@ -63,8 +67,8 @@ class ModuleTrainer:
                 run.monitor.loss(history.epochs, None)
             yield
 
-    def _train_epoch(self, order: Array | None, run: TrainingRun) -> None:
-        """Train the mini-batches that are left of the epoch."""
+    def _train_epoch(self, order: Array | None, run: TrainingRun) -> bool:
+        """Train the mini-batches that are left of the epoch and return whether the time was enough for all."""
         position, held = run.history.position, run.held
         for start in range(position.batches * self._size, len(self._train_rows), self._size):
             stop = min(start + self._size, len(self._train_rows))
@@ -80,6 +84,9 @@ class ModuleTrainer:
                 position.batches += 1
             if run.monitor and not isfinite(loss):
                 run.monitor.loss(run.history.epochs + 1, position.batches)
+            if perf_counter() >= run.deadline:
+                return position.batches == self.batches
+        return True
 
     def _evaluate(self) -> tuple[list[float], list[float]]:
         """Return loss and accuracy on the validation data, each in a list that is empty without."""

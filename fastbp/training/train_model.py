@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from math import inf
 from time import perf_counter
 
 import numpy as np
@@ -14,15 +15,18 @@ from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
+from fastbp.training.after_epoch import AfterEpoch, go_on_without_rule
 from fastbp.training.arguments import (
     count,
     named_pairs,
+    positive_seconds,
     require_history,
     require_own_parameters,
     require_parts,
     rows_of,
 )
 from fastbp.training.data import try_first_row
+from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.engine_trainer import EngineTrainer, waiting_trainer
 from fastbp.training.history import History, Setting
 from fastbp.training.module_trainer import ModuleTrainer
@@ -31,6 +35,7 @@ from fastbp.training.progress import ProgressBar
 from fastbp.training.shuffle import EpochShuffler, generator_at
 from fastbp.training.trained_parts import TrainedParts
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
+from fastbp.training.validation_metrics import Metric
 from fastbp.validation.arrays import Array, RandomSource
 
 
@@ -69,6 +74,9 @@ def train_model(
     progress: bool | Callable[[History], object] | None = None,
     history: History | None = None,
     on_nonfinite: OnNonfinite = "warn",
+    metrics: Iterable[str | Metric] | Mapping[str, Metric] | None = None,
+    early_stopping: EarlyStopping | None = None,
+    max_seconds: float | None = None,
 ) -> History:
     """Train ``model`` by mini-batches and return the course of the losses.
 
@@ -106,6 +114,16 @@ def train_model(
     on_nonfinite : "raise", "warn" or "ignore"
         What to do when a loss, or at the end a parameter, is NaN or infinite: raise ``DivergenceError`` after the
         compiled call in which it happened, warn once by ``DivergenceWarning``, or nothing.
+    metrics : list of names and functions, mapping of names to functions, or None
+        Computed from the predictions for the validation data after every epoch and recorded as "val_<name>":
+        "accuracy" (see ``compute_accuracy``), "mae" (mean absolute error), "r2", or functions ``metric(prediction,
+        target)`` that return a number. They are called once before the training too, to see that they fit.
+    early_stopping : EarlyStopping or None
+        When the training ends because it has not become better; its best parameters are then given back to the model.
+        ``History.best_epoch`` tells which epoch's they are.
+    max_seconds : float or None
+        Time after which this call ends, at the next finished mini-batch, in the engine within about 0.1 seconds; an
+        epoch whose mini-batches are finished is validated first. The same call goes on, with the same bits.
 
     Returns
     -------
@@ -138,6 +156,7 @@ def train_model(
     Arrays that are not C-contiguous, aligned and writeable are copied once.
     """
     epochs, mini_batch_size = count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1)
+    seconds = inf if max_seconds is None else positive_seconds(max_seconds)
     require_parts(model, criterion, opt)
     train, validation = rows_of(model, criterion, (train_input, train_target), (val_input, val_target))
     history = require_history(history)
@@ -146,7 +165,13 @@ def train_model(
     taken = lock.acquire()
     try:
         trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
-        setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description)
+        after: AfterEpoch | None = None
+        if metrics is not None or early_stopping is not None:
+            after = AfterEpoch(model, criterion, validation, trainer.series, metrics, early_stopping)
+        setting = Setting(
+            len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description,
+            () if after is None else after.metrics,
+        )  # fmt: skip
         history.check_going_on(setting, epochs)
         state = history.position.generator if history.has_begun else None
         generator = generator_at(rng, bool(shuffle), state)
@@ -156,15 +181,18 @@ def train_model(
 
         if state is not None and generator is not None:
             generator.bit_generator.state = state
-        history.backend, history.fallback_reason, history.setting = trainer.backend, reason, setting
+        history.backend, history.fallback_reason = trainer.backend, reason
+        history.begin(setting)
         shuffler = EpochShuffler(generator if shuffle else None, len(train))
         with lock, Interrupts() as interrupts, closing(bar):
-            # Only a progress of the user's sets methods meanwhile, and only the engine does not look for them.
-            parts = TrainedParts(flat, criterion, opt, callable(progress) and isinstance(trainer, EngineTrainer))
+            is_watched = callable(progress) or after is not None
+            # Only functions of the user's set methods meanwhile, and only the engine does not look for them.
+            parts = TrainedParts(flat, criterion, opt, is_watched and isinstance(trainer, EngineTrainer))
             run = TrainingRun(
-                history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, callable(progress)
+                history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, is_watched,
+                perf_counter() + seconds,
             )  # fmt: skip
-            _run(trainer, run, flat, progress if callable(progress) else bar.show)
+            _run(trainer, run, model, flat, progress if callable(progress) else bar.show, after)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
     finally:
@@ -193,9 +221,28 @@ def _choose_trainer(
 
 
 def _run(
+    trainer: EngineTrainer | ModuleTrainer,
+    run: TrainingRun,
+    model: Module,
+    flat: FlatView,
+    show: Callable[[History], object],
+    after: AfterEpoch | None,
+) -> None:
+    """Let a training begin or go on, until it ends or something stops it."""
+    if after is None:
+        if run.history.best is not None:
+            go_on_without_rule(run, model)
+        _train(trainer, run, flat, show)
+        return
+    if not after.begin(run):
+        _train(trainer, run, flat, lambda history: after(run, show))
+    after.finish(run)
+
+
+def _train(
     trainer: EngineTrainer | ModuleTrainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]
 ) -> None:
-    """Train, show every progress, and leave history and generator as they are to be found."""
+    """Train, show every epoch, and leave history and generator as they are to be found."""
     history, before = run.history, run.history.epochs
     shown = before
     start = perf_counter() - history.seconds
@@ -207,7 +254,13 @@ def _run(
                 shown = history.epochs
                 stops = show(history)
                 if isinstance(stops, bool | np.bool_) and stops:
+                    history.stopped_by = history.stopped_by or "progress"
                     break
+            if perf_counter() >= run.deadline and history.position.batches < trainer.batches:
+                history.stopped_by = "max_seconds"
+                break
+        if history.epochs == run.epochs and history.stopped_by != "early_stopping":
+            history.stopped_by = "epochs"
         if run.monitor and shown > before:
             run.monitor.parameters([data for data, _ in flat.runs], trainer.batches)
     finally:
