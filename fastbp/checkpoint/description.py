@@ -127,10 +127,7 @@ _KINDS = {
         _Kind(LayerNorm, None, _LAYER_NORM, _describe_layer_norm, _layer_norm_parameters),
         *(_Kind(kind, _dropout_builder(kind), _DROPOUT, _describe_dropout) for kind in (Dropout, AlphaDropout)),
         *(_Kind(kind, None, {"dim": int}, _describe_softmax) for kind in (Softmax, LogSoftmax)),
-        *(
-            _Kind(kind, settings=dict.fromkeys(kind.settings, str), describe=_describe_activation)
-            for kind in activation_classes()
-        ),
+        *(_Kind(kind, settings=kind.settings, describe=_describe_activation) for kind in activation_classes()),
         _Kind(Identity),
         _Kind(Flatten),
     )

@@ -3,7 +3,26 @@
 from typing import TYPE_CHECKING
 
 from fastbp.nn import init
-from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
+from fastbp.nn.activations import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    Elementwise,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    Mish,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softsign,
+    Tanh,
+)
 from fastbp.nn.container import ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
 from fastbp.nn.flatten import Flatten
@@ -19,24 +38,38 @@ from fastbp.nn.softmax import LogSoftmax, Softmax
 from fastbp.validation.missing import missing
 
 __all__ = [
+    "CELU",
+    "ELU",
     "GELU",
+    "SELU",
     "AlphaDropout",
     "CrossEntropyLoss",
     "Dropout",
+    "Elementwise",
     "Flatten",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "Identity",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "Mish",
     "Module",
     "ModuleList",
     "Parameter",
     "ReLU",
+    "ReLU6",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
+    "Softsign",
     "Tanh",
     "init",
 ]

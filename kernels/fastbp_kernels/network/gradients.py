@@ -78,7 +78,9 @@ def _propagate(
         layers, pointer(network.parameter), pointer(network.scalars), scratch, x, x_row, first_row, stop_row,
         block.steps, block.before,
     )  # fmt: skip
-    loss_rows(loss, layers, scratch, target, classes, factor, first_row, stop_row, block.slab_sums)
+    loss_rows(
+        loss, layers, pointer(network.scalars), scratch, target, classes, factor, first_row, stop_row, block.slab_sums
+    )
 
 
 @inlined_kernel

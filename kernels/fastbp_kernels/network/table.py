@@ -11,9 +11,11 @@ from __future__ import annotations
 IN, OUT, WEIGHT, BIAS, KIND, ACTIVATION, X, X_ROW, Z, Y, G, Y_ROW = range(12)
 # The operation; offsets in scratch of what it saves for the backward pass: rows like Y's, and a number a row; offset
 # and distance of rows of a gradient that is added to that of its inputs (-1: none), and of what ADD adds to its inputs;
-# what DROPOUT's decisions are a function of: seed, forwards before the call, and threshold.
+# what DROPOUT's decisions are a function of: seed, forwards before the call, and threshold. The addresses of an
+# activation of the user's and of its derivative.
 OPERATION, SAVED, SAVED_ROW, ADDED_G, ADDED_G_ROW, OTHER, OTHER_ROW, SEED, FORWARDS, THRESHOLD = range(12, 22)
-COLUMNS = 22
+VALUE_AT, DERIVATIVE_AT = 22, 23
+COLUMNS = 24
 
 # Operations. Their scalars behind the activation's: LAYER_NORM: eps; DROPOUT: the factor of what is kept, and what is
 # added to what is kept and to what is dropped.
