@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from fastbp.nn import init
 from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
+from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
 from fastbp.nn.flatten import Flatten
@@ -21,6 +22,7 @@ from fastbp.validation.missing import missing
 __all__ = [
     "GELU",
     "AlphaDropout",
+    "BatchNorm1d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",

@@ -59,6 +59,18 @@ def require_pairs(data: Mapping[str, Array]) -> None:
         )
 
 
+def require_mini_batches(model: Module, rows: int, mini_batch_size: int) -> None:
+    """Raise ValueError if a mini-batch of the training has fewer rows than a module of the model needs."""
+    fewest = rows % mini_batch_size or min(rows, mini_batch_size)
+    for module in model.modules():
+        if module._least_rows > fewest:
+            raise ValueError(
+                f"{type(module).__name__} takes mini-batches of {module._least_rows} rows or more in training, got "
+                f"{rows} rows in mini-batches of {mini_batch_size}, one of {fewest}; choose another mini_batch_size or "
+                "leave rows out"
+            )
+
+
 def require_features(owner: str, model: Module, name: str, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless the ``Linear`` that the model begins with, if it does, takes inputs of ``shape``."""
     first = next(model._leaves(), None)

@@ -128,7 +128,8 @@ class EngineTrainer:
     def _divide(self, *, beside: bool = True) -> None:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
         plan, rows, val_rows = self._plan, len(self._train_rows), len(self._val_rows)
-        division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside)
+        whole = bool(plan.batch_norms)
+        division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside, whole=whole)
         fuses = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
         self._fuses_update = fuses and plan.is_linear
         self._workspace = workspace_for(plan, division)
@@ -207,6 +208,8 @@ class EngineTrainer:
         steps = self._steps_within(first, stop)
         for row, dropout in plan.dropouts:
             self._workspace.layers[row, FORWARDS] = dropout.forwards
+        for row, norm in plan.batch_norms:
+            self._workspace.layers[row, FORWARDS] = norm.num_batches_tracked
         state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
         team.run(
@@ -223,6 +226,8 @@ class EngineTrainer:
         opt.advance(steps)
         for _, dropout in plan.dropouts:
             dropout.forwards += steps
+        for _, norm in plan.batch_norms:
+            norm.num_batches_tracked += steps * norm.training
 
     def _arrays_of(self, rows: Rows) -> tuple[Array, Array, Array]:
         """Return inputs, targets that are values, and targets that are classes."""

@@ -25,7 +25,7 @@ from fastbp.training.arguments import (
     require_parts,
     rows_of,
 )
-from fastbp.training.data import try_first_row
+from fastbp.training.data import require_mini_batches, try_first_row
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.engine_trainer import EngineTrainer, waiting_trainer
 from fastbp.training.history import History, Setting
@@ -212,6 +212,7 @@ def _choose_trainer(
         if waiting is not None:
             return waiting, ""
     require_own_parameters(opt, model)
+    require_mini_batches(model, len(train), mini_batch_size)
     for pair in named_pairs(train, validation):
         try_first_row("train_model", model, criterion, pair)
     try:
