@@ -9,6 +9,7 @@ from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import History
 from fastbp.training.metrics import compute_accuracy
 from fastbp.training.nonfinite import DivergenceError, DivergenceWarning
+from fastbp.training.row_blocks import RowBlocks
 from fastbp.training.train_model import TrainingInterrupted, train_model
 from fastbp.version import __version__
 from fastbp.warmup import warmup
@@ -20,6 +21,7 @@ __all__ = [
     "DivergenceWarning",
     "EarlyStopping",
     "History",
+    "RowBlocks",
     "TrainingInterrupted",
     "__version__",
     "compute_accuracy",
