@@ -5,26 +5,38 @@ from typing import TYPE_CHECKING
 from fastbp.nn import init
 from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
 from fastbp.nn.container import ModuleList
+from fastbp.nn.dropout import AlphaDropout, Dropout
+from fastbp.nn.flatten import Flatten
 from fastbp.nn.identity import Identity
+from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
 from fastbp.nn.losses import CrossEntropyLoss, MSELoss
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
+from fastbp.nn.residual import Residual
 from fastbp.nn.sequential import Sequential
+from fastbp.nn.softmax import LogSoftmax, Softmax
 from fastbp.validation.missing import missing
 
 __all__ = [
     "GELU",
+    "AlphaDropout",
     "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
     "Identity",
+    "LayerNorm",
     "Linear",
+    "LogSoftmax",
     "MSELoss",
     "Module",
     "ModuleList",
     "Parameter",
     "ReLU",
+    "Residual",
     "Sequential",
     "Sigmoid",
+    "Softmax",
     "Tanh",
     "init",
 ]

@@ -7,13 +7,15 @@ finds the two at the same mini-batch.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from time import perf_counter
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastbp.engine.parallelism import divide
-from fastbp.engine.plan import NoPlan, NotPlannable, plan_of
+from fastbp.engine.plan import NoPlan, Plan, plan_of
+from fastbp.engine.table_rows import NotPlannable
 from fastbp.engine.workspace import workspace_for
 from fastbp.nn.losses import KernelLoss
 from fastbp.nn.module import Module
@@ -37,6 +39,7 @@ from fastbp_kernels.network.arguments import (
     TrainingRows,
     ValidationRows,
 )
+from fastbp_kernels.network.table import FORWARDS
 from fastbp_kernels.network.train import train
 
 CALL_SECONDS = 0.1  # a compiled call's length: Ctrl-C and the progress bar wait for its end
@@ -84,6 +87,8 @@ class EngineTrainer:
         if plan.parameters != set(opt.parameters):
             raise NotPlannable("the optimiser holds a part of the model's parameters only")
         dimensions = 1 if criterion.takes_classes else 2
+        found_for = self._what_counts(criterion, opt, train, mini_batch_size)
+        train, validation = _flattened(plan, train), None if validation is None else _flattened(plan, validation)
         if train.input.ndim != 2 or train.target.ndim != dimensions:
             raise NotPlannable(f"the engine takes inputs of two dimensions and targets of {dimensions}")
         self._criterion, self._opt, self._plan = criterion, opt, plan
@@ -97,7 +102,7 @@ class EngineTrainer:
         self.batches = -(-len(train) // self._size)
         self._is_running = False
         self._divide()
-        self._found_for = self._what_counts(criterion, opt, train, mini_batch_size)
+        self._found_for = found_for
         plan.trainer = self if validation is None and plan.workspace is not None else None
         self._first_length = max(1, int(_FIRST_FLOP / (3 * plan.flop * self._size + _FLOP_PER_BATCH)))
 
@@ -111,7 +116,7 @@ class EngineTrainer:
             return False
         if self._criterion.takes_classes:
             require_classes(train.target, (len(train), self._plan.out_features), "train_model", "train_target")
-        self._train_rows = train
+        self._train_rows = _flattened(self._plan, train)
         return True
 
     @staticmethod
@@ -124,7 +129,8 @@ class EngineTrainer:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
         plan, rows, val_rows = self._plan, len(self._train_rows), len(self._val_rows)
         division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside)
-        self._fuses_update = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
+        fuses = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
+        self._fuses_update = fuses and plan.is_linear
         self._workspace = workspace_for(plan, division)
         self._team = Team(division.ranks + division.validators)
         self._units = self.batches + -(-val_rows // division.block_rows)
@@ -199,13 +205,15 @@ class EngineTrainer:
         if mode == VALIDATION_BESIDE and stop <= (first // self._units + 1) * self._units:
             mode, team = BY_ROWS, Team(1)  # no training follows the validation
         steps = self._steps_within(first, stop)
+        for row, dropout in plan.dropouts:
+            self._workspace.layers[row, FORWARDS] = dropout.forwards
         state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
         team.run(
             train,
             first,
             stop,
-            Network(self._workspace.layers, plan.parameter, plan.grad, state),
+            Network(self._workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
             TrainingRows(*self._arrays_of(self._train_rows), np.stack(orders) if orders else _NO_ORDER, self._size),
             ValidationRows(*self._arrays_of(self._val_rows)),
             Step(criterion.code, criterion.reduction == "mean", opt.code, opt.scalars(steps).astype(plan.dtype)),
@@ -213,6 +221,8 @@ class EngineTrainer:
             results,
         )
         opt.advance(steps)
+        for _, dropout in plan.dropouts:
+            dropout.forwards += steps
 
     def _arrays_of(self, rows: Rows) -> tuple[Array, Array, Array]:
         """Return inputs, targets that are values, and targets that are classes."""
@@ -245,6 +255,13 @@ def waiting_trainer(
     """Return the trainer of the last training, if this one is like it and has no validation: nothing is found anew."""
     trainer: EngineTrainer | None = plan_of(model).trainer
     return trainer if trainer is not None and trainer.serves(criterion, opt, train, mini_batch_size) else None
+
+
+def _flattened(plan: Plan, rows: Rows) -> Rows:
+    """Return the rows as they come out of the network's ``Flatten``, if it has one."""
+    if not plan.flattens:
+        return rows
+    return Rows(rows.input.reshape(len(rows), prod(rows.input.shape[1:])), rows.target)
 
 
 _NO_ORDER = np.empty((0, 0), np.int64)

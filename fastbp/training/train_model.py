@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fastbp.engine.plan import NotPlannable, plan_of
+from fastbp.engine.plan import plan_of
+from fastbp.engine.table_rows import NotPlannable
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
 from fastbp.runtime.interrupts import Interrupts
