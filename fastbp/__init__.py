@@ -3,6 +3,7 @@
 from fastbp import datasets, nn, optim
 from fastbp.checkpoint.file_format import CheckpointError
 from fastbp.checkpoint.save_load import Checkpoint, load, save
+from fastbp.engine.jacobian import jacobian
 from fastbp.interop.torch import from_torch, to_torch
 from fastbp.runtime.threads import get_num_threads, set_num_threads
 from fastbp.training.early_stopping import EarlyStopping
@@ -28,6 +29,7 @@ __all__ = [
     "datasets",
     "from_torch",
     "get_num_threads",
+    "jacobian",
     "load",
     "nn",
     "optim",
