@@ -97,8 +97,8 @@ class EngineTrainer:
         self._val_rows = Rows(train.input[:0], train.target[:0]) if validation is None else validation
         self._scores = records_accuracy(criterion, validation)
         self.series = 1 + (validation is not None) + self._scores
-        self._per_sample = LossPerSample(criterion, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
+        self.per_sample = LossPerSample(criterion, len(train), validation, self._size)
         self.batches = -(-len(train) // self._size)
         self._is_running = False
         self._divide()
@@ -243,7 +243,7 @@ class EngineTrainer:
     def _epochs(self, train_losses: list[list[float]], results: Results) -> Epochs:
         """Return what the engine's sums say of finished epochs."""
         losses = [loss for loss, _ in train_losses]
-        means = self._per_sample.train([weighted for _, weighted in train_losses])
+        means = self.per_sample.train([weighted for _, weighted in train_losses])
         if self._validation is None:
             return Epochs(losses, [], [], means, [])
         finished, rows = len(losses), len(self._validation)
@@ -251,7 +251,7 @@ class EngineTrainer:
         val_losses = (results.val_sums[:finished] * scale).tolist()
         accuracies = results.val_hits[:finished] / rows if rows else np.full(finished, np.nan)
         scores = accuracies.tolist() if self._scores else []
-        return Epochs(losses, val_losses, scores, means, self._per_sample.val(val_losses))
+        return Epochs(losses, val_losses, scores, means, self.per_sample.val(val_losses))
 
 
 def waiting_trainer(
