@@ -6,6 +6,7 @@ import numpy as np
 
 from fastbp.nn.module import Module
 from fastbp.training.data import misfit, require_features, require_model_dtype, require_pairs
+from fastbp.training.training_run import Criterion
 from fastbp.validation.arrays import Array, plain
 from fastbp.validation.classes import stray_class
 from fastbp.validation.foreign import require_array
@@ -66,9 +67,12 @@ def compute_accuracy(model: Module, inputs: Array, targets: Array) -> float:
 
 
 def accuracy(prediction: Array, target: Array) -> float:
-    """Return what ``compute_accuracy`` does for predictions (n, classes) and targets that have classes."""
+    """Return what ``compute_accuracy`` does for predictions (n, classes) and targets that have classes.
+
+    Rows of the class -1 do not count.
+    """
     if target.ndim == 1:
-        hits = prediction.argmax(axis=1) == target
+        hits = (prediction.argmax(axis=1) == target)[target >= 0]
     elif target.shape[1] == 1:
         hits = np.where(target == 1, prediction > 0.5, prediction <= 0.5)
     else:
@@ -83,6 +87,11 @@ def has_classes(target: Array) -> bool:
     if target.ndim != 2 or not target.shape[1] or not ((target == 0) | (target == 1)).all():
         return False
     return target.shape[1] == 1 or bool((target.sum(axis=1) == 1).all())
+
+
+def has_scores(criterion: Criterion, target: Array) -> bool:
+    """Whether outputs that are trained by ``criterion`` have an accuracy for ``target``."""
+    return getattr(criterion, "columns_per_target", 1) == 1 and has_classes(target)
 
 
 def _require_indices(indices: Array, outputs: tuple[int, ...]) -> None:

@@ -15,7 +15,14 @@ from fastbp.nn.parameter import FlatView
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
-from fastbp.training.data import require_model_dtype, require_pairs, takes_classes, try_first_row
+from fastbp.training.data import (
+    require_model_dtype,
+    require_number_of,
+    require_pairs,
+    require_weights,
+    takes_classes,
+    try_first_row,
+)
 from fastbp.training.engine_trainer import EngineTrainer, waiting_trainer
 from fastbp.training.history import History, Setting
 from fastbp.training.module_trainer import ModuleTrainer
@@ -57,6 +64,8 @@ def train_model(
     epochs: int,
     mini_batch_size: int,
     *,
+    sample_weight: Array | None = None,
+    val_sample_weight: Array | None = None,
     shuffle: bool = False,
     rng: RandomSource = None,
     progress: bool | Callable[[History], object] | None = None,
@@ -72,10 +81,11 @@ def train_model(
     ----------
     model : Module
     train_input, train_target : ndarray of shape (n, ...)
-        One row a sample, in the model's dtype; targets of ``CrossEntropyLoss`` are integers of shape (n,).
+        One row a sample, in the model's dtype; class indices of ``CrossEntropyLoss`` and ``NLLLoss`` are integers of
+        shape (n,).
     val_input, val_target : ndarray of shape (m, ...), or both None
         Evaluated after every epoch.
-    criterion : MSELoss, CrossEntropyLoss, or any object with ``forward(prediction, target)`` and ``backward()``
+    criterion : a loss of ``fastbp.nn``, or any object with ``forward(prediction, target)`` and ``backward()``
         One of your own that returns the sum over a batch's rows says so by ``reduction = "sum"``; see ``History``.
     opt : SGD, Adam, or any object with ``step()``
         Over parameters of ``model``.
@@ -83,6 +93,11 @@ def train_model(
         Passes over the training data, 0 or more; with ``history`` those that it has already count.
     mini_batch_size : int
         Rows a mini-batch, 1 or more.
+    sample_weight, val_sample_weight : ndarray of shape (n,) and (m,), or None
+        A weight of 0 or more for each row, in the model's dtype, by which its loss is multiplied. A mean over a
+        mini-batch divides by the sum of its weights, times the elements of a row where each has a loss. A mini-batch
+        whose weights sum to 0 has a loss of 0 and no gradient; the optimiser steps all the same. A criterion of your
+        own gets them as ``forward(prediction, target, sample_weight=...)``.
     shuffle : bool
         Whether each epoch takes the rows in a new random order, ``rng.permutation(n)``.
     rng : numpy.random.Generator, int or None
@@ -139,7 +154,7 @@ def train_model(
     if val_input is not None and val_target is not None:
         pairs.append({"val_input": val_input, "val_target": val_target})
     pairs = _checked_pairs(model, criterion, pairs)
-    train, validation = Rows(*pairs[0].values()), Rows(*pairs[1].values()) if len(pairs) > 1 else None
+    train, validation = _with_weights(criterion, pairs, sample_weight, val_sample_weight)
     if history is None:
         history = History()
     elif not isinstance(history, History):
@@ -256,6 +271,7 @@ def _check_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
         for method in methods:
             if isinstance(part, type) or not callable(getattr(part, method, None)):
                 raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
+    require_number_of(criterion)
 
 
 def _checked_pairs(model: Module, criterion: Criterion, pairs: list[dict[str, Array]]) -> list[dict[str, Array]]:
@@ -264,7 +280,7 @@ def _checked_pairs(model: Module, criterion: Criterion, pairs: list[dict[str, Ar
     Classes are copied: one that somebody changes during the training would be an index beyond the outputs.
     """
     floats = pairs[0] if len(pairs) == 1 else {**pairs[0], **pairs[1]}
-    if takes_classes(criterion):
+    if takes_classes(criterion, pairs[0]["train_target"]):
         floats = {name: array for name, array in floats.items() if name.endswith("input")}
         for pair in pairs:
             name = next(reversed(pair))
@@ -275,6 +291,20 @@ def _checked_pairs(model: Module, criterion: Criterion, pairs: list[dict[str, Ar
     if not len(pairs[0]["train_input"]):
         raise ValueError("train_model takes one training row or more, got none")
     return [{name: plain(array) for name, array in pair.items()} for pair in pairs]
+
+
+def _with_weights(
+    criterion: Criterion, pairs: list[dict[str, Array]], sample_weight: Array | None, val_sample_weight: Array | None
+) -> tuple[Rows, Rows | None]:
+    """Return the rows to train with and those to validate with, with their weights."""
+    if val_sample_weight is not None and len(pairs) == 1:
+        raise ValueError("train_model takes val_sample_weight together with val_input and val_target, got it alone")
+    rows = []
+    for pair, name, weights in zip(pairs, ("sample_weight", "val_sample_weight"), (sample_weight, val_sample_weight)):
+        input, target = pair.values()
+        given = None if weights is None else require_weights(name, weights, target, input.dtype, criterion)
+        rows.append(Rows(input, target, given))
+    return rows[0], rows[1] if len(rows) > 1 else None
 
 
 def _check_parameters(opt: Optimizer, model: Module) -> None:

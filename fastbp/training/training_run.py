@@ -39,10 +39,11 @@ def evaluation_of(criterion: Criterion) -> Callable[[Array, Array], float]:
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs and targets with a row a sample, C-contiguous and of one dtype."""
+    """Inputs and targets with a row a sample, C-contiguous and of one dtype, and maybe a weight for each row."""
 
     input: Array
     target: Array
+    weights: Array | None = None
 
     def __len__(self) -> int:
         return len(self.input)
