@@ -19,6 +19,7 @@ from fastbp_kernels.functions.loss_registry import LOSS_CODES, LOSSES, SCALARS, 
 from fastbp_kernels.functions.row_losses import (
     cross_entropy,
     cross_entropy_with_gradient,
+    ignore_row,
     negative_log_likelihood,
     soft_cross_entropy,
 )
@@ -125,8 +126,8 @@ def _row_loss(
     if code == _OF_PROBABILITIES:
         return soft_cross_entropy(outputs, x, target, -1, settings[0], weights, factor, grad, wants_gradient)
     if own < 0:
-        for k in range(outputs if wants_gradient else 0):
-            grad[k] = 0.0
+        if wants_gradient:
+            ignore_row(outputs, x, code != _NLL, grad)
         return 0.0
     if code == _NLL:
         return negative_log_likelihood(outputs, x, own, weights[own], factor, grad, wants_gradient)

@@ -90,6 +90,14 @@ def negative_log_likelihood(
 
 
 @inner_kernel
+def ignore_row(outputs: int, x: Pointer, are_logits: bool, grad: Pointer) -> None:
+    """Write a gradient of zeros, or of NaN where softmax is NaN, as PyTorch does for a row that does not count."""
+    most = _largest(x, outputs) if are_logits else 0.0
+    for k in range(outputs):
+        grad[k] = most - most
+
+
+@inner_kernel
 def _probability(target: Pointer, own: int, k: int, kept: float, share: float) -> float:
     if own >= 0:
         return kept + share if k == own else share
