@@ -5,6 +5,7 @@ from fastbp.checkpoint.file_format import CheckpointError
 from fastbp.checkpoint.save_load import Checkpoint, load, save
 from fastbp.interop.torch import from_torch, to_torch
 from fastbp.runtime.threads import get_num_threads, set_num_threads
+from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import History
 from fastbp.training.metrics import compute_accuracy
 from fastbp.training.nonfinite import DivergenceError, DivergenceWarning
@@ -17,6 +18,7 @@ __all__ = [
     "CheckpointError",
     "DivergenceError",
     "DivergenceWarning",
+    "EarlyStopping",
     "History",
     "TrainingInterrupted",
     "__version__",

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 from fastbp.nn import init
 from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
 from fastbp.nn.container import ModuleList
+from fastbp.nn.dropout import AlphaDropout, Dropout
+from fastbp.nn.flatten import Flatten
 from fastbp.nn.identity import Identity
+from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
 from fastbp.nn.losses import (
     BCELoss,
@@ -24,21 +27,28 @@ from fastbp.nn.losses import (
 )
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
+from fastbp.nn.residual import Residual
 from fastbp.nn.sequential import Sequential
+from fastbp.nn.softmax import LogSoftmax, Softmax
 from fastbp.validation.missing import missing
 
 __all__ = [
     "GELU",
+    "AlphaDropout",
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "Dropout",
     "ElementwiseLoss",
+    "Flatten",
     "GaussianNLLLoss",
     "HuberLoss",
     "Identity",
     "KLDivLoss",
     "L1Loss",
+    "LayerNorm",
     "Linear",
+    "LogSoftmax",
     "MSELoss",
     "Module",
     "ModuleList",
@@ -47,9 +57,11 @@ __all__ = [
     "PoissonNLLLoss",
     "QuantileLoss",
     "ReLU",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "SmoothL1Loss",
+    "Softmax",
     "Tanh",
     "init",
 ]

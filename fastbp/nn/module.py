@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.nn.last_forward import LastForward
-from fastbp.nn.overrides import follow, passes_by
 from fastbp.nn.parameter import FlatView, Parameter, convert
 from fastbp.nn.state_dict import IncompatibleKeys, checked_values
 from fastbp.runtime.buffers import Buffer
@@ -18,6 +17,7 @@ from fastbp.runtime.derived import Source
 from fastbp.runtime.model_lock import ModelLocks, Unchanged, holder
 from fastbp.validation.arrays import Array, require_dtype
 from fastbp.validation.names import require_name
+from fastbp.validation.user_methods import follow, passes_by
 
 M = TypeVar("M", bound="Module")
 P = ParamSpec("P")
@@ -56,11 +56,14 @@ class Module(Source):
     Attributes
     ----------
     training : bool
-        As ``train()`` and ``eval()`` set it. No module of the library behaves differently yet.
+        As ``train()`` and ``eval()`` set it: whether ``Dropout`` drops.
     """
 
     training = True
 
+    _has_modes: ClassVar[bool] = False  # whether ``training`` makes a difference to this class
+    _branch: Sequence[Module] | None = None  # what a residual block consists of
+    _operation: Any = None  # fastbp.nn.operation: what this is to the engine's plan, if it is a row of its own
     _passed_by: ClassVar[frozenset[str]] = frozenset()  # short cuts of a base that this class may not take
 
     # Of a module of the library.
@@ -87,7 +90,9 @@ class Module(Source):
             )
         if isinstance(value, Module | Parameter):
             require_name(name, type(self).__name__)
-        if isinstance(value, Module | Parameter) or isinstance(before, Module | Parameter) or self._is_method(name):
+        is_part = isinstance(value, Module | Parameter) or isinstance(before, Module | Parameter)
+        is_mode = name == "training" and self._has_modes and value != self.training
+        if is_part or is_mode or self._is_method(name):
             self.changed()
         super().__setattr__(name, value)
 

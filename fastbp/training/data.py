@@ -16,12 +16,12 @@ from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.linear import Linear
 from fastbp.nn.losses import CrossEntropyLoss, GaussianNLLLoss, KernelLoss
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import own_methods
 from fastbp.training.training_run import Criterion, evaluation_of
 from fastbp.validation.arrays import FLOAT_DTYPES, Array, plain
 from fastbp.validation.callers import is_raised_here
 from fastbp.validation.classes import require_classes
 from fastbp.validation.foreign import require_array
+from fastbp.validation.user_methods import own_methods
 from fastbp.validation.weights import require_row_weights, require_some_weight
 
 
@@ -123,9 +123,9 @@ def takes_classes(criterion: Any, target: Any) -> bool:
     return getattr(criterion, "takes_classes", False) is True
 
 
-def require_weights(name: str, weights: Any, rows: Array, dtype: np.dtype[Any], criterion: Criterion) -> Array:
+def require_weights(name: str, weights: Any, rows: Array, criterion: Criterion) -> Array:
     """Return weights of ``rows``, by the argument's ``name``, as the kernels take them, or raise an error."""
-    given = require_row_weights(weights, dtype, rows.shape[:1], "train_model", name)
+    given = require_row_weights(weights, rows.dtype, rows.shape[:1], "train_model", name)
     require_some_weight(given, "train_model", name)
     if "sample_weight" not in signature(criterion.forward).parameters:
         raise TypeError(

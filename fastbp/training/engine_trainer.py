@@ -7,25 +7,27 @@ finds the two at the same mini-batch.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from time import perf_counter
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastbp.engine.parallelism import divide
-from fastbp.engine.plan import NoPlan, NotPlannable, plan_of
+from fastbp.engine.plan import NoPlan, Plan, plan_of
+from fastbp.engine.table_rows import NotPlannable
 from fastbp.engine.workspace import workspace_for
 from fastbp.nn.losses.kernel_loss import Checked, KernelLoss
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import is_of_the_library, own_methods
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.threads import Team, thread_limits
 from fastbp.training.data import takes_classes
 from fastbp.training.history import Backend, Position
-from fastbp.training.loss_means import LossMeans
-from fastbp.training.metrics import has_scores
+from fastbp.training.loss_per_sample import LossPerSample
+from fastbp.training.metrics import records_accuracy
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array
+from fastbp.validation.user_methods import is_of_the_library, own_methods
 from fastbp_kernels.functions.losses import LossCall
 from fastbp_kernels.functions.optimizers import SGD
 from fastbp_kernels.linalg.product import K_BLOCK
@@ -38,6 +40,7 @@ from fastbp_kernels.network.arguments import (
     TrainingRows,
     ValidationRows,
 )
+from fastbp_kernels.network.table import FORWARDS
 from fastbp_kernels.network.train import train
 
 CALL_SECONDS = 0.1  # a compiled call's length: Ctrl-C and the progress bar wait for its end
@@ -85,6 +88,8 @@ class EngineTrainer:
         if plan.parameters != set(opt.parameters):
             raise NotPlannable("the optimiser holds a part of the model's parameters only")
         dimensions = 1 if takes_classes(criterion, train.target) else 2
+        found_for = self._what_counts(criterion, opt, train, mini_batch_size)
+        train, validation = _flattened(plan, train), None if validation is None else _flattened(plan, validation)
         if train.input.ndim != 2 or train.target.ndim != dimensions:
             raise NotPlannable(f"the engine takes inputs of two dimensions and targets of {dimensions}")
         self._criterion, self._opt, self._plan = criterion, opt, plan
@@ -97,14 +102,14 @@ class EngineTrainer:
         self._val_scale = criterion.scale_of(call, self._val_rows)
         ignored = np.count_nonzero(self._val_rows.classes < 0)
         self._val_counted = len(self._val_rows.prediction) - ignored  # of rows, in an accuracy
-        self._scores = validation is not None and has_scores(criterion, validation.target)
+        self._scores = records_accuracy(criterion, validation)
         self.series = 1 + (validation is not None) + self._scores
-        self._means = LossMeans(criterion, train, validation, mini_batch_size)
+        self._per_sample = LossPerSample(criterion, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
         self.batches = -(-len(train) // self._size)
         self._is_running = False
         self._divide()
-        self._found_for = self._what_counts(criterion, opt, train, mini_batch_size)
+        self._found_for = found_for
         plan.trainer = self if validation is None and plan.workspace is not None else None
         self._first_length = max(1, int(_FIRST_FLOP / (3 * plan.flop * self._size + _FLOP_PER_BATCH)))
 
@@ -117,7 +122,7 @@ class EngineTrainer:
         if own_methods(criterion) or own_methods(opt):
             return False
         self._criterion.require_targets(train.target, self._plan.out_features, "train_model", "train_target")
-        self._take(train)
+        self._take(_flattened(self._plan, train))
         return True
 
     def _take(self, train: Rows) -> None:
@@ -145,7 +150,8 @@ class EngineTrainer:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
         plan, rows, val_rows = self._plan, len(self._rows.prediction), len(self._val_rows.prediction)
         division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside)
-        self._fuses_update = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
+        fuses = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
+        self._fuses_update = fuses and plan.is_linear
         self._workspace = workspace_for(plan, division)
         self._team = Team(division.ranks + division.validators)
         self._units = self.batches + -(-val_rows // division.block_rows)
@@ -189,10 +195,12 @@ class EngineTrainer:
                 self._record(run, stop, results)
             finished = history.epochs - first_epoch
             unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else (0.0, 0)
-            length = max(1, min(_GROWTH * length, int((stop - done) * CALL_SECONDS / max(seconds, 1e-9))))
+            wanted = min(CALL_SECONDS, run.deadline - start - seconds)
+            length = max(1, min(_GROWTH * length, int((stop - done) * wanted / max(seconds, 1e-9))))
             done = stop
             if run.monitor:
-                run.monitor.losses(first_epoch, results.nonfinite, history["val_loss"][first_epoch:])
+                of_validation = history["val_loss"][first_epoch:] if self._validation else []  # NaN if that has no rows
+                run.monitor.losses(first_epoch, results.nonfinite, of_validation)
             yield
 
     def _results(self, epochs: int) -> Results:
@@ -218,13 +226,15 @@ class EngineTrainer:
         if mode == VALIDATION_BESIDE and stop <= (first // self._units + 1) * self._units:
             mode, team = BY_ROWS, Team(1)  # no training follows the validation
         steps = self._steps_within(first, stop)
+        for row, dropout in plan.dropouts:
+            self._workspace.layers[row, FORWARDS] = dropout.forwards
         state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
         team.run(
             train,
             first,
             stop,
-            Network(self._workspace.layers, plan.parameter, plan.grad, state),
+            Network(self._workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
             TrainingRows(*self._rows, np.stack(orders) if orders else _NO_ORDER, self._size),
             ValidationRows(*self._val_rows),
             Step(self._loss, opt.code, opt.scalars(steps).astype(plan.dtype)),
@@ -232,6 +242,8 @@ class EngineTrainer:
             results,
         )
         opt.advance(steps)
+        for _, dropout in plan.dropouts:
+            dropout.forwards += steps
 
     def _steps_within(self, first: int, stop: int) -> int:
         """Return the number of mini-batches among the units from ``first`` up to ``stop``."""
@@ -241,14 +253,14 @@ class EngineTrainer:
     def _epochs(self, train_losses: list[list[float]], results: Results) -> Epochs:
         """Return what the engine's sums say of finished epochs."""
         losses = [loss for loss, _ in train_losses]
-        means = self._means.train([weighted for _, weighted in train_losses])
+        means = self._per_sample.train([weighted for _, weighted in train_losses])
         if self._validation is None:
             return Epochs(losses, [], [], means, [])
         finished, counted = len(losses), self._val_counted
         val_losses = (results.val_sums[:finished] * self._val_scale).tolist()
         accuracies = results.val_hits[:finished] / counted if counted else np.full(finished, np.nan)
         scores = accuracies.tolist() if self._scores else []
-        return Epochs(losses, val_losses, scores, means, self._means.val(val_losses))
+        return Epochs(losses, val_losses, scores, means, self._per_sample.val(val_losses))
 
 
 def waiting_trainer(
@@ -257,6 +269,13 @@ def waiting_trainer(
     """Return the trainer of the last training, if this one is like it and has no validation: nothing is found anew."""
     trainer: EngineTrainer | None = plan_of(model).trainer
     return trainer if trainer is not None and trainer.serves(criterion, opt, train, mini_batch_size) else None
+
+
+def _flattened(plan: Plan, rows: Rows) -> Rows:
+    """Return the rows as they come out of the network's ``Flatten``, if it has one."""
+    if not plan.flattens:
+        return rows
+    return Rows(rows.input.reshape(len(rows), prod(rows.input.shape[1:])), rows.target, rows.weights)
 
 
 _NO_ORDER = np.empty((0, 0), np.int64)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple, Protocol
 
 from fastbp.training.history import History
 from fastbp.training.nonfinite import NonFiniteMonitor
 from fastbp.training.shuffle import EpochShuffler
-from fastbp.validation.arrays import Array
+from fastbp.validation.arrays import Array, guarded
 
 
 class Criterion(Protocol):
@@ -48,6 +49,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.input)
 
+    def guarded(self) -> Rows:
+        """Return the rows as functions of the user's may see them."""
+        weights = None if self.weights is None else guarded(self.weights)
+        return Rows(guarded(self.input), guarded(self.target), weights)
+
 
 class Epochs(NamedTuple):
     """What finished epochs left, in the order of ``History``'s series."""
@@ -77,6 +83,8 @@ class TrainingRun:
         Raises RuntimeError if what is trained was changed since, where the training would go on.
     stops_at_epochs : bool
         Whether somebody looks at the model after each epoch.
+    deadline : float
+        The time, as ``time.perf_counter`` tells it, at which the training stops.
     """
 
     history: History
@@ -86,3 +94,4 @@ class TrainingRun:
     monitor: NonFiniteMonitor | None = None
     require_unchanged: Callable[[], None] = lambda: None
     stops_at_epochs: bool = False
+    deadline: float = inf

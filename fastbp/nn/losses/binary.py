@@ -55,6 +55,7 @@ class BCEWithLogitsLoss(KernelLoss):
     """
 
     row = "BCEWithLogitsLoss"
+    takes_logits = True
 
     def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None) -> None:
         self.weight = weight_vector(weight, "BCEWithLogitsLoss", "weight")

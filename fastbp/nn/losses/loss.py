@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NoReturn
 
-from fastbp.nn.overrides import follow, passes_by
 from fastbp.validation.arrays import Array
+from fastbp.validation.user_methods import follow, passes_by
 
 _SHORTCUTS = {"evaluate": ("forward", "__call__")}
 
@@ -42,6 +42,7 @@ class Loss:
     """
 
     takes_classes: ClassVar[bool] = False  # a class index a row instead of an array like the prediction
+    takes_logits: ClassVar[bool] = False  # whether a single output's sides part at 0
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
     _passed_by: ClassVar[frozenset[str]] = frozenset()  # short cuts of a base that this class may not take
 

@@ -25,12 +25,15 @@ class Network(NamedTuple):
         ``grad`` is left with the gradient of the last mini-batch.
     state : array of shape (vectors, parameters), read and written
         The optimiser's; of no vectors if it has none.
+    scalars : array of shape (layers, SCALARS), read
+        Beside the table.
     """
 
     layers: Array
     parameter: Array
     grad: Array
     state: Array
+    scalars: Array
 
 
 class TrainingRows(NamedTuple):
@@ -162,6 +165,8 @@ class Block(NamedTuple):
     slab_sums : vector of float64
     epoch, start, rows : int
         The first row in the epoch's order, and their number.
+    steps, before : int
+        The number of mini-batches that the call has trained, and of the rows of this one before the block.
     """
 
     scratch: Pointer
@@ -172,3 +177,5 @@ class Block(NamedTuple):
     epoch: int
     start: int
     rows: int
+    steps: int
+    before: int

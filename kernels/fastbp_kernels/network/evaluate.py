@@ -35,7 +35,7 @@ def evaluate_snapshots(
         epoch, slot = take(queue, snapshots.shape[0])
         if epoch < 0:
             break
-        then = Network(network.layers, snapshots[slot], network.grad, network.state)
+        then = Network(network.layers, snapshots[slot], network.grad, network.state, network.scalars)
         begin = epoch * (batches + validation_blocks(data, workspace)) + batches
         evaluate_blocks(0, 1, then, loss, data, workspace, results, epoch, first - begin, stop - begin)
         finish(queue, slot)
@@ -65,7 +65,9 @@ def _evaluate_block(
     wait = pointer(workspace.sync)
     first_row, stop_row = rank_range(stop - start, SLAB, rank, ranks)
     x = shift(pointer(data.input), start * i)
-    forward_rows(layers, pointer(network.parameter), scratch, x, i, first_row, stop_row)
+    forward_rows(
+        layers, pointer(network.parameter), pointer(network.scalars), scratch, x, i, first_row, stop_row, -1, 0
+    )
     prediction = shift(scratch, layers[last, Y])
     expected, classes = shift(pointer(data.target), start * o), shift(pointer(data.classes), start)
     weights = shift(pointer(data.weights), start)

@@ -89,7 +89,7 @@ def chain_backward(
     first, stop = rank_range(n, SLAB, rank, ranks)
     _activation_of_last_layer(layers, s, pointer(output), pointer(grad_output), first, stop)
     for layer in range(last, 0, -1):
-        backward_rows(layers, layer, p, s, first, stop)
+        backward_rows(layers, layer, p, p, s, first, stop, 0, 0)  # of Linear alone, which takes no scalars
     barrier(ranks, wait)
     for layer in range(last, -1, -1):
         x = pointer(input) if layer == 0 else shift(s, layers[layer, X])

@@ -7,6 +7,7 @@ from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.functions.losses import SLAB, LossCall
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
 from fastbp_kernels.network.arguments import Block, Network, TrainingRows
+from fastbp_kernels.network.operations import operation_gradients
 from fastbp_kernels.network.passes import (
     backward_rows,
     forward_rows,
@@ -15,7 +16,7 @@ from fastbp_kernels.network.passes import (
     layer_gradients,
     loss_rows,
 )
-from fastbp_kernels.network.table import OUT, X_ROW, Y_ROW, G, X
+from fastbp_kernels.network.table import LINEAR, OPERATION, OUT, X_ROW, Y_ROW, G, X
 from fastbp_kernels.parallel.barrier import barrier
 from fastbp_kernels.parallel.partition import rank_range
 
@@ -30,23 +31,26 @@ def block_gradients(
     Where it ``fuses_update``, the parameters are stepped by ``lr`` instead, and the gradients are kept nowhere.
     """
     layers, parameter, scratch = network.layers, pointer(network.parameter), block.scratch
+    scalars, steps, before = pointer(network.scalars), block.steps, block.before
     last = layers.shape[0] - 1
     first_row, stop_row = rank_range(block.rows, SLAB, rank, ranks)
     _propagate(network, data, block, loss, factor, first_row, stop_row)
     in_turn = ranks == 1 and not fuses_update  # a layer's inputs make room for gradients as soon as its own are there
     if not in_turn:
         for layer in range(last, 0, -1):
-            backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
+            backward_rows(layers, layer, parameter, scalars, scratch, first_row, stop_row, steps, before)
         barrier(ranks, wait)
     for layer in range(last, -1, -1):
         x, x_row, x_kind = _inputs(layers, layer, scratch, data, block.start)
         g = shift(scratch, layers[layer, G])
-        if fuses_update:
+        if layers[layer, OPERATION] != LINEAR:
+            operation_gradients(layers, layer, scratch, block.grad, block.rows, rank, ranks)
+        elif fuses_update:
             fused_sgd_gradients(layers, layer, x, x_row, x_kind, g, parameter, block.rows, lr, rank, ranks)
         else:
             layer_gradients(layers, layer, x, x_row, x_kind, g, block.grad, block.rows, rank, ranks)
         if in_turn:
-            backward_rows(layers, layer, parameter, scratch, first_row, stop_row)
+            backward_rows(layers, layer, parameter, scalars, scratch, first_row, stop_row, steps, before)
 
 
 @inlined_kernel
@@ -75,7 +79,10 @@ def _propagate(
             place, place_row = layers[last, G], layers[last, Y_ROW]
             gather(scratch, place, place_row, data.target, order, block.epoch, block.start, first_row, stop_row)
     x, x_row, _ = _inputs(layers, 0, scratch, data, block.start)
-    forward_rows(layers, pointer(network.parameter), scratch, x, x_row, first_row, stop_row)
+    forward_rows(
+        layers, pointer(network.parameter), pointer(network.scalars), scratch, x, x_row, first_row, stop_row,
+        block.steps, block.before,
+    )  # fmt: skip
     loss_rows(loss, is_weighted, layers, block, target, classes, weights, factor, first_row, stop_row)
 
 

@@ -16,7 +16,24 @@ from fastbp_kernels.linalg.column_sums import add_column_sums, fused_sgd_column_
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
 from fastbp_kernels.linalg.tile import ADD, DERIVATIVE_EPILOGUES, FUSED_SGD, STORE, VALUE_EPILOGUES
 from fastbp_kernels.network.arguments import Block
-from fastbp_kernels.network.table import ACTIVATION, BIAS, IN, KIND, OUT, WEIGHT, X_ROW, Y_ROW, G, X, Y, Z
+from fastbp_kernels.network.operations import add_other_gradient, operation_backward, operation_forward
+from fastbp_kernels.network.table import (
+    ACTIVATION,
+    ADDED_G,
+    BIAS,
+    IN,
+    KIND,
+    LINEAR,
+    OPERATION,
+    OUT,
+    WEIGHT,
+    X_ROW,
+    Y_ROW,
+    G,
+    X,
+    Y,
+    Z,
+)
 from fastbp_kernels.parallel.partition import rank_range
 
 
@@ -61,15 +78,38 @@ def saved_for(layers: Array, layer: int, scratch: Pointer, first_row: int) -> Po
 
 @inner_kernel
 def forward_rows(
-    layers: Array, parameter: Pointer, scratch: Pointer, x: Pointer, x_row: int, first_row: int, stop_row: int
-) -> None:
-    """Run all layers over some rows of the block whose inputs are the rows of ``x``."""
-    x = shift(x, first_row * x_row)
+    layers: Array, parameter: Pointer, scalars: Pointer, scratch: Pointer, x: Pointer, x_row: int, first_row: int,
+    stop_row: int, steps: int, before: int,
+) -> None:  # fmt: skip
+    """Run all layers over some rows of the block whose inputs are the rows of ``x``.
+
+    ``steps`` and ``before`` are those of the ``Block``; ``steps`` is -1 where nothing is trained.
+    """
+    rows, x = stop_row - first_row, shift(x, first_row * x_row)
     for layer in range(layers.shape[0]):
-        y_row = layers[layer, Y_ROW]
+        y_row, activation = layers[layer, Y_ROW], layers[layer, ACTIVATION]
         y, z = shift(scratch, layers[layer, Y] + first_row * y_row), saved_for(layers, layer, scratch, first_row)
-        forward_layer(layers, layer, parameter, stop_row - first_row, x, x_row, z, y, y_row)
+        if layers[layer, OPERATION] == LINEAR:
+            forward_layer(layers, layer, parameter, rows, x, x_row, z, y, y_row)
+        else:
+            operation_forward(layers, layer, parameter, scalars, scratch, steps, before, first_row, rows, x, x_row, z)
+            if activation != IDENTITY:
+                activate(activation, rows * y_row, z, y)
         x, x_row = y, y_row
+
+
+@inner_kernel
+def predict_layer(
+    layers: Array, layer: int, parameter: Pointer, scalars: Pointer, scratch: Pointer, rows: int, x: Pointer,
+    x_row: int, y: Pointer, y_row: int,
+) -> None:  # fmt: skip
+    """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``, where no backward follows."""
+    if layers[layer, OPERATION] == LINEAR:
+        forward_layer(layers, layer, parameter, rows, x, x_row, y, y, y_row)
+    else:
+        operation_forward(layers, layer, parameter, scalars, scratch, -1, 0, 0, rows, x, x_row, y)
+        if layers[layer, ACTIVATION] != IDENTITY:
+            activate(layers[layer, ACTIVATION], rows * y_row, y, y)
 
 
 @inner_kernel
@@ -97,26 +137,33 @@ def loss_rows(
 
 @inner_kernel
 def backward_rows(
-    layers: Array, layer: int, parameter: Pointer, scratch: Pointer, first_row: int, stop_row: int
-) -> None:
+    layers: Array, layer: int, parameter: Pointer, scalars: Pointer, scratch: Pointer, first_row: int, stop_row: int,
+    steps: int, before: int,
+) -> None:  # fmt: skip
     """Carry the gradient from one layer's G to that of the layer before it, for some rows of the block."""
     if layer == 0:
         return
-    i, o = layers[layer, IN], layers[layer, OUT]
+    i, o, rows = layers[layer, IN], layers[layer, OUT], stop_row - first_row
     g_row, x_row = layers[layer, Y_ROW], layers[layer, X_ROW]
-    activation = layers[layer - 1, ACTIVATION]
-    epilogue = DERIVATIVE_EPILOGUES[activation]
+    activation, is_linear = layers[layer - 1, ACTIVATION], layers[layer, OPERATION] == LINEAR
+    ends = is_linear and layers[layer, ADDED_G] < 0  # with the product
+    epilogue = DERIVATIVE_EPILOGUES[activation] if ends else STORE
     g = shift(scratch, layers[layer, G] + first_row * g_row)
     x = shift(scratch, layers[layer, X] + first_row * x_row)
     grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
-    weight = shift(parameter, layers[layer, WEIGHT])
-    product(
-        stop_row - first_row, i, o, g, g_row, 1, weight, i, layers[layer, KIND], False, weight, grad_x, x_row, epilogue,
-        x, x_row, 0.0,
-    )  # fmt: skip
+    if is_linear:
+        weight = shift(parameter, layers[layer, WEIGHT])
+        product(
+            rows, i, o, g, g_row, 1, weight, i, layers[layer, KIND], False, weight, grad_x, x_row, epilogue, x, x_row,
+            0.0,
+        )  # fmt: skip
+    else:
+        operation_backward(layers, layer, parameter, scalars, scratch, steps, before, first_row, rows, grad_x)
+    if layers[layer, ADDED_G] >= 0:
+        add_other_gradient(layers, layer, scratch, i, first_row, rows, grad_x)
     if epilogue == STORE and activation != IDENTITY:
         saved = saved_for(layers, layer - 1, scratch, first_row)
-        times_derivative(activation, (stop_row - first_row) * x_row, grad_x, saved, grad_x)
+        times_derivative(activation, rows * x_row, grad_x, saved, grad_x)
 
 
 @inner_kernel

@@ -1,9 +1,23 @@
-"""The table by which the engine reads a network: a row for each ``Linear`` and the activation behind it."""
+"""The table by which the engine reads a network: a row for each operation and the activation behind it.
+
+Most rows are a ``Linear``: a product of matrices. The other operations compute each row of data by itself.
+"""
 
 from __future__ import annotations
 
-# Columns: features in and out; offsets of weight and bias in the parameters (bias -1: none); what kind of B the weight
-# is; activation; offsets in scratch of its inputs, of what its activation takes where the backward pass needs that
-# (else -1), of its outputs and of the gradient; and the distance between rows of the inputs and of the other three.
+# Columns: features in and out; offsets of weight and bias in the parameters (-1: none); what kind of B a Linear's
+# weight is; activation; offsets in scratch of its inputs, of what its activation takes where the backward pass needs
+# that (else -1), of its outputs and of the gradient; the distance between rows of the inputs and of the other three.
 IN, OUT, WEIGHT, BIAS, KIND, ACTIVATION, X, X_ROW, Z, Y, G, Y_ROW = range(12)
-COLUMNS = 12
+# The operation; offsets in scratch of what it saves for the backward pass: rows like Y's, and a number a row; offset
+# and distance of rows of a gradient that is added to that of its inputs (-1: none), and of what ADD adds to its inputs;
+# what DROPOUT's decisions are a function of: seed, forwards before the call, and threshold.
+OPERATION, SAVED, SAVED_ROW, ADDED_G, ADDED_G_ROW, OTHER, OTHER_ROW, SEED, FORWARDS, THRESHOLD = range(12, 22)
+COLUMNS = 22
+
+# Operations. Their scalars behind the activation's: LAYER_NORM: eps; DROPOUT: the factor of what is kept, and what is
+# added to what is kept and to what is dropped.
+LINEAR, COPY, LAYER_NORM, DROPOUT, SOFTMAX, LOG_SOFTMAX, ADD = range(7)
+
+# Columns of the scalars beside the table: those of the activation, then those of the operation.
+ACTIVATION_SCALARS, OPERATION_SCALARS, SCALARS = 0, 4, 8

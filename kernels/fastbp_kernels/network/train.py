@@ -153,7 +153,9 @@ def _train_batch(
     for group in range(start, stop, block_rows * (chunks if by_chunks else 1)):
         if by_chunks:
             end = min(group + chunks * block_rows, stop)
-            _chunk_gradients(rank, ranks, network, data, step.loss, factor, workspace, epoch, group, end)
+            _chunk_gradients(
+                rank, ranks, network, data, step.loss, factor, workspace, epoch, group, end, steps, group - start
+            )
             for chunk in range((end - group + block_rows - 1) // block_rows):
                 add_loop(
                     own_stop - own_first, shift(pointer(workspace.chunk_grads), chunk * size + own_first),
@@ -163,7 +165,7 @@ def _train_batch(
             end = min(group + block_rows, stop)
             block = Block(
                 pointer(workspace.scratch), pointer(workspace.classes), pointer(workspace.weights), g,
-                workspace.slab_sums, epoch, group, end - group,
+                workspace.slab_sums, epoch, group, end - group, steps, group - start,
             )  # fmt: skip
             block_gradients(rank, ranks, network, data, block, step.loss, factor, lr, fuses_update, wait)
         if rank == 0:
@@ -196,7 +198,7 @@ def _scale(loss: LossCall, data: TrainingRows, epoch: int, start: int, stop: int
 @inner_kernel
 def _chunk_gradients(
     rank: int, ranks: int, network: Network, data: TrainingRows, loss: LossCall, factor: float, workspace: Workspace,
-    epoch: int, start: int, stop: int,
+    epoch: int, start: int, stop: int, steps: int, before: int,
 ) -> None:  # fmt: skip
     """Compute the gradients of this rank's chunks of the rows from ``start`` to ``stop``, each in ``chunk_grads``."""
     size, block_rows = network.parameter.size, workspace.block_rows
@@ -209,6 +211,7 @@ def _chunk_gradients(
         grad = shift(pointer(workspace.chunk_grads), chunk * size)
         zero_loop(size, grad)
         sums = workspace.slab_sums[chunk * block_rows // SLAB :]
-        block = Block(scratch, classes, weights, grad, sums, epoch, row, min(block_rows, stop - row))
+        rows, ahead = min(block_rows, stop - row), before + row - start
+        block = Block(scratch, classes, weights, grad, sums, epoch, row, rows, steps, ahead)
         block_gradients(0, 1, network, data, block, loss, factor, factor, False, wait)
     barrier(ranks, wait)

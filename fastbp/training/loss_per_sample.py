@@ -7,7 +7,7 @@ from math import nan
 from fastbp.training.training_run import Criterion, Rows
 
 
-class LossMeans:
+class LossPerSample:
     """Means per sample of losses that a criterion returns for whole batches.
 
     A criterion whose ``reduction`` is "sum" returns the sum over the samples of a batch; any other, also one of the
