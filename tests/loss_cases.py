@@ -1,6 +1,7 @@
 """Every loss with its settings, what it takes, and its twin in torch."""
 
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -15,7 +16,7 @@ class Case(NamedTuple):
     """A loss by name and arguments; ``kind`` is what its predictions and targets are."""
 
     name: str
-    options: dict = {}
+    options: Any = MappingProxyType({})
     kind: str = "numbers"
 
     def __str__(self):

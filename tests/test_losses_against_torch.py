@@ -44,7 +44,7 @@ def test_a_loss_and_its_gradient_are_torchs(case, reduction, dtype):
 
 
 @pytest.mark.parametrize("size", [1e2, 1e4, 1e30, numpy.inf])
-@pytest.mark.parametrize("case", [case for case in CASES if case.kind in ("logits", "classes", "soft classes")], ids=str)
+@pytest.mark.parametrize("case", [c for c in CASES if c.kind in ("logits", "classes", "soft classes")], ids=str)
 def test_logits_of_any_size_do_not_overflow(case, size, dtype):
     x, y = case.data(dtype)
     x[::3, 1], x[1::3, 2] = size, -size

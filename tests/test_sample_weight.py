@@ -97,7 +97,7 @@ def test_a_training_without_any_weight_is_refused():
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_engine_gives_the_bits_of_the_modules_with_weights(case, dtype):
-    x, y = case.data(dtype)
+    _, y = case.data(dtype)
     inputs, weights = draw((37, 5), dtype, seed=5), WEIGHTS.astype(dtype)
     last = [nn.Sigmoid()] if case.kind in ("probabilities", "rates") else []
     for shuffle, threads in ((False, 1), (True, 2)):

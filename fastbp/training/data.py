@@ -110,7 +110,12 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
         evaluation_of(criterion)(prediction, target[:1])
     except ValueError:
         is_ours = type(criterion).__module__.startswith("fastbp.")
-        if not is_ours or prediction.shape == target[:1].shape or len(prediction) != len(target[:1]):
+        if (
+            not is_ours
+            or getattr(criterion, "columns_per_target", 1) != 1
+            or prediction.shape == target[:1].shape
+            or len(prediction) != len(target[:1])
+        ):
             raise
         outputs = (len(input), *prediction.shape[1:])
         raise ValueError(misfit(owner, input_name, target_name, outputs, target)) from None

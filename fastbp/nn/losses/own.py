@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
-from numba import carray, cfunc, njit, types
+from numba import carray, cfunc, jit, types
 from numba.core.registry import CPUDispatcher
 
 from fastbp.nn.losses.kernel_loss import KernelLoss
@@ -93,4 +93,4 @@ def _compiled(value: Any, derivative: Any, dtype: np.dtype[Any]) -> Any:
 
 def _dividing_as_numpy(function: Any) -> Any:
     """Return the function with numba's other rule of division: a callback cannot raise ZeroDivisionError."""
-    return njit(**{**function.targetoptions, "error_model": "numpy"})(function.py_func)
+    return jit(**{**function.targetoptions, "error_model": "numpy"})(function.py_func)
