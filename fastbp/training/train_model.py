@@ -24,6 +24,7 @@ from fastbp.training.arguments import (
     require_own_parameters,
     require_parts,
     rows_of,
+    weighted_rows,
 )
 from fastbp.training.block_trainer import BlockTrainer
 from fastbp.training.data import require_mini_batches, try_first_row
@@ -73,6 +74,8 @@ def train_model(
     epochs: int,
     mini_batch_size: int,
     *,
+    sample_weight: Array | None = None,
+    val_sample_weight: Array | None = None,
     shuffle: bool = False,
     rng: RandomSource = None,
     progress: bool | Callable[[History], object] | None = None,
@@ -91,11 +94,11 @@ def train_model(
     ----------
     model : Module
     train_input, train_target : ndarray of shape (n, ...), or RowBlocks and None
-        One row a sample, in the model's dtype; targets of ``CrossEntropyLoss`` are integers of shape (n,). Data larger
-        than memory come as ``numpy.memmap``, which is not copied, or as ``RowBlocks``.
+        One row a sample, in the model's dtype; class indices of ``CrossEntropyLoss`` and ``NLLLoss`` are integers of
+        shape (n,). Data larger than memory come as ``numpy.memmap``, which is not copied, or as ``RowBlocks``.
     val_input, val_target : ndarray of shape (m, ...), or both None
         Evaluated after every epoch.
-    criterion : MSELoss, CrossEntropyLoss, or any object with ``forward(prediction, target)`` and ``backward()``
+    criterion : a loss of ``fastbp.nn``, or any object with ``forward(prediction, target)`` and ``backward()``
         One of your own that returns the sum over a batch's rows says so by ``reduction = "sum"``; see ``History``.
     opt : SGD, Adam, or any object with ``step()``
         Over parameters of ``model``.
@@ -103,6 +106,11 @@ def train_model(
         Passes over the training data, 0 or more; with ``history`` those that it has already count.
     mini_batch_size : int
         Rows a mini-batch, 1 or more.
+    sample_weight, val_sample_weight : ndarray of shape (n,) and (m,), or None
+        A weight of 0 or more for each row, in the model's dtype, by which its loss is multiplied. A mean over a
+        mini-batch divides by the sum of its weights, times the elements of a row where each has a loss. A mini-batch
+        whose weights sum to 0 has a loss of 0 and no gradient; the optimiser steps all the same. A criterion of your
+        own gets them as ``forward(prediction, target, sample_weight=...)``.
     shuffle : bool
         Whether each epoch takes the rows in a new random order, ``rng.permutation(n)``.
     rng : numpy.random.Generator, int or None
@@ -164,6 +172,9 @@ def train_model(
     seconds = positive_seconds(max_seconds)
     require_parts(model, criterion, opt)
     train, validation, reader = rows_of(model, criterion, (train_input, train_target), (val_input, val_target))
+    if reader is not None and sample_weight is not None:
+        raise ValueError("train_model takes sample_weight with arrays, got it with RowBlocks")
+    train, validation = weighted_rows(criterion, train, validation, sample_weight, val_sample_weight)
     history = require_history(history)
     flat = model._current()
     lock = flat.lock
