@@ -23,13 +23,28 @@ from fastbp.nn.activations import (
     Softsign,
     Tanh,
 )
+from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
 from fastbp.nn.flatten import Flatten
 from fastbp.nn.identity import Identity
 from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
-from fastbp.nn.losses import CrossEntropyLoss, MSELoss
+from fastbp.nn.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    ElementwiseLoss,
+    GaussianNLLLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    PoissonNLLLoss,
+    QuantileLoss,
+    SmoothL1Loss,
+)
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 from fastbp.nn.residual import Residual
@@ -43,14 +58,22 @@ __all__ = [
     "GELU",
     "SELU",
     "AlphaDropout",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "BatchNorm1d",
     "CrossEntropyLoss",
     "Dropout",
     "Elementwise",
+    "ElementwiseLoss",
     "Flatten",
+    "GaussianNLLLoss",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
+    "HuberLoss",
     "Identity",
+    "KLDivLoss",
+    "L1Loss",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -60,13 +83,17 @@ __all__ = [
     "Mish",
     "Module",
     "ModuleList",
+    "NLLLoss",
     "Parameter",
+    "PoissonNLLLoss",
+    "QuantileLoss",
     "ReLU",
     "ReLU6",
     "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
     "Softplus",
     "Softsign",
@@ -79,11 +106,11 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
         __name__,
         __all__,
         (
-            "AlphaDropout", "BCELoss", "BCEWithLogitsLoss", "BatchNorm1d", "Bilinear", "CELU", "Conv1d", "Conv2d",
-            "CrossEntropyLoss", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU", "GaussianNLLLoss",
-            "Hardsigmoid", "Hardswish", "Hardtanh", "HuberLoss", "KLDivLoss", "L1Loss", "LSTM", "LayerNorm",
-            "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention", "NLLLoss",
-            "PReLU", "ParameterDict", "ParameterList", "PoissonNLLLoss", "RNN", "ReLU6", "SELU", "SiLU", "SmoothL1Loss",
+            "AlphaDropout", "BatchNorm1d", "Bilinear", "CELU", "Conv1d", "Conv2d",
+            "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU",
+            "Hardsigmoid", "Hardswish", "Hardtanh", "LSTM", "LayerNorm",
+            "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention",
+            "PReLU", "ParameterDict", "ParameterList", "RNN", "ReLU6", "SELU", "SiLU",
             "Softmax", "Softplus", "Softsign", "Unflatten", "functional", "utils",
         ),
     )  # fmt: skip

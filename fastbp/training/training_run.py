@@ -40,17 +40,19 @@ def evaluation_of(criterion: Criterion) -> Callable[[Array, Array], float]:
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs and targets with a row a sample, C-contiguous and of one dtype."""
+    """Inputs and targets with a row a sample, C-contiguous and of one dtype, and maybe a weight for each row."""
 
     input: Array
     target: Array
+    weights: Array | None = None
 
     def __len__(self) -> int:
         return len(self.input)
 
     def guarded(self) -> Rows:
         """Return the rows as functions of the user's may see them."""
-        return Rows(guarded(self.input), guarded(self.target))
+        weights = None if self.weights is None else guarded(self.weights)
+        return Rows(guarded(self.input), guarded(self.target), weights)
 
 
 class Epochs(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastbp_kernels.compiler.cache import inlined_kernel
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.functions.losses import SLAB, TAKES_CLASSES
+from fastbp_kernels.functions.losses import SLAB, LossCall
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
 from fastbp_kernels.network.arguments import Block, Network, TrainingRows
 from fastbp_kernels.network.operations import operation_gradients
@@ -23,7 +23,7 @@ from fastbp_kernels.parallel.partition import rank_range
 
 @inlined_kernel
 def block_gradients(
-    rank: int, ranks: int, network: Network, data: TrainingRows, block: Block, loss: int, factor: float, lr: float,
+    rank: int, ranks: int, network: Network, data: TrainingRows, block: Block, loss: LossCall, factor: float, lr: float,
     fuses_update: bool, wait: Pointer,
 ) -> None:  # fmt: skip
     """Add the gradients of the block's rows to its ``grad`` and note the loss of each slab of them.
@@ -55,17 +55,22 @@ def block_gradients(
 
 @inlined_kernel
 def _propagate(
-    network: Network, data: TrainingRows, block: Block, loss: int, factor: float, first_row: int, stop_row: int
+    network: Network, data: TrainingRows, block: Block, loss: LossCall, factor: float, first_row: int, stop_row: int
 ) -> None:
     """Run forward and loss of some rows of the block: their gradient is then in the last layer's G."""
     layers, scratch, order = network.layers, block.scratch, data.order
     last = layers.shape[0] - 1
     target = shift(pointer(data.target), block.start * layers[last, OUT])
-    classes = shift(pointer(data.classes), block.start)
+    classes, weights = shift(pointer(data.classes), block.start), shift(pointer(data.weights), block.start)
+    is_weighted = data.weights.size > 0
     if order.size:
         place, place_row = layers[0, X], layers[0, X_ROW]
         gather(scratch, place, place_row, data.input, order, block.epoch, block.start, first_row, stop_row)
-        if TAKES_CLASSES[loss]:
+        if is_weighted:
+            weights = block.weights
+            for row in range(first_row, stop_row):
+                weights[row] = data.weights[order[block.epoch, block.start + row]]
+        if loss.takes_classes:
             classes = block.classes
             for row in range(first_row, stop_row):
                 classes[row] = data.classes[order[block.epoch, block.start + row]]
@@ -78,9 +83,8 @@ def _propagate(
         layers, pointer(network.parameter), pointer(network.scalars), scratch, x, x_row, first_row, stop_row,
         block.steps, block.before,
     )  # fmt: skip
-    loss_rows(
-        loss, layers, pointer(network.scalars), scratch, target, classes, factor, first_row, stop_row, block.slab_sums
-    )
+    scalars = pointer(network.scalars)
+    loss_rows(loss, is_weighted, layers, scalars, block, target, classes, weights, factor, first_row, stop_row)
 
 
 @inlined_kernel

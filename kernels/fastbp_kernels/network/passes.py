@@ -11,16 +11,12 @@ from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.callbacks import call_derivative, call_value
 from fastbp_kernels.compiler.elementwise import copy_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.functions.activations import (
-    IDENTITY,
-    OWN,
-    activate,
-    times_derivative,
-)
-from fastbp_kernels.functions.losses import SLAB, loss_slab_with_gradient
+from fastbp_kernels.functions.activations import IDENTITY, OWN, activate, times_derivative
+from fastbp_kernels.functions.losses import SLAB, LossCall, loss_slab_with_gradient
 from fastbp_kernels.linalg.column_sums import add_column_sums, fused_sgd_column_sums
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
 from fastbp_kernels.linalg.tile import ADD, DERIVATIVE_EPILOGUES, FUSED_SGD, STORE, VALUE_EPILOGUES
+from fastbp_kernels.network.arguments import Block
 from fastbp_kernels.network.operations import add_other_gradient, operation_backward, operation_forward
 from fastbp_kernels.network.table import (
     ACTIVATION,
@@ -147,24 +143,26 @@ def predict_layer(
 
 @inner_kernel
 def loss_rows(
-    loss: int, layers: Array, scalars: Pointer, scratch: Pointer, target: Pointer, classes: Pointer, factor: float,
-    first_row: int, stop_row: int, slab_sums: Array,
+    loss: LossCall, is_weighted: bool, layers: Array, scalars: Pointer, block: Block, target: Pointer, classes: Pointer,
+    weights: Pointer, factor: float, first_row: int, stop_row: int,
 ) -> None:  # fmt: skip
     """Write the loss's gradient to the last layer's G, which may be ``target``, and note the loss of each slab of rows.
 
-    ``target`` and ``classes`` are those of the block's rows. The rows of the last layer and of ``target`` have no gaps,
-    so that a slab is one run of numbers.
+    ``target``, ``classes`` and ``weights`` are those of the block's rows. The rows of the last layer and of ``target``
+    have no gaps, so that a slab is one run of numbers.
     """
     last = layers.shape[0] - 1
     o = layers[last, OUT]
-    y, g = shift(scratch, layers[last, Y]), shift(scratch, layers[last, G])
+    y, g = shift(block.scratch, layers[last, Y]), shift(block.scratch, layers[last, G])
     for row in range(first_row, stop_row, SLAB):
         grad, rows = shift(g, row * o), min(SLAB, stop_row - row)
-        slab_sums[row // SLAB] = loss_slab_with_gradient(
-            loss, rows, o, shift(y, row * o), shift(target, row * o), shift(classes, row), factor, grad
-        )
+        block.slab_sums[row // SLAB] = loss_slab_with_gradient(
+            loss, is_weighted, rows, o, shift(y, row * o), shift(target, row * o), shift(classes, row),
+            shift(weights, row), factor, grad,
+        )  # fmt: skip
         if layers[last, ACTIVATION] != IDENTITY:
-            times_layer_derivative(layers, last, scalars, rows * o, grad, saved_for(layers, last, scratch, row), grad)
+            saved = saved_for(layers, last, block.scratch, row)
+            times_layer_derivative(layers, last, scalars, rows * o, grad, saved, grad)
 
 
 @inner_kernel
