@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fastbp import optim
 from fastbp.checkpoint.atomic_write import write_atomically
 from fastbp.checkpoint.description import build, describe, shapes, shapes_of
 from fastbp.checkpoint.file_format import CheckpointError, import_safetensors, pack, require_field, unpack
+from fastbp.checkpoint.optimizer_description import build_optimizer, describe_optimizer, optimizer_tensors
 from fastbp.checkpoint.ties import Ties, find_ties, match_ties, require_ties
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer
@@ -19,9 +19,7 @@ from fastbp.training.history import Backend, History, Position, Setting
 from fastbp.training.shuffle import state_from_json, state_to_json
 from fastbp.validation.arrays import Array
 from fastbp.version import __version__
-from fastbp_kernels.functions.optimizers import OPTIMIZERS
 
-_OPTIMISERS: dict[str, type[Optimizer]] = {row.name: getattr(optim, row.name) for row in OPTIMIZERS}
 _SERIES = ("train_loss", "val_loss", "val_accuracy")
 _MEANS = {"train_loss_mean": "train_loss", "val_loss_mean": "val_loss"}  # and the series that each belongs to
 
@@ -69,9 +67,10 @@ def save(
     tensors = {f"model.{name}": value for name, value in state.items()}
     content: dict[str, Any] = {"fastbp": __version__, "type": type(model).__name__}
     content |= {"network": describe(model, state), "tied": find_ties(model)}
+    content["frozen"] = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     if opt is not None:
-        content["optimiser"] = _describe_optimiser(opt, model)
-        tensors |= _optimiser_state(opt, model)
+        content["optimiser"] = describe_optimizer(opt, model)
+        tensors |= optimizer_tensors(opt, model)
     if history is not None:
         content["history"] = _describe_history(history)
         tensors |= {f"history.{name}": values for name, values in history.as_arrays().items()}
@@ -112,7 +111,7 @@ def load(path: str | os.PathLike[str], model: Module | None = None, opt: Optimiz
         ties = require_ties(content["tied"], state) if "tied" in content else None
         filled = _build_model(content, state, ties or []) if model is None else model
         state = match_ties(filled, state, ties)
-        loaded = _build_optimiser(content["optimiser"], filled, tensors) if "optimiser" in content else None
+        loaded = build_optimizer(content["optimiser"], filled, tensors) if "optimiser" in content else None
         if opt is not None and (loaded is None or type(opt) is not type(loaded) or opt.parameters != loaded.parameters):
             raise CheckpointError(f"the file holds {'no' if loaded is None else 'another'} optimiser for {opt!r}")
         filled.load_state_dict(state)
@@ -130,56 +129,12 @@ def _build_model(content: dict[str, Any], state: dict[str, Array], ties: Ties) -
         raise CheckpointError(f"the file holds {what} and no network: build the model and pass it, model=...")
     if shapes(network) != shapes_of(state):
         raise CheckpointError("the file's network and parameters do not fit each other")
-    return build(network, ties)
-
-
-def _describe_optimiser(opt: Optimizer, model: Module) -> dict[str, Any]:
-    if type(opt) not in _OPTIMISERS.values():
-        raise TypeError(f"save knows {', '.join(_OPTIMISERS)}, got {type(opt).__name__}; keep its settings yourself")
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    if not set(opt.parameters) <= set(names):
-        raise ValueError("save takes an optimiser over the model's parameters; build it from model.parameters()")
-    settings = {name: _to_hex(getattr(opt, name)) for name in opt.settings}
-    return {"type": opt.row, **settings, "steps": opt.steps, "parameters": [names[p] for p in opt.parameters]}
-
-
-def _optimiser_state(opt: Optimizer, model: Module) -> dict[str, Array]:
-    """Return what the optimiser remembers of each parameter, by the names in the file."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    state = opt.state_dict()["state"]
-    return {
-        f"optimiser.{vector}.{names[opt.parameters[number]]}": array
-        for number, vectors in state.items()
-        for vector, array in vectors.items()
-        if vector != "step"
-    }
-
-
-def _to_hex(value: Any) -> Any:
-    return [number.hex() for number in value] if isinstance(value, tuple) else value.hex()
-
-
-def _from_hex(value: Any) -> Any:
-    return tuple(map(float.fromhex, value)) if isinstance(value, list) else float.fromhex(value)
-
-
-def _build_optimiser(content: Any, model: Module, tensors: dict[str, Array]) -> Optimizer:
-    own = dict(model.named_parameters(remove_duplicate=False))
-    kind = _OPTIMISERS[require_field(content, "type", str)]
-    names = require_field(content, "parameters", list)
-    unknown = [name for name in names if name not in own]
-    if unknown:
-        raise CheckpointError(f"the file's optimiser is one of {unknown[0]!r}, which the model does not have")
-    opt: Optimizer = kind([own[name] for name in names], **{name: _from_hex(content[name]) for name in kind.settings})
-    steps = content.get("steps", 0)  # files of before have none
-    if steps and OPTIMIZERS[opt.code].state:
-        vectors = OPTIMIZERS[opt.code].state
-        state = {
-            number: {"step": steps} | {vector: tensors[f"optimiser.{vector}.{name}"] for vector in vectors}
-            for number, name in enumerate(names)
-        }
-        opt.load_state_dict(opt.state_dict() | {"state": state})
-    return opt
+    model = build(network, ties)
+    frozen = require_field(content, "frozen", list) if "frozen" in content else []  # files of before have none
+    parameters = dict(model.named_parameters())
+    for name in frozen:
+        parameters[name].requires_grad = False
+    return model
 
 
 def _describe_history(history: History) -> dict[str, Any]:

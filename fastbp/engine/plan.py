@@ -246,6 +246,8 @@ def describe_parameters(model: Module) -> str:
 def _linear_row(linear: Linear, start: int, size: int) -> dict[int, int]:
     """Return the table's row of ``linear``, one of those whose ``size`` parameters begin at ``start`` of a storage."""
     weight = linear.weight
+    trained = table.TRAINED_WEIGHT if weight.requires_grad else 0
+    trained += table.TRAINED_BIAS if linear.bias is not None and linear.bias.requires_grad else 0
     behind = start + size - (weight.offset + weight.size)
     return {
         table.IN: linear.in_features,
@@ -254,6 +256,7 @@ def _linear_row(linear: Linear, start: int, size: int) -> dict[int, int]:
         table.BIAS: -1 if linear.bias is None else linear.bias.offset - start,
         table.KIND: ROOMY_ROWS if behind >= widths(weight.dtype.itemsize)[0] else ROWS,
         table.ACTIVATION: IDENTITY,
+        table.TRAINED: trained,
     }
 
 

@@ -30,8 +30,9 @@ def from_torch(module: torch.nn.Module) -> nn.Module:
     Parameters
     ----------
     module : torch.nn.Module
-        With float32 or float64 parameters, on any device. Layers that share a parameter share it in the copy. A module
-        that stands at several places becomes as many modules, which share all their parameters.
+        With float32 or float64 parameters, on any device. Layers that share a parameter share it in the copy, and
+        frozen ones stay frozen. A module that stands at several places becomes as many modules, which share all their
+        parameters.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def from_torch(module: torch.nn.Module) -> nn.Module:
         For a module of another kind, with hooks or parametrizations, or with methods or parts that the user added, and
         for parameters of another dtype.
     ValueError
-        For frozen parameters, which fastbp would train, and for parameters that share memory without being one.
+        For parameters that share memory without being one.
     """
     conversion = _FromTorch(_import_torch("from_torch"))
     model = conversion.convert(module, "")
@@ -50,7 +51,7 @@ def from_torch(module: torch.nn.Module) -> nn.Module:
 def to_torch(model: nn.Module) -> torch.nn.Module:
     """Return a copy of a fastbp network of ``Linear``, activations, ``Identity`` and ``Sequential`` as a torch module.
 
-    Layers that share a parameter share it in the copy.
+    Layers that share a parameter share it in the copy, and frozen ones stay frozen.
 
     Raises
     ------
@@ -94,7 +95,7 @@ class _FromTorch:
         own = {"weight": module.weight, "bias": module.bias}
         theirs = {name: parameter for name, parameter in own.items() if parameter is not None}
         for name, parameter in theirs.items():
-            self._require_trainable(parameter, _joined(path, name))
+            self._require_takable(parameter, _joined(path, name))
         dtype = _dtype_name(module.weight)
         linear = nn.Linear(module.in_features, module.out_features, "bias" in theirs, init="zeros", dtype=dtype)
         for name, parameter in theirs.items():
@@ -103,6 +104,7 @@ class _FromTorch:
             else:
                 ours = self._made[parameter] = getattr(linear, name)
                 ours.data = parameter.detach().cpu().numpy()
+                ours.requires_grad = parameter.requires_grad
                 self._names[parameter] = _joined(path, name)
         return linear
 
@@ -114,18 +116,13 @@ class _FromTorch:
                 f"first: torch.nn.utils.parametrize.remove_parametrizations(module, {name!r})"
             )
 
-    def _require_trainable(self, parameter: Any, name: str) -> None:
+    def _require_takable(self, parameter: Any, name: str) -> None:
         if not isinstance(parameter, self._torch.nn.Parameter):
             raise TypeError(f"from_torch copies parameters, got a {type(parameter).__name__} as {name!r}")
         dtype = _dtype_name(parameter)
         if dtype not in ("float32", "float64"):
             raise TypeError(
                 f"from_torch takes float32 or float64 parameters, got {dtype} in {name!r}; convert with module.float()"
-            )
-        if not parameter.requires_grad:
-            raise ValueError(
-                f"from_torch takes parameters that are trained, got {name!r} with requires_grad=False, which fastbp "
-                "would train; if it may, call requires_grad_(True) on it first"
             )
         if any(getattr(parameter, kind, None) for kind in _GRADIENT_HOOKS):
             raise TypeError(f"from_torch copies no hooks, got {name!r} with a hook on its gradient; remove it first")
@@ -184,7 +181,7 @@ class _ToTorch:
         for name in ("weight", "bias") if has_bias else ("weight",):
             ours = getattr(linear, name)
             if ours not in self._made:
-                self._made[ours] = torch.nn.Parameter(torch.tensor(state[name]))
+                self._made[ours] = torch.nn.Parameter(torch.tensor(state[name]), ours.requires_grad)
             setattr(module, name, self._made[ours])
         return module
 

@@ -124,7 +124,7 @@ class EngineTrainer:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
         plan, rows, val_rows = self._plan, len(self._train_rows), len(self._val_rows)
         division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside)
-        self._fuses_update = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
+        self._may_fuse = not division.in_place and self._size <= K_BLOCK
         self._workspace = workspace_for(plan, division)
         self._team = Team(division.ranks + division.validators)
         self._units = self.batches + -(-val_rows // division.block_rows)
@@ -199,6 +199,13 @@ class EngineTrainer:
         steps = self._steps_within(first, stop)
         state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
+        spans = opt.spans()
+        is_whole = len(spans) == 1 and spans[0, 1] - spans[0, 0] == plan.parameter.size  # no groups, nothing frozen
+        fuses_update = self._may_fuse and opt.code == SGD and is_whole
+        step = Step(
+            criterion.code, criterion.reduction == "mean", opt.code, opt.scalars(steps).astype(plan.dtype), spans, 0.0,
+            _NO_SUMS,
+        )  # fmt: skip
         team.run(
             train,
             first,
@@ -206,8 +213,8 @@ class EngineTrainer:
             Network(self._workspace.layers, plan.parameter, plan.grad, state),
             TrainingRows(*self._arrays_of(self._train_rows), np.stack(orders) if orders else _NO_ORDER, self._size),
             ValidationRows(*self._arrays_of(self._val_rows)),
-            Step(criterion.code, criterion.reduction == "mean", opt.code, opt.scalars(steps).astype(plan.dtype)),
-            self._workspace.for_a_call(mode, self._fuses_update),
+            step,
+            self._workspace.for_a_call(mode, fuses_update),
             results,
         )
         opt.advance(steps)
@@ -246,6 +253,7 @@ def waiting_trainer(
 
 
 _NO_ORDER = np.empty((0, 0), np.int64)
+_NO_SUMS = np.empty(0)
 _NO_CLASSES = np.empty(0, np.int64)
 _NO_ROWS = Rows(np.empty((0, 0), np.float32), np.empty((0, 0), np.float32))
 _compiled: set[np.dtype[Any]] = set()  # dtypes for which this process has the engine's code
