@@ -124,7 +124,9 @@ class Optimizer:
         self._require_group(group.values_by_name)
         group.take_notes(notes)
         self._groups.append(group)
-        self._parameters = tuple(parameter for group in self._groups for parameter in group["params"])
+        self._parameters = params
+        if len(self._groups) > 1:
+            self._parameters = tuple(parameter for group in self._groups for parameter in group["params"])
         self._flat = FlatView()  # laid out anew
         self.settings_changed()
 
