@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from fastbp.optim import lr_scheduler
 from fastbp.optim.adadelta import Adadelta
 from fastbp.optim.adagrad import Adagrad
 from fastbp.optim.adam import Adam, AdamW
@@ -26,6 +27,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "lr_scheduler",
 ]
 
 if not TYPE_CHECKING:  # what is missing is missing for a type checker too
