@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fastbp.nn import init
+from fastbp.nn import init, utils
 from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
 from fastbp.nn.container import ModuleList
 from fastbp.nn.identity import Identity
@@ -27,6 +27,7 @@ __all__ = [
     "Sigmoid",
     "Tanh",
     "init",
+    "utils",
 ]
 
 if not TYPE_CHECKING:  # what is missing is missing for a type checker too
@@ -39,6 +40,6 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
             "Hardsigmoid", "Hardswish", "Hardtanh", "HuberLoss", "KLDivLoss", "L1Loss", "LSTM", "LayerNorm",
             "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention", "NLLLoss",
             "PReLU", "ParameterDict", "ParameterList", "PoissonNLLLoss", "RNN", "ReLU6", "SELU", "SiLU", "SmoothL1Loss",
-            "Softmax", "Softplus", "Softsign", "Unflatten", "functional", "utils",
+            "Softmax", "Softplus", "Softsign", "Unflatten", "functional",
         ),
     )  # fmt: skip

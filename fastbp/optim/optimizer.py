@@ -194,10 +194,13 @@ class Optimizer:
         """
         self._current()
         rows = self._counts.rows
-        length = 1 if scheduled is None and self._is_constant() else steps
+        length = min(steps, 1) if scheduled is None and self._is_constant() else steps
         groups = {id(group): n for n, group in enumerate(self._groups)}
         scalars = np.empty((length, len(rows), len(OPTIMIZERS[self.code].scalars)))
         for place, row in enumerate(rows):
+            row.mu_product_next = row.mu_product
+            if not length:
+                continue
             settings: Mapping[str, Any] = row.group.values_by_name
             if scheduled is not None:
                 settings = {**settings, **scheduled[groups[id(row.group)]]}

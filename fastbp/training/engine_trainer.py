@@ -6,7 +6,7 @@ finds the two at the same mini-batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -23,9 +23,11 @@ from fastbp.runtime.threads import Team, thread_limits
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_means import LossMeans
 from fastbp.training.metrics import has_classes
+from fastbp.training.schedule import Part
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array
 from fastbp.validation.classes import require_classes
+from fastbp_kernels.functions.gradient_norm import NORM_SLAB
 from fastbp_kernels.functions.optimizers import SGD
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
@@ -147,7 +149,7 @@ class EngineTrainer:
     def _calls(self, run: TrainingRun) -> Iterator[None]:
         plan, history, units = self._plan, run.history, self._units
         if plan.dtype not in _compiled:
-            self._call([], 0, 0, self._results(0))  # compiles where Ctrl-C can still cut in
+            self._call([], 0, 0, self._results(0), run.clip_grad_norm)  # compiles where Ctrl-C can still cut in
             _compiled.add(plan.dtype)
         done, total = history.epochs * units + history.position.batches, run.epochs * units
         unfinished = 0.0, 0  # of the validation of the epoch that the next call goes on with: loss and hits
@@ -162,10 +164,17 @@ class EngineTrainer:
             results.val_sums[0], results.val_hits[0] = unfinished
             with run.held:
                 orders = run.shuffler.draw(touched)
+                first, behind = done - first_epoch * units, stop - first_epoch * units
+                scheduled, go_on = None, _nothing
+                if run.schedule:
+                    scheduled, go_on = run.schedule.look_ahead(self._parts(first, behind))
                 start = perf_counter()
-                self._call(orders, done - first_epoch * units, stop - first_epoch * units, results)
+                self._call(orders, first, behind, results, run.clip_grad_norm, scheduled)
                 seconds = perf_counter() - start
                 self._record(run, stop, results)
+                go_on()
+                if run.schedule and run.schedule.stops_at_epochs and history.epochs > first_epoch:
+                    run.schedule.epoch_done(history)
             finished = history.epochs - first_epoch
             unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else (0.0, 0)
             length = max(1, min(_GROWTH * length, int((stop - done) * CALL_SECONDS / max(seconds, 1e-9))))
@@ -190,7 +199,24 @@ class EngineTrainer:
             position.loss, position.weighted_loss = losses.pop()
         history.record(self._epochs(losses, results), position)
 
-    def _call(self, orders: list[Array], first: int, stop: int, results: Results) -> None:
+    def _parts(self, first: int, stop: int) -> list[Part]:
+        """Return what the units from ``first`` up to ``stop`` are of each epoch that they touch."""
+        parts = []
+        for start in range(0, stop, self._units):
+            end, trained = start + self._units, start + self.batches
+            batches = min(stop, trained) - min(max(first, start), trained)
+            parts.append(Part(batches, stop >= end))
+        return parts
+
+    def _call(
+        self,
+        orders: list[Array],
+        first: int,
+        stop: int,
+        results: Results,
+        max_norm: float | None = None,
+        scheduled: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
         """Let the engine work on the units from ``first`` up to ``stop``, and the optimiser know."""
         plan, criterion, opt, team = self._plan, self._criterion, self._opt, self._team
         mode = self._workspace.division.mode
@@ -201,11 +227,11 @@ class EngineTrainer:
         assert state is not None  # of all parameters of the model, which lie one behind the other
         spans = opt.spans()
         is_whole = len(spans) == 1 and spans[0, 1] - spans[0, 0] == plan.parameter.size  # no groups, nothing frozen
-        fuses_update = self._may_fuse and opt.code == SGD and is_whole
-        step = Step(
-            criterion.code, criterion.reduction == "mean", opt.code, opt.scalars(steps).astype(plan.dtype), spans, 0.0,
-            _NO_SUMS,
-        )  # fmt: skip
+        fuses_update = self._may_fuse and opt.code == SGD and is_whole and max_norm is None
+        scalars = opt.scalars(steps, scheduled).astype(plan.dtype)
+        norm_sums = _NO_SUMS if max_norm is None else np.empty(-(-plan.parameter.size // NORM_SLAB))
+        is_mean = criterion.reduction == "mean"
+        step = Step(criterion.code, is_mean, opt.code, scalars, spans, max_norm or 0.0, norm_sums)
         team.run(
             train,
             first,
@@ -250,6 +276,10 @@ def waiting_trainer(
     """Return the trainer of the last training, if this one is like it and has no validation: nothing is found anew."""
     trainer: EngineTrainer | None = plan_of(model).trainer
     return trainer if trainer is not None and trainer.serves(criterion, opt, train, mini_batch_size) else None
+
+
+def _nothing() -> None:
+    """Go on where there is no schedule."""
 
 
 _NO_ORDER = np.empty((0, 0), np.int64)

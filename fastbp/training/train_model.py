@@ -12,6 +12,8 @@ from fastbp.engine.plan import NotPlannable, plan_of
 from fastbp.nn.module import Module
 from fastbp.nn.overrides import own_methods
 from fastbp.nn.parameter import FlatView
+from fastbp.nn.utils import require_limit
+from fastbp.optim.lr_scheduler import LRScheduler
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
@@ -21,6 +23,7 @@ from fastbp.training.history import History, Setting
 from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.nonfinite import NonFiniteMonitor, OnNonfinite
 from fastbp.training.progress import ProgressBar
+from fastbp.training.schedule import Interval, require_schedule
 from fastbp.training.shuffle import EpochShuffler, generator_at
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array, RandomSource, plain
@@ -62,6 +65,9 @@ def train_model(
     progress: bool | Callable[[History], object] | None = None,
     history: History | None = None,
     on_nonfinite: OnNonfinite = "warn",
+    scheduler: LRScheduler | None = None,
+    scheduler_interval: Interval = "epoch",
+    clip_grad_norm: float | None = None,
 ) -> History:
     """Train ``model`` by mini-batches and return the course of the losses.
 
@@ -99,6 +105,15 @@ def train_model(
     on_nonfinite : "raise", "warn" or "ignore"
         What to do when a loss, or at the end a parameter, is NaN or infinite: raise ``DivergenceError`` after the
         compiled call in which it happened, warn once by ``DivergenceWarning``, or nothing.
+    scheduler : LRScheduler or None
+        One of ``fastbp.optim.lr_scheduler`` over ``opt``, whose step is taken after each epoch, that of
+        ``ReduceLROnPlateau`` with the validation loss per sample, or without validation data the training loss.
+        Training that goes on with a ``history`` takes the scheduler as it was left.
+    scheduler_interval : "epoch" or "batch"
+        Whether a step is taken after each epoch or after each mini-batch.
+    clip_grad_norm : float or None
+        What the norm of each mini-batch's gradient is clipped to, as by ``fastbp.nn.utils.clip_grad_norm_`` over
+        ``model.parameters()``.
 
     Returns
     -------
@@ -133,6 +148,9 @@ def train_model(
     epochs = _count("epochs", epochs, 0)
     mini_batch_size = _count("mini_batch_size", mini_batch_size, 1)
     _check_parts(model, criterion, opt)
+    schedule = require_schedule(scheduler, scheduler_interval, opt)
+    if clip_grad_norm is not None:
+        clip_grad_norm = require_limit(clip_grad_norm, "train_model", "clip_grad_norm")
     if (val_input is None) != (val_target is None):
         raise ValueError("train_model takes val_input and val_target together, got only one of them")
     pairs = [{"train_input": train_input, "train_target": train_target}]
@@ -158,6 +176,9 @@ def train_model(
             trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
         setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description)
         history.check_going_on(setting, epochs)
+        if schedule:
+            left = epochs - history.epochs
+            schedule.require_steps(left * trainer.batches - history.position.batches, left)
         state = history.position.generator if history.has_begun else None
         generator = generator_at(rng, bool(shuffle), state)
         monitor = NonFiniteMonitor(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
@@ -172,7 +193,8 @@ def train_model(
             # Only a progress of the user's sets methods meanwhile, and only the engine does not look for them.
             parts = _Parts(flat, criterion, opt, callable(progress) and isinstance(trainer, EngineTrainer))
             run = TrainingRun(
-                history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, callable(progress)
+                history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged,
+                callable(progress) or (schedule is not None and schedule.stops_at_epochs), schedule, clip_grad_norm,
             )  # fmt: skip
             _train(trainer, run, flat, progress if callable(progress) else bar.show)
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from fastbp.training.history import History
 from fastbp.training.nonfinite import NonFiniteMonitor
+from fastbp.training.schedule import Schedule
 from fastbp.training.shuffle import EpochShuffler
 from fastbp.validation.arrays import Array
 
@@ -76,6 +77,9 @@ class TrainingRun:
         Raises RuntimeError if what is trained was changed since, where the training would go on.
     stops_at_epochs : bool
         Whether somebody looks at the model after each epoch.
+    schedule : Schedule or None
+    clip_grad_norm : float or None
+        What the norm of the gradient is clipped to.
     """
 
     history: History
@@ -85,3 +89,5 @@ class TrainingRun:
     monitor: NonFiniteMonitor | None = None
     require_unchanged: Callable[[], None] = lambda: None
     stops_at_epochs: bool = False
+    schedule: Schedule | None = None
+    clip_grad_norm: float | None = None

@@ -114,7 +114,7 @@ class LRScheduler:
         return {name: copy.copy(value) for name, value in vars(self).items() if name not in self.not_in_state}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take what ``state_dict`` of such a scheduler returned, here or in PyTorch. The optimiser has its own state."""
+        """Take what ``state_dict`` of such a scheduler returned, here or in PyTorch; not the optimiser's state."""
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"{type(self).__name__}.load_state_dict takes a mapping, got {type(state_dict).__name__}")
         lacking = [name for name in self._required() if name not in state_dict]
