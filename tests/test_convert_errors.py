@@ -13,9 +13,9 @@ class OwnSequential(torch.nn.Sequential):
     pass
 
 
-@pytest.mark.parametrize("kind", [torch.nn.SiLU, torch.nn.Dropout, torch.nn.Flatten, OwnSequential])
+@pytest.mark.parametrize("kind", [torch.nn.Softmin, torch.nn.Softmax2d, torch.nn.RReLU, OwnSequential])
 def test_a_torch_module_that_we_do_not_have_is_named(kind):
-    with pytest.raises(TypeError, match=rf"from_torch converts Linear, ReLU.*got {kind.__name__}"):
+    with pytest.raises(TypeError, match=rf"from_torch converts Linear, .*ReLU.*got {kind.__name__}"):
         fastbp.from_torch(torch.nn.Sequential(torch.nn.Linear(3, 2), kind()))
 
 
@@ -23,7 +23,7 @@ def test_a_module_that_torch_does_not_have_is_named():
     class Own(nn.Module):
         pass
 
-    with pytest.raises(TypeError, match=r"to_torch converts Linear, ReLU.*got Own"):
+    with pytest.raises(TypeError, match=r"to_torch converts Linear, .*ReLU.*got Own"):
         fastbp.to_torch(nn.Sequential(Own()))
 
 
@@ -188,7 +188,7 @@ class OwnChain(nn.Sequential):
 
 @pytest.mark.parametrize("kind", [OwnTanh, OwnChain])
 def test_a_subclass_of_the_library_is_refused_by_to_torch(kind):
-    with pytest.raises(TypeError, match=rf"to_torch converts Linear, ReLU.*got {kind.__name__}"):
+    with pytest.raises(TypeError, match=rf"to_torch converts Linear, .*ReLU.*got {kind.__name__}"):
         fastbp.to_torch(nn.Sequential(nn.Linear(3, 3), kind()))
 
 

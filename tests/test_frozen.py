@@ -87,6 +87,36 @@ def test_gradients_are_those_of_torch(case, calls_modules, dtype):
             numpy.testing.assert_allclose(mine.grad, expected, rtol=1e-4, atol=1e-6)
 
 
+def network_with_norms(dtype):
+    inner = (nn.Linear(16, 16, rng=2, dtype=dtype), nn.LayerNorm(16, dtype=dtype), nn.Tanh())
+    return nn.Sequential(
+        nn.Linear(5, 16, rng=1, dtype=dtype), nn.BatchNorm1d(16, dtype=dtype), nn.ReLU(), nn.Residual(*inner),
+        nn.Dropout(0.1, rng=3), nn.Linear(16, 3, rng=4, dtype=dtype),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [("0.", "1."), ("0.", "1.", "3.0."), ("1.weight", "3.1.bias"), ("3.1.", "5.weight")])
+def test_frozen_norms_are_frozen_alike_in_the_engine(names, dtype):
+    rows = data(dtype, 60)
+    for threads in (1, 3):
+        fastbp.set_num_threads(threads)
+        ends = []
+        for kind in (nn.MSELoss, OWN):
+            model = network_with_norms(dtype)
+            chosen = [p for name, p in model.named_parameters() if name.startswith(names)]
+            for parameter in chosen:
+                parameter.requires_grad = False
+            before = [p.data.copy() for p in chosen]
+            opt = optim.AdamW(model.parameters(), lr=0.01)
+            history = fastbp.train_model(model, *rows, None, None, kind(), opt, 2, 16, clip_grad_norm=0.3)
+            assert history.backend == ("engine" if kind is nn.MSELoss else "modules")
+            for parameter, values in zip(chosen, before, strict=True):
+                numpy.testing.assert_array_equal(parameter.data, values)
+                assert not parameter.grad.any()
+            ends.append(outcome(model, history))
+        assert_same_bits(*ends)
+
+
 @pytest.mark.parametrize("opt", ["SGD", "Adam", "NAdam"])
 def test_a_parameter_that_was_frozen_for_a_while_counts_its_own_steps_as_in_torch(opt, dtype):
     model = mlp(5, 4, 3, dtype=dtype)

@@ -28,13 +28,34 @@ LINEAR_BACKWARD = (
 
 # The arrays that each kernel reads, and those that it writes. Where it takes any shape, here are two dimensions.
 ARRAYS = {
+    "batch_norm_backward": (
+        {"grad_output": "ni", "weight": "i", "normalized": "ni", "rstd": "i"},
+        {"grad_input": "ni"},
+    ),
+    "batch_norm_forward": (
+        {"input": "ni", "weight": "i", "bias": "i"},
+        {"running_mean": "i", "running_variance": "i", "normalized": "ni", "rstd": "i", "output": "ni"},
+    ),
     "cross_entropy_forward": ({"logits": "no"}, {}),
     "cross_entropy_forward_backward": ({"logits": "no"}, {"grad": "no"}),
+    "dropout_forward": FORWARD,
     "exp_forward": FORWARD,
     "gelu_backward": INPUT_BACKWARD,
     "gelu_forward": FORWARD,
     "gelu_tanh_backward": INPUT_BACKWARD,
     "gelu_tanh_forward": FORWARD,
+    "layer_norm_backward": (
+        {"grad_output": "ni", "weight": "i", "normalized": "ni", "rstd": "n"},
+        {"grad_input": "ni"},
+    ),
+    "layer_norm_backward_parameters": (
+        {"grad_output": "ni", "normalized": "ni"},
+        {"grad_weight": "i", "grad_bias": "i"},
+    ),
+    "layer_norm_forward": (
+        {"input": "ni", "weight": "i", "bias": "i"},
+        {"normalized": "ni", "rstd": "n", "output": "ni"},
+    ),
     "linear_backward": LINEAR_BACKWARD,
     "linear_backward_input": LINEAR_BACKWARD_INPUT,
     "linear_backward_input_share": LINEAR_BACKWARD_INPUT,
@@ -43,6 +64,8 @@ ARRAYS = {
     "linear_backward_share": LINEAR_BACKWARD,
     "linear_forward": LINEAR_FORWARD,
     "linear_forward_share": LINEAR_FORWARD,
+    "log_softmax_backward": BACKWARD,
+    "log_softmax_forward": FORWARD,
     "mse_forward": ({"prediction": "no", "target": "no"}, {}),
     "mse_forward_backward": ({"prediction": "no", "target": "no"}, {"grad": "no"}),
     "relu_backward": BACKWARD,
@@ -50,10 +73,15 @@ ARRAYS = {
     "sgd_step": ({"grad": "oi"}, {"parameter": "oi"}),
     "sigmoid_backward": BACKWARD,
     "sigmoid_forward": FORWARD,
+    "softmax_backward": BACKWARD,
+    "softmax_forward": FORWARD,
     "tanh_backward": BACKWARD,
     "tanh_forward": FORWARD,
 }
-NUMBERS = {"rank": 0, "ranks": 1, "lr": 0.1, "factor": 2.0, "classes": numpy.zeros(SIZES["n"], numpy.int64)}
+NUMBERS = {"rank": 0, "ranks": 1, "lr": 0.1, "factor": 2.0, "classes": numpy.zeros(SIZES["n"], numpy.int64)} | {
+    "eps": 1e-5, "momentum": 0.1, "takes_batch": 1,
+    "seed": 1, "forwards": 2, "threshold": 3, "scale": 1.0, "kept": 0.0, "dropped": 0.0
+}  # fmt: skip
 
 # What takes the place of a good array, and what the error says of it.
 BAD = {

@@ -14,14 +14,20 @@ from typing import Any, NamedTuple
 
 from fastbp.checkpoint.file_format import CheckpointError, require_field
 from fastbp.nn.activations import Activation, activation_classes
+from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
+from fastbp.nn.dropout import AlphaDropout, Dropout
+from fastbp.nn.flatten import Flatten
 from fastbp.nn.identity import Identity
+from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import own_methods
 from fastbp.nn.parameter import Parameter
+from fastbp.nn.residual import Residual
 from fastbp.nn.sequential import Sequential
+from fastbp.nn.softmax import LogSoftmax, Softmax
 from fastbp.validation.arrays import Array
+from fastbp.validation.user_methods import own_methods
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Shape and dtype of every parameter by its name."""
@@ -80,18 +86,74 @@ def _build_linear(**settings: Any) -> Linear:
     return Linear(**settings, init="zeros")
 
 
+def _describe_layer_norm(norm: LayerNorm) -> dict[str, Any]:
+    settings = {"normalized_shape": list(norm.normalized_shape), "eps": norm.eps, "bias": norm.bias is not None}
+    dtype = "float32" if norm.weight is None else str(norm.weight.dtype)
+    return {**settings, "elementwise_affine": norm.elementwise_affine, "dtype": dtype}
+
+
+def _layer_norm_parameters(settings: Mapping[str, Any]) -> Shapes:
+    shape = tuple(settings["normalized_shape"]), settings["dtype"]
+    names = ["weight"] * settings["elementwise_affine"] + ["bias"] * settings["bias"]
+    return dict.fromkeys(names, shape)
+
+
+def _describe_batch_norm(norm: BatchNorm1d) -> dict[str, Any]:
+    settings = {"num_features": norm.num_features, "eps": norm.eps, "affine": norm.affine, "dtype": str(norm._dtype)}
+    momentum = -1.0 if norm.momentum is None else norm.momentum
+    return {**settings, "momentum": momentum, "track_running_stats": norm.track_running_stats}
+
+
+def _build_batch_norm(momentum: float, **settings: Any) -> BatchNorm1d:
+    return BatchNorm1d(momentum=None if momentum < 0 else momentum, **settings)
+
+
+def _batch_norm_state(settings: Mapping[str, Any]) -> Shapes:
+    shape = (settings["num_features"],), settings["dtype"]
+    names = ["weight", "bias"] * settings["affine"] + ["running_mean", "running_var"] * settings["track_running_stats"]
+    tracked: Shapes = {"num_batches_tracked": ((), "int64")} if settings["track_running_stats"] else {}
+    return dict.fromkeys(names, shape) | tracked
+
+
+def _describe_dropout(dropout: Dropout) -> dict[str, Any]:
+    return {"p": dropout.p, "seed": dropout.seed, "forwards": dropout.forwards}
+
+
+def _dropout_builder(kind: type[Dropout]) -> Callable[..., Dropout]:
+    def build(p: float, seed: int, forwards: int) -> Dropout:
+        dropout = kind(p, rng=0)
+        dropout.seed, dropout.forwards = seed, forwards
+        return dropout
+
+    return build
+
+
+def _describe_softmax(module: Softmax | LogSoftmax) -> dict[str, Any]:
+    return {"dim": 1 if module.dim is None else module.dim}
+
+
 _LINEAR = {"in_features": int, "out_features": int, "bias": bool, "dtype": str}
+_LAYER_NORM = {"normalized_shape": list, "eps": float, "elementwise_affine": bool, "bias": bool, "dtype": str}
+_BATCH_NORM = {"num_features": int, "eps": float, "affine": bool, "dtype": str, "momentum": float}
+_BATCH_NORM |= {"track_running_stats": bool}
+_DROPOUT = {"p": float, "seed": int, "forwards": int}
 _KINDS = {
     kind.module.__name__: kind
     for kind in (
         _Kind(Sequential, Sequential, contains=True),
         _Kind(ModuleList, ModuleList.named, contains=True),
+        _Kind(Residual, Residual, contains=True),
         _Kind(Linear, _build_linear, _LINEAR, _describe_linear, _linear_parameters),
+        _Kind(LayerNorm, None, _LAYER_NORM, _describe_layer_norm, _layer_norm_parameters),
+        _Kind(BatchNorm1d, _build_batch_norm, _BATCH_NORM, _describe_batch_norm, _batch_norm_state),
+        *(_Kind(kind, _dropout_builder(kind), _DROPOUT, _describe_dropout) for kind in (Dropout, AlphaDropout)),
+        *(_Kind(kind, None, {"dim": int}, _describe_softmax) for kind in (Softmax, LogSoftmax)),
         *(
             _Kind(kind, settings=dict.fromkeys(kind.settings, str), describe=_describe_activation)
             for kind in activation_classes()
         ),
         _Kind(Identity),
+        _Kind(Flatten),
     )
 }
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from fastbp.checkpoint.atomic_write import write_atomically
 from fastbp.checkpoint.description import build, describe, shapes, shapes_of
 from fastbp.checkpoint.file_format import CheckpointError, import_safetensors, pack, require_field, unpack
+from fastbp.checkpoint.history import build_history, describe_history, history_tensors
 from fastbp.checkpoint.optimizer_description import build_optimizer, describe_optimizer, optimizer_tensors
 from fastbp.checkpoint.ties import Ties, find_ties, match_ties, require_ties
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer
-from fastbp.training.history import Backend, History, Position, Setting
-from fastbp.training.shuffle import state_from_json, state_to_json
+from fastbp.training.history import History
 from fastbp.validation.arrays import Array
 from fastbp.version import __version__
-
-_SERIES = ("train_loss", "val_loss", "val_accuracy")
-_MEANS = {"train_loss_mean": "train_loss", "val_loss_mean": "val_loss"}  # and the series that each belongs to
 
 
 class Checkpoint(NamedTuple):
@@ -72,8 +67,8 @@ def save(
         content["optimiser"] = describe_optimizer(opt, model)
         tensors |= optimizer_tensors(opt, model)
     if history is not None:
-        content["history"] = _describe_history(history)
-        tensors |= {f"history.{name}": values for name, values in history.as_arrays().items()}
+        content["history"] = describe_history(history)
+        tensors |= history_tensors(history)
     write_atomically(Path(path), pack(tensors, content))
 
 
@@ -107,7 +102,7 @@ def load(path: str | os.PathLike[str], model: Module | None = None, opt: Optimiz
         tensors, content = {f"model.{name}": value for name, value in tensors.items()}, {}
     state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     try:
-        history = _build_history(content["history"], tensors) if "history" in content else None
+        history = build_history(content["history"], tensors) if "history" in content else None
         ties = require_ties(content["tied"], state) if "tied" in content else None
         filled = _build_model(content, state, ties or []) if model is None else model
         state = match_ties(filled, state, ties)
@@ -135,62 +130,3 @@ def _build_model(content: dict[str, Any], state: dict[str, Array], ties: Ties) -
     for name in frozen:
         parameters[name].requires_grad = False
     return model
-
-
-def _describe_history(history: History) -> dict[str, Any]:
-    setting, position = history.setting, history.position
-    return {
-        "backend": history.backend,
-        "fallback_reason": history.fallback_reason,
-        "seconds": float(history.seconds).hex(),
-        "setting": None if setting is None else {name: getattr(setting, name) for name in Setting._fields},
-        "batches": position.batches,
-        "loss": float(position.loss).hex(),
-        "weighted_loss": float(position.weighted_loss).hex(),
-        "generator": state_to_json(position.generator),
-    }
-
-
-def _build_history(content: Any, tensors: dict[str, Array]) -> History:
-    history = History()
-    history.backend, history.fallback_reason = _read_backend(content)
-    history.seconds = float.fromhex(require_field(content, "seconds", str))
-    series = [tensors[f"history.{name}"] for name in _SERIES]
-    for name, loss in _MEANS.items():  # files of before have none
-        series.append(tensors.get(f"history.{name}", np.full_like(tensors[f"history.{loss}"], np.nan)))
-    if any(values.ndim != 1 or values.dtype != np.float64 for values in series):
-        raise CheckpointError("the file's history is none of fastbp")
-    epochs, recorded = len(series[0]), 1 + sum(len(values) > 0 for values in series[1:3])
-    lengths = [len(values) for values in series]
-    if any(length not in (0, epochs) for length in lengths) or lengths[3:] != lengths[:2]:
-        raise CheckpointError("the series of the file's history differ in length")
-    for values, own in zip(series, history.values(), strict=True):
-        own.extend(values.tolist())
-    batches = require_field(content, "batches", int)
-    setting = content["setting"]
-    if setting is not None:
-        setting, types = {"parameters": "", **setting}, (int, int, bool, int, str)
-        history.setting = Setting(*(require_field(setting, name, kind) for name, kind in zip(Setting._fields, types)))
-        rows, size = history.setting.training_rows, history.setting.mini_batch_size
-        fits = rows > 0 and size > 0 and 0 <= batches <= -(-rows // size)
-        if not fits or (epochs and recorded != history.setting.recorded_series):
-            raise CheckpointError("the file's history contradicts itself")
-    elif epochs or batches:
-        raise CheckpointError("the file's history contradicts itself")
-    generator = state_from_json(content["generator"])
-    loss = require_field(content, "loss", str)
-    weighted_loss = require_field(content, "weighted_loss", str) if "weighted_loss" in content else loss
-    history.position = Position(batches, float.fromhex(loss), generator, float.fromhex(weighted_loss))
-    return history
-
-
-def _read_backend(content: Any) -> tuple[Backend | Literal[""], str]:
-    if "way" in content:  # files of before have one sentence for both
-        backend, _, reason = require_field(content, "way", str).partition(": ")
-        backend = "modules" if reason else backend
-    else:
-        backend, reason = require_field(content, "backend", str), require_field(content, "fallback_reason", str)
-    for known in ("", "engine", "modules"):
-        if backend == known:
-            return known, reason
-    raise CheckpointError(f"the file's history was trained by {backend!r}, which this fastbp does not know")

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.engine.predictor import Predictor
+from fastbp.engine.table_rows import NotPlannable, RowsBuilder, parameters_of
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import is_of_the_library, own_methods, passes_by
 from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.runtime.derived import Derived
 from fastbp.validation.arrays import ALIGNMENT, Array
-from fastbp_kernels.functions.activations import ACTIVATIONS, IDENTITY
-from fastbp_kernels.linalg.product import K_BLOCK, ROOMY_ROWS, ROWS
-from fastbp_kernels.linalg.tile import widths
+from fastbp.validation.user_methods import own_methods, passes_by
+from fastbp_kernels.functions.activations import ACTIVATIONS
+from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network import table
 
 if TYPE_CHECKING:
     from fastbp.engine.network_call import Chain
     from fastbp.engine.workspace import Workspace
     from fastbp.training.engine_trainer import EngineTrainer
-
-
-class NotPlannable(Exception):
-    """The engine does not know a part of the network; the text says which."""
 
 
 class NoPlan(Derived):
@@ -49,6 +45,7 @@ class NoPlan(Derived):
     __slots__ = ("description", "dtypes", "may_predict", "parameters", "reason", "with_own_methods")
 
     predictor = trainer = chain = None
+    flattens = False
 
     def __init__(self, reason: str, model: Module, modules: Sequence[Module]) -> None:
         self.reason, self.description = reason, describe_parameters(model)
@@ -65,7 +62,7 @@ class Plan(Derived):
     Parameters
     ----------
     modules : iterable of Module
-        ``Linear`` layers, each with at most one activation behind it, in order.
+        In order.
     around : sequence of Module
         Those that hold them.
 
@@ -73,8 +70,16 @@ class Plan(Derived):
     ----------
     modules : list of Module
     first : Linear
-        The first of them, which checks what the network is given.
+        The first one, which checks what the network is given.
     out_features : int
+    is_linear : bool
+        Whether all modules are ``Linear`` or activations behind one.
+    flattens : bool
+        Whether a ``Flatten`` makes rows of inputs of any shape.
+    dropouts, batch_norms : list of (int, Module)
+        Those that drop, and those that normalise mini-batches, with their rows in the table.
+    scalars : ndarray of shape (layers, SCALARS)
+        Beside the table.
     parameter, grad : ndarray
         The flat vectors of all parameters.
     flat : FlatView
@@ -102,16 +107,14 @@ class Plan(Derived):
     NotPlannable
     """
 
+    with_own_methods: frozenset[Module] = frozenset()
+
     def __init__(self, modules: Iterable[Module], around: Sequence[Module] = ()) -> None:
         self.modules = modules = list(modules)
-        for module in modules:
-            is_known = type(module) is Linear or module._activation is not None
-            if not (is_known and is_of_the_library(type(module))):
-                raise NotPlannable(f"it contains a {type(module).__name__}, which the engine does not know")
-            if own := own_methods(module):
-                raise NotPlannable(f"it contains a {type(module).__name__} with methods of its own: {', '.join(own)}")
-        linears = [module for module in modules if type(module) is Linear]
-        parameters = [parameter for linear in linears for parameter in linear.parameters()]
+        linears = [module for module in _inside(modules) if type(module) is Linear]
+        parameters = parameters_of(modules)
+        builder = RowsBuilder(parameters[0].offset if parameters else 0, sum(p.size for p in parameters))
+        builder.add(modules)
         if not linears:
             raise NotPlannable("it has no Linear")
         if len(set(parameters)) != len(parameters):
@@ -123,23 +126,16 @@ class Plan(Derived):
         self.parameter, self.grad = flat.runs[0]
         self.lock = parameters[0].storage.lock
         self.dtype: np.dtype[Any] = self.parameter.dtype
-
-        self._rows: list[dict[int, int]] = []
-        for module in modules:
-            if type(module) is Linear:
-                self._rows.append(_linear_row(module, parameters[0].offset, self.parameter.size))
-            elif not self._rows or self._rows[-1][table.ACTIVATION] != IDENTITY:
-                raise NotPlannable(f"it has a {type(module).__name__} that does not follow a Linear")
-            else:
-                self._rows[-1][table.ACTIVATION] = module._activation or IDENTITY
-        for before, behind in zip(self._rows, self._rows[1:], strict=False):
-            if before[table.OUT] != behind[table.IN]:
-                raise NotPlannable(
-                    f"a Linear with {before[table.OUT]} outputs precedes one with {behind[table.IN]} inputs"
-                )
+        self._rows = builder.finish()
+        self.scalars = np.zeros((len(self._rows), table.SCALARS), self.dtype)
+        for row, scalars in zip(self._rows, self.scalars, strict=True):
+            scalars[table.OPERATION_SCALARS :][: len(row.scalars)] = row.scalars
+        self.flattens = builder.flattens
+        self.is_linear = not self.flattens and all(row.columns[table.OPERATION] == table.LINEAR for row in self._rows)
+        self.dropouts, self.batch_norms = self._rows_of(table.DROPOUT), self._rows_of(table.BATCH_NORM)
         self.first = linears[0]
-        self.out_features = self._rows[-1][table.OUT]
-        self.flop = sum(_flop(row) for row in self._rows)
+        self.out_features = self._rows[-1].columns[table.OUT]
+        self.flop = sum(row.flop for row in self._rows)
         self.own_methods: list[str] = []
         self.may_predict = self.takes_gradients = True
         self.predictor: Predictor | None = Predictor(self)
@@ -148,6 +144,11 @@ class Plan(Derived):
         self.trainer: EngineTrainer | None = None
         self.parameters, self.dtypes, self.description = set(parameters), {self.dtype}, ""
         super().__init__([*modules, *around, parameters[0].storage])
+
+    def _rows_of(self, operation: int) -> list[tuple[int, Any]]:
+        """Return the numbers of the rows of one operation, with its modules."""
+        rows = enumerate(self._rows)
+        return [(number, row.module) for number, row in rows if row.columns[table.OPERATION] == operation]
 
     def layout(
         self, block_rows: int, *, in_place: bool = False, padded: bool = True, backward: bool = True
@@ -162,18 +163,18 @@ class Plan(Derived):
         ``K_BLOCK`` steps finish a product. It is for a thread that has the scratch memory to itself.
         """
         layers = np.zeros((len(self._rows), table.COLUMNS), np.int64)
-        in_place = in_place and all(row[table.OUT] <= K_BLOCK for row in self._rows)
+        in_place = in_place and self.is_linear and all(row.columns[table.OUT] <= K_BLOCK for row in self._rows)
         row_size = self._padded if padded else int
-        x, x_row = 0, row_size(self.first.in_features)
+        x, x_row = 0, row_size(self._rows[0].columns[table.IN])
         place = self._whole_lines(block_rows * x_row) if padded else 0
-        for row, columns in zip(layers, self._rows, strict=True):
-            for column, value in columns.items():
+        for row, planned in zip(layers, self._rows, strict=True):
+            for column, value in planned.columns.items():
                 row[column] = value
-            is_last, o = columns is self._rows[-1], columns[table.OUT]
+            is_last, o = planned is self._rows[-1], planned.columns[table.OUT]
             y, y_row = place, o if is_last else row_size(o)
             area = self._whole_lines(block_rows * y_row)
             z = -1
-            if backward and ACTIVATIONS[columns[table.ACTIVATION]].saves == "input":
+            if backward and ACTIVATIONS[planned.columns[table.ACTIVATION]].saves == "input":
                 z, y = place, place + area
                 place += area
             place += area if padded or not is_last else 0
@@ -182,7 +183,20 @@ class Plan(Derived):
                 g = place
                 place += area
             row[[table.X, table.X_ROW, table.Z, table.Y, table.G, table.Y_ROW]] = x, x_row, z, y, g, y_row
+            if planned.columns[table.OPERATION] in (table.LAYER_NORM, table.BATCH_NORM):
+                row[[table.SAVED, table.SAVED_ROW]] = place, place + area
+                place += area + self._whole_lines(max(block_rows, o))
             x, x_row = y, y_row
+        for row, planned in zip(layers, self._rows, strict=True):
+            other, added = layers[planned.other], layers[planned.added_by]
+            row[[table.OTHER, table.OTHER_ROW]] = other[[table.Y, table.Y_ROW]]
+            row[table.ADDED_G] = added[table.G] if planned.added_by >= 0 else -1
+            row[table.ADDED_G_ROW] = added[table.Y_ROW]
+        for number, norm in self.batch_norms:
+            addresses = [norm.running_mean.ctypes.data, norm.running_var.ctypes.data]
+            layers[number, [table.MEAN_AT, table.VARIANCE_AT, table.TAKES_BATCH]] = *addresses, norm.takes_batch
+        for number, dropout in self.dropouts:
+            layers[number, [table.SEED, table.THRESHOLD]] = dropout.seed, dropout.threshold
         return layers, place
 
     def _padded(self, features: int) -> int:
@@ -243,22 +257,10 @@ def describe_parameters(model: Module) -> str:
     return "; ".join(f"{name} of {p.dtype} {p.shape}" for name, p in model.named_parameters())
 
 
-def _linear_row(linear: Linear, start: int, size: int) -> dict[int, int]:
-    """Return the table's row of ``linear``, one of those whose ``size`` parameters begin at ``start`` of a storage."""
-    weight = linear.weight
-    trained = table.TRAINED_WEIGHT if weight.requires_grad else 0
-    trained += table.TRAINED_BIAS if linear.bias is not None and linear.bias.requires_grad else 0
-    behind = start + size - (weight.offset + weight.size)
-    return {
-        table.IN: linear.in_features,
-        table.OUT: linear.out_features,
-        table.WEIGHT: weight.offset - start,
-        table.BIAS: -1 if linear.bias is None else linear.bias.offset - start,
-        table.KIND: ROOMY_ROWS if behind >= widths(weight.dtype.itemsize)[0] else ROWS,
-        table.ACTIVATION: IDENTITY,
-        table.TRAINED: trained,
-    }
-
-
-def _flop(row: dict[int, int]) -> int:
-    return row[table.OUT] * (2 * row[table.IN] + ACTIVATIONS[row[table.ACTIVATION]].flop)
+def _inside(modules: Iterable[Module]) -> Iterator[Module]:
+    """Yield the modules, and those of residual blocks in their place."""
+    for module in modules:
+        if module._branch is None:
+            yield module
+        else:
+            yield from _inside(module._branch)

@@ -38,10 +38,10 @@ class Predictor:
                 scratch = self._free.pop()
             except IndexError:
                 scratch = aligned_zeros(self._scratch_size, plan.dtype)
-            predict(0, 1, self._layers, plan.parameter, scratch, BLOCK_ROWS, rows, output)
+            predict(0, 1, self._layers, plan.parameter, plan.scalars, scratch, BLOCK_ROWS, rows, output)
             self._free.append(scratch)
         else:
             ranks = ranks_for(plan.flop * len(rows), -(-len(rows) // SLAB), flop_per_thread=FLOP_PER_START)
             scratch = aligned_zeros(ranks * self._scratch_size, plan.dtype)
-            run_ranks(ranks, predict, self._layers, plan.parameter, scratch, BLOCK_ROWS, rows, output)
+            run_ranks(ranks, predict, self._layers, plan.parameter, plan.scalars, scratch, BLOCK_ROWS, rows, output)
         return output

@@ -12,20 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from fastbp import nn
 from fastbp.nn.activations import activation_classes
-from fastbp.nn.overrides import own_methods, set_in_place_of_methods
+from fastbp.validation.user_methods import own_methods, set_in_place_of_methods
 
 if TYPE_CHECKING:
     import torch
 
-_ACTIVATIONS = tuple(kind.__name__ for kind in activation_classes())
-_KINDS = ("Linear", *_ACTIVATIONS, "Identity", "Sequential")
+# By the classes without parameters: what they are built with, as attributes in both libraries.
+_SETTINGS = {kind.__name__: kind.settings for kind in activation_classes()} | {
+    "Dropout": ("p",), "AlphaDropout": ("p",), "Softmax": ("dim",), "LogSoftmax": ("dim",),
+    "Identity": (), "Flatten": (),
+}  # fmt: skip
+_WITH_PARAMETERS = ("Linear", "LayerNorm", "BatchNorm1d")
+_KINDS = (*_WITH_PARAMETERS, *_SETTINGS, "Sequential")
 _CONVERTED = f"{', '.join(_KINDS[:-1])} and {_KINDS[-1]}"
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")  # of torch's modules
 _GRADIENT_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")  # of its tensors; None before the first
 
 
 def from_torch(module: torch.nn.Module) -> nn.Module:
-    """Return a copy of a torch network of ``Linear``, activations, ``Identity`` and ``Sequential``.
+    """Return a copy of a torch network of ``Linear``, ``LayerNorm``, activations, dropout and ``Sequential``.
 
     Parameters
     ----------
@@ -49,7 +54,7 @@ def from_torch(module: torch.nn.Module) -> nn.Module:
 
 
 def to_torch(model: nn.Module) -> torch.nn.Module:
-    """Return a copy of a fastbp network of ``Linear``, activations, ``Identity`` and ``Sequential`` as a torch module.
+    """Return a copy of a fastbp network as a torch module, of the same modules as ``from_torch`` takes.
 
     Layers that share a parameter share it in the copy, and frozen ones stay frozen.
 
@@ -86,27 +91,40 @@ class _FromTorch:
         if kind == "Sequential":
             children = module._modules.items()  # named_children would yield one that stands at two places once
             return nn.Sequential({name: self.convert(child, _joined(path, name)) for name, child in children})
-        if kind == "Linear":
-            return self._convert_linear(module, path)
-        activation: nn.Module = getattr(nn, kind)(**_settings(module, kind))
-        return activation
+        if kind in _WITH_PARAMETERS:
+            return self._convert_with_parameters(module, path, kind)
+        converted: nn.Module = getattr(nn, kind)(**_settings(module, kind))
+        converted.training = module.training
+        return converted
 
-    def _convert_linear(self, module: Any, path: str) -> nn.Linear:
+    def _convert_with_parameters(self, module: Any, path: str, kind: str) -> nn.Module:
         own = {"weight": module.weight, "bias": module.bias}
         theirs = {name: parameter for name, parameter in own.items() if parameter is not None}
         for name, parameter in theirs.items():
             self._require_takable(parameter, _joined(path, name))
-        dtype = _dtype_name(module.weight)
-        linear = nn.Linear(module.in_features, module.out_features, "bias" in theirs, init="zeros", dtype=dtype)
+        dtype = _dtype_name(module.weight) if theirs else "float32"
+        ours: nn.Module
+        if kind == "Linear":
+            ours = nn.Linear(module.in_features, module.out_features, "bias" in theirs, init="zeros", dtype=dtype)
+        elif kind == "LayerNorm":
+            ours = nn.LayerNorm(module.normalized_shape, module.eps, bool(theirs), "bias" in theirs, dtype=dtype)
+        else:
+            tracks = module.track_running_stats
+            dtype = _dtype_name(module.running_mean) if tracks else dtype
+            features, eps, momentum = module.num_features, module.eps, module.momentum
+            ours = nn.BatchNorm1d(features, eps, momentum, bool(theirs), tracks, dtype=dtype)
+            ours.training = module.training
+        for name, buffer in ours.named_buffers():
+            buffer[...] = getattr(module, name).detach().cpu().numpy()
         for name, parameter in theirs.items():
             if parameter in self._made:
-                setattr(linear, name, self._made[parameter])
+                setattr(ours, name, self._made[parameter])
             else:
-                ours = self._made[parameter] = getattr(linear, name)
-                ours.data = parameter.detach().cpu().numpy()
-                ours.requires_grad = parameter.requires_grad
+                made = self._made[parameter] = getattr(ours, name)
+                made.data = parameter.detach().cpu().numpy()
+                made.requires_grad = parameter.requires_grad
                 self._names[parameter] = _joined(path, name)
-        return linear
+        return ours
 
     def _refuse_parametrized(self, module: Any, path: str) -> None:
         if self._torch.nn.utils.parametrize.is_parametrized(module):
@@ -169,26 +187,38 @@ class _ToTorch:
             children = model.named_children()
             converted = {name: self.convert(child, _joined(path, name)) for name, child in children}
             return self._torch.nn.Sequential(OrderedDict(converted))
-        if kind == "Linear":
-            return self._convert_linear(model)
-        return getattr(self._torch.nn, kind)(**_settings(model, kind))
+        if kind in _WITH_PARAMETERS:
+            return self._convert_with_parameters(model, kind)
+        return getattr(self._torch.nn, kind)(**_settings(model, kind)).train(model.training)
 
-    def _convert_linear(self, linear: nn.Linear) -> Any:
-        torch, state = self._torch, linear.state_dict()
-        dtype, has_bias = getattr(torch, str(linear.dtype)), linear.bias is not None
+    def _convert_with_parameters(self, ours: Any, kind: str) -> Any:
+        torch = self._torch
         # Without memory yet, and without numbers drawn from torch's generator.
-        module = torch.nn.Linear(linear.in_features, linear.out_features, has_bias, device="meta", dtype=dtype)
-        for name in ("weight", "bias") if has_bias else ("weight",):
-            ours = getattr(linear, name)
-            if ours not in self._made:
-                self._made[ours] = torch.nn.Parameter(torch.tensor(state[name]), ours.requires_grad)
-            setattr(module, name, self._made[ours])
+        options = {"device": "meta"}
+        if kind == "Linear":
+            options |= {"dtype": getattr(torch, str(ours.dtype))}
+            module = torch.nn.Linear(ours.in_features, ours.out_features, ours.bias is not None, **options)
+        elif kind == "LayerNorm":
+            affine, bias = ours.elementwise_affine, ours.bias is not None
+            module = torch.nn.LayerNorm(ours.normalized_shape, ours.eps, affine, bias, **options)
+        else:
+            features, eps, momentum, tracks = ours.num_features, ours.eps, ours.momentum, ours.track_running_stats
+            module = torch.nn.BatchNorm1d(features, eps, momentum, ours.affine, tracks, **options).train(ours.training)
+        for name, buffer in ours.named_buffers():
+            setattr(module, name, torch.tensor(buffer))
+        for name in ("weight", "bias"):
+            parameter = getattr(ours, name)
+            if parameter is None:
+                continue
+            if parameter not in self._made:
+                self._made[parameter] = torch.nn.Parameter(torch.tensor(parameter.data), parameter.requires_grad)
+            setattr(module, name, self._made[parameter])
         return module
 
 
 def _settings(module: Any, kind: str) -> dict[str, Any]:
-    """Return what an activation of either library was built with."""
-    return {name: getattr(module, name) for name in getattr(nn, kind).settings} if kind in _ACTIVATIONS else {}
+    """Return what a module of either library was built with."""
+    return {name: getattr(module, name) for name in _SETTINGS[kind]}
 
 
 def _kind(module: Any, path: str, library: Any, caller: str) -> str:
@@ -207,7 +237,7 @@ def _refuse_additions(module: Any, path: str, kind: str) -> None:
     parameters = module.named_parameters(recurse=False, remove_duplicate=False)
     parts = [name for name, _ in chain(parameters, module.named_buffers(recurse=False))]
     parts += [] if kind == "Sequential" else [name for name, _ in module.named_children()]
-    own = ("weight", "bias") if kind == "Linear" else ()
+    own = ("weight", "bias", *getattr(nn, kind)._buffer_names) if kind in _WITH_PARAMETERS else ()
     added = set_in_place_of_methods(module) + [name for name in parts if name not in own]
     _refuse_added(added, module, path, "from_torch")
 

@@ -4,27 +4,66 @@ from typing import TYPE_CHECKING
 
 from fastbp.nn import init, utils
 from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
+from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
+from fastbp.nn.dropout import AlphaDropout, Dropout
+from fastbp.nn.flatten import Flatten
 from fastbp.nn.identity import Identity
+from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
-from fastbp.nn.losses import CrossEntropyLoss, MSELoss
+from fastbp.nn.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    ElementwiseLoss,
+    GaussianNLLLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    PoissonNLLLoss,
+    QuantileLoss,
+    SmoothL1Loss,
+)
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
+from fastbp.nn.residual import Residual
 from fastbp.nn.sequential import Sequential
+from fastbp.nn.softmax import LogSoftmax, Softmax
 from fastbp.validation.missing import missing
 
 __all__ = [
     "GELU",
+    "AlphaDropout",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "BatchNorm1d",
     "CrossEntropyLoss",
+    "Dropout",
+    "ElementwiseLoss",
+    "Flatten",
+    "GaussianNLLLoss",
+    "HuberLoss",
     "Identity",
+    "KLDivLoss",
+    "L1Loss",
+    "LayerNorm",
     "Linear",
+    "LogSoftmax",
     "MSELoss",
     "Module",
     "ModuleList",
+    "NLLLoss",
     "Parameter",
+    "PoissonNLLLoss",
+    "QuantileLoss",
     "ReLU",
+    "Residual",
     "Sequential",
     "Sigmoid",
+    "SmoothL1Loss",
+    "Softmax",
     "Tanh",
     "init",
     "utils",
@@ -35,11 +74,11 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
         __name__,
         __all__,
         (
-            "AlphaDropout", "BCELoss", "BCEWithLogitsLoss", "BatchNorm1d", "Bilinear", "CELU", "Conv1d", "Conv2d",
-            "CrossEntropyLoss", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU", "GaussianNLLLoss",
-            "Hardsigmoid", "Hardswish", "Hardtanh", "HuberLoss", "KLDivLoss", "L1Loss", "LSTM", "LayerNorm",
-            "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention", "NLLLoss",
-            "PReLU", "ParameterDict", "ParameterList", "PoissonNLLLoss", "RNN", "ReLU6", "SELU", "SiLU", "SmoothL1Loss",
+            "AlphaDropout", "BatchNorm1d", "Bilinear", "CELU", "Conv1d", "Conv2d",
+            "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU",
+            "Hardsigmoid", "Hardswish", "Hardtanh", "LSTM", "LayerNorm",
+            "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention",
+            "PReLU", "ParameterDict", "ParameterList", "RNN", "ReLU6", "SELU", "SiLU",
             "Softmax", "Softplus", "Softsign", "Unflatten", "functional",
         ),
     )  # fmt: skip

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import own_methods
 from fastbp.validation.arrays import Array, require_floats
+from fastbp.validation.user_methods import own_methods
 
 
 class Identity(Module):

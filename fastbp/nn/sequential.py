@@ -13,11 +13,11 @@ from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.container import Container
 from fastbp.nn.last_forward import LastForward, has_token
 from fastbp.nn.module import Module, locked
-from fastbp.nn.overrides import own_methods
 from fastbp.nn.parameter import flatten
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.model_lock import holder
 from fastbp.validation.arrays import Array, as_rows, require_floats
+from fastbp.validation.user_methods import own_methods
 
 
 class Sequential(Container):
@@ -135,7 +135,7 @@ class Sequential(Container):
         plan = self._plan
         if plan is None or not plan.is_current:
             plan = plan_of(self)
-        if plan.chain is None and isinstance(plan, Plan):
+        if plan.chain is None and isinstance(plan, Plan) and plan.is_linear:
             plan.chain = Chain(plan, self._output)
         chain: Chain | None = plan.chain
         return chain
@@ -207,7 +207,7 @@ class Sequential(Container):
         if plan is None or not plan.is_current:
             plan = plan_of(self)
         predictor = plan.predictor
-        if predictor is None:
+        if predictor is None or (plan.flattens and np.ndim(input) != 2):
             return self._predict_by_modules(input, plan)
         rows = input = plan.first._checked(input)
         are_rows = input.ndim == 2
@@ -223,7 +223,7 @@ class Sequential(Container):
     @holder
     def _predict_by_modules(self, input: Array, plan: Plan | NoPlan) -> Array:
         lock = self._current().lock
-        if isinstance(plan, NoPlan) and not plan.with_own_methods:
+        if not plan.with_own_methods and (isinstance(plan, NoPlan) or (plan.flattens and plan.may_predict)):
             changes = lock.changes
             output = self._predict_one_by_one(input)
             if lock.writer or lock.changes != changes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from fastbp.training.early_stopping import BestEpoch
 from fastbp.validation.arrays import Array
 from fastbp.validation.callers import level_of_caller
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 
 Backend: TypeAlias = Literal["engine", "modules"]
+StoppedBy: TypeAlias = Literal["epochs", "early_stopping", "max_seconds", "progress"]
+
+_SERIES = ("train_loss", "val_loss", "val_accuracy", "train_loss_mean", "val_loss_mean")
 
 
 @dataclass(slots=True)
@@ -32,17 +36,20 @@ class Position:
     batches: int = 0  # finished mini-batches
     loss: float = 0.0  # their sum
     generator: Any = None  # the state of the rng before it drew this epoch's order; None without shuffling
-    weighted_loss: float = 0.0  # their sum by the weights of LossMeans
+    weighted_loss: float = 0.0  # their sum by the weights of LossPerSample
+    # The model's parameters, where it was given those of the best epoch instead.
+    parameters: Mapping[str, Array] | None = None
 
 
 class Setting(NamedTuple):
     """What must stay the same for a training to go on."""
 
-    training_rows: int
+    training_rows: int  # 0 where they come in blocks
     mini_batch_size: int
     shuffle: bool
     recorded_series: int  # 1 for the training loss alone, 2 with validation loss, 3 with accuracy
     parameters: str = ""  # of the model, see describe_parameters; empty where nobody noted them
+    metrics: tuple[str, ...] = ()  # names of those that train_model computes
 
 
 class History(Mapping[str, list[float]]):
@@ -56,12 +63,14 @@ class History(Mapping[str, list[float]]):
         The loss of the validation data after the epoch; empty without validation data.
     "val_accuracy"
         The accuracy on the validation data after the epoch, see ``compute_accuracy``; empty unless its targets are
-        one-hot or a single column of 0 and 1.
+        one-hot, a single column of 0 and 1, or class indices.
     "train_loss_mean", "val_loss_mean"
         The same losses per sample, on one scale. With a criterion whose ``reduction`` is "sum" they are the losses
         divided by the rows. With any other, whose loss is taken for a mean over rows, "train_loss_mean" is the mean of
         the mini-batches' losses, each weighted by its rows, and "val_loss_mean" is "val_loss". NaN for epochs of files
         that were saved without them.
+    "val_<name>"
+        A metric of the validation data after the epoch, for each of ``train_model(..., metrics=...)``.
 
     Attributes
     ----------
@@ -71,6 +80,11 @@ class History(Mapping[str, list[float]]):
         What trained: the compiled engine, or the modules' own methods one by one. "" before a training.
     fallback_reason : str
         Why the engine did not; "" if it did.
+    stopped_by : "epochs", "early_stopping", "max_seconds", "progress" or ""
+        What ended the last call of ``train_model``: that all epochs were done, one of its arguments, or "" for an
+        exception.
+    best : BestEpoch or None
+        What early stopping has noted.
 
     A training adds to a history that it is handed, ``train_model(..., history=history)``, and goes on where it stops.
     """
@@ -78,11 +92,12 @@ class History(Mapping[str, list[float]]):
     def __init__(self) -> None:
         self.backend: Backend | Literal[""] = ""
         self.fallback_reason = ""
-        names = ("train_loss", "val_loss", "val_accuracy", "train_loss_mean", "val_loss_mean")
-        self._values: dict[str, list[float]] = {name: [] for name in names}
+        self.stopped_by: StoppedBy | Literal[""] = ""
+        self._values: dict[str, list[float]] = {name: [] for name in _SERIES}
         self.seconds = 0.0
         self.position = Position()
         self.setting: Setting | None = None
+        self.best: BestEpoch | None = None
 
     def __getitem__(self, name: str) -> list[float]:
         return self._values[name]
@@ -95,9 +110,22 @@ class History(Mapping[str, list[float]]):
 
     def record(self, finished: Epochs, position: Position) -> None:
         """Add what finished epochs left, and where the training stands after them."""
-        for values, new in zip(self._values.values(), finished, strict=True):
-            values.extend(new)
+        for name, new in zip(_SERIES, finished, strict=True):
+            self._values[name].extend(new)
         self.position = position
+
+    def begin(self, setting: Setting) -> None:
+        """Note what is trained, with the series of its metrics."""
+        if len(self._values) > len(_SERIES) and not self.has_begun:
+            self._values = {name: self._values[name] for name in _SERIES}
+        for name in setting.metrics:
+            self._values.setdefault(f"val_{name}", [])
+        self.setting, self.stopped_by = setting, ""
+
+    def record_metrics(self, names: Sequence[str], values: Sequence[float]) -> None:
+        """Add the metrics of the last finished epoch."""
+        for name, value in zip(names, values, strict=True):
+            self._values[f"val_{name}"].append(value)
 
     @property
     def has_begun(self) -> bool:
@@ -109,7 +137,7 @@ class History(Mapping[str, list[float]]):
         if self.setting is None or not self.has_begun:
             return
         _require_same_parameters(self.setting.parameters, setting.parameters)
-        for name in ("training_rows", "mini_batch_size", "shuffle", "recorded_series"):
+        for name in ("training_rows", "mini_batch_size", "shuffle", "recorded_series", "metrics"):
             had, came = getattr(self.setting, name), getattr(setting, name)
             if had != came:
                 raise ValueError(
@@ -137,9 +165,15 @@ class History(Mapping[str, list[float]]):
         """Number of finished epochs."""
         return len(self._values["train_loss"])
 
+    @property
+    def best_epoch(self) -> int | None:
+        """The best epoch that early stopping has noted, from 1; None if there is none."""
+        return None if self.best is None else self.best.epoch
+
     def last(self) -> dict[str, float]:
-        """Return the last epoch's losses per sample and accuracy, as far as they are recorded."""
-        shown = ("train_loss_mean", "val_loss_mean", "val_accuracy")
+        """Return the last epoch's losses per sample, accuracy and metrics, as far as they are recorded."""
+        metrics = [name for name in self._values if name not in _SERIES]
+        shown = ("train_loss_mean", "val_loss_mean", "val_accuracy", *metrics)
         return {name: self._values[name][-1] for name in shown if self._values[name]}
 
     def as_arrays(self) -> dict[str, Array]:

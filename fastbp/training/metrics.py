@@ -6,10 +6,12 @@ import numpy as np
 
 from fastbp.nn.module import Module
 from fastbp.training.data import misfit, require_features, require_model_dtype, require_pairs
+from fastbp.training.training_run import Criterion, Rows
 from fastbp.validation.arrays import Array, plain
 from fastbp.validation.classes import stray_class
 from fastbp.validation.foreign import require_array
 
+_PIECE = 1 << 20  # elements looked through at a time, so that large data need no large masks
 _DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8")
 _TARGETS = (
     "one-hot targets, one 1 in every row and 0 elsewhere, a single column of 0 and 1, or integer class indices of "
@@ -65,24 +67,44 @@ def compute_accuracy(model: Module, inputs: Array, targets: Array) -> float:
     return accuracy(prediction, targets)
 
 
-def accuracy(prediction: Array, target: Array) -> float:
-    """Return what ``compute_accuracy`` does for predictions (n, classes) and targets that have classes."""
+def accuracy(prediction: Array, target: Array, threshold: float = 0.5) -> float:
+    """Return what ``compute_accuracy`` does for predictions (n, classes) and targets that have classes.
+
+    Rows of the class -1 do not count. ``threshold`` parts the sides of a single column: it is 0 for logits.
+    """
     if target.ndim == 1:
-        hits = prediction.argmax(axis=1) == target
+        hits = (prediction.argmax(axis=1) == target)[target >= 0]
     elif target.shape[1] == 1:
-        hits = np.where(target == 1, prediction > 0.5, prediction <= 0.5)
+        hits = np.where(target == 1, prediction > threshold, prediction <= threshold)
     else:
         hits = prediction.argmax(axis=1) == target.argmax(axis=1)
     return float(np.count_nonzero(hits) / len(hits)) if len(hits) else float("nan")
+
+
+def records_accuracy(criterion: Criterion, validation: Rows | None) -> bool:
+    """Whether a training records the accuracy unasked: not for a column of logits, whose sides part at 0."""
+    if validation is None or not has_classes(validation.target):
+        return False
+    if getattr(criterion, "columns_per_target", 1) != 1:
+        return False
+    is_column = validation.target.ndim == 2 and validation.target.shape[1] == 1
+    return not (is_column and getattr(criterion, "takes_logits", False) is True)
 
 
 def has_classes(target: Array) -> bool:
     """Whether the rows of ``target`` are one-hot, a single column of 0 and 1, or class indices."""
     if target.dtype.kind in "iu":
         return target.ndim == 1
-    if target.ndim != 2 or not target.shape[1] or not ((target == 0) | (target == 1)).all():
+    if target.ndim != 2 or not target.shape[1]:
         return False
-    return target.shape[1] == 1 or bool((target.sum(axis=1) == 1).all())
+    rows = max(1, _PIECE // target.shape[1])
+    return all(_are_one_hot(target[start : start + rows]) for start in range(0, len(target), rows))
+
+
+def _are_one_hot(rows: Array) -> bool:
+    if not ((rows == 0) | (rows == 1)).all():
+        return False
+    return rows.shape[1] == 1 or bool((rows.sum(axis=1) == 1).all())
 
 
 def _require_indices(indices: Array, outputs: tuple[int, ...]) -> None:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isfinite
+from time import perf_counter
 from typing import ClassVar
 
 import numpy as np
 
+from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
 from fastbp.nn.utils import clip_grad_norm_
 from fastbp.runtime.buffers import Buffer
+from fastbp.training.data import takes_classes
 from fastbp.training.history import Backend, Position
-from fastbp.training.loss_means import LossMeans
-from fastbp.training.metrics import accuracy, has_classes
+from fastbp.training.loss_per_sample import LossPerSample
+from fastbp.training.metrics import accuracy, records_accuracy
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun, evaluation_of, loss_of
 from fastbp.validation.arrays import Array
 
@@ -37,25 +40,29 @@ class ModuleTrainer:
         mini_batch_size: int,
     ) -> None:
         self._model, self._criterion, self._opt = model, criterion, opt
-        self._train_rows, self._validation, self._size = train, validation, mini_batch_size
-        self._input, self._target = Buffer(), Buffer()
+        self._train_rows, self._validation = train.guarded(), validation and validation.guarded()
+        self._size = mini_batch_size
+        self._input, self._target, self._weights = Buffer(), Buffer(), Buffer()
         self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
         self.batches = -(-len(train) // mini_batch_size)
-        self._scores = validation is not None and has_classes(validation.target)
+        self._scores = records_accuracy(criterion, validation)
+        self._val_target = _marked(criterion, validation or train)
         self.series = 1 + (validation is not None) + self._scores
-        self._means = LossMeans(criterion, train, validation, mini_batch_size)
+        self.per_sample = LossPerSample(criterion, len(train), validation, min(mini_batch_size, len(train)))
 
     def train(self, run: TrainingRun) -> Iterator[None]:
-        """Train, and yield after each epoch."""
+        """Train, and yield after each epoch, or where the time is over."""
         history, shuffler = run.history, run.shuffler
         while history.epochs < run.epochs:
             run.require_unchanged()
             with run.held:
                 drawn = shuffler.draw(1)
-            self._train_epoch(drawn[0] if drawn else None, run)
-            val_loss, val_accuracy = self._evaluate()
-            position, means = history.position, self._means
-            train_mean, val_mean = means.train([position.weighted_loss]), means.val(val_loss)
+            if not self._train_epoch(drawn[0] if drawn else None, run):
+                yield
+                continue
+            val_loss, val_accuracy = self.evaluate()
+            position, per_sample = history.position, self.per_sample
+            train_mean, val_mean = per_sample.train([position.weighted_loss]), per_sample.val(val_loss)
             left = Epochs([position.loss], val_loss, val_accuracy, train_mean, val_mean)
             with run.held:
                 shuffler.finish(1)
@@ -66,14 +73,14 @@ class ModuleTrainer:
                 run.monitor.loss(history.epochs, None)
             yield
 
-    def _train_epoch(self, order: Array | None, run: TrainingRun) -> None:
-        """Train the mini-batches that are left of the epoch."""
+    def _train_epoch(self, order: Array | None, run: TrainingRun) -> bool:
+        """Train the mini-batches that are left of the epoch and return whether the time was enough for all."""
         position, held = run.history.position, run.held
         for start in range(position.batches * self._size, len(self._train_rows), self._size):
             stop = min(start + self._size, len(self._train_rows))
             input = _batch(self._train_rows.input, order, start, stop, self._input)
             target = _batch(self._train_rows.target, order, start, stop, self._target)
-            loss = float(self._loss(self._model(input), target))
+            loss = float(self._loss(self._model(input), target, **self._weights_of(order, start, stop)))
             self._model.zero_grad()
             self._model.backward_parameters(self._criterion.backward())
             if run.clip_grad_norm is not None:
@@ -81,21 +88,37 @@ class ModuleTrainer:
             with held:
                 self._opt.step()
                 position.loss += loss
-                position.weighted_loss += loss * self._means.weight(stop - start)
+                position.weighted_loss += loss * self.per_sample.weight(stop - start)
                 position.batches += 1
                 if run.schedule:
                     run.schedule.batch_done()
             if run.monitor and not isfinite(loss):
                 run.monitor.loss(run.history.epochs + 1, position.batches)
+            if perf_counter() >= run.deadline:
+                return position.batches == self.batches
+        return True
 
-    def _evaluate(self) -> tuple[list[float], list[float]]:
+    def _weights_of(self, order: Array | None, start: int, stop: int) -> dict[str, Array]:
+        """Return the argument of a criterion that takes weights of the mini-batch's rows."""
+        weights = self._train_rows.weights
+        return {} if weights is None else {"sample_weight": _batch(weights, order, start, stop, self._weights)}
+
+    def evaluate(self) -> tuple[list[float], list[float]]:
         """Return loss and accuracy on the validation data, each in a list that is empty without."""
         data = self._validation
         if data is None:
             return [], []
         prediction = self._model.predict(data.input)
-        loss = float(self._evaluation(prediction, data.target))
-        return [loss], [accuracy(prediction, data.target)] if self._scores else []
+        weights = {} if data.weights is None else {"sample_weight": data.weights}
+        loss = float(self._evaluation(prediction, data.target, **weights))
+        return [loss], [accuracy(prediction, self._val_target)] if self._scores else []
+
+
+def _marked(criterion: Criterion, rows: Rows) -> Array:
+    """Return targets with -1 in place of the class that ``criterion`` ignores."""
+    if isinstance(criterion, KernelLoss) and takes_classes(criterion, rows.target):
+        return criterion.for_kernels(rows.target, rows.input.dtype)[1]
+    return rows.target
 
 
 def _batch(rows: Array, order: Array | None, start: int, stop: int, buffer: Buffer) -> Array:

@@ -40,14 +40,24 @@ class Schedule:
         self._scheduler, self._opt, self._by_batch = scheduler, opt, interval == "batch"
         self.stops_at_epochs = scheduler.needs_metrics
 
-    def require_steps(self, batches: int, epochs: int) -> None:
-        """Raise ValueError if the schedule ends before so many mini-batches and epochs are trained."""
-        needed, left = batches if self._by_batch else epochs, self._scheduler.steps_left()
+    def require_steps(self, history: History, epochs: int, batches: int | None) -> None:
+        """Raise ValueError if the schedule ends before a training of so many ``epochs`` does.
+
+        ``batches`` is the number of mini-batches in an epoch, or None where nobody knows it yet.
+        """
+        needed, left = epochs - history.epochs, self._scheduler.steps_left()
+        if self._by_batch and batches is not None:
+            needed = needed * batches - history.position.batches
         if left is not None and left < needed:
             raise ValueError(
                 f"train_model takes a scheduler for the {needed} {'mini-batches' if self._by_batch else 'epochs'} that "
                 f"are to come, got {type(self._scheduler).__name__} with {left} steps left; build it with more steps"
             )
+
+    @property
+    def within_epoch(self) -> Schedule | None:
+        """What goes on within an epoch."""
+        return self if self._by_batch else None
 
     def batch_done(self) -> None:
         """Go on after a mini-batch."""

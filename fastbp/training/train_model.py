@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from time import perf_counter
+from typing import TypeAlias
 
 import numpy as np
 
-from fastbp.engine.plan import NotPlannable, plan_of
+from fastbp.engine.plan import plan_of
+from fastbp.engine.table_rows import NotPlannable
 from fastbp.nn.module import Module
-from fastbp.nn.overrides import own_methods
 from fastbp.nn.parameter import FlatView
 from fastbp.nn.utils import require_limit
 from fastbp.optim.lr_scheduler import LRScheduler
-from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
-from fastbp.training.data import require_model_dtype, require_pairs, takes_classes, try_first_row
+from fastbp.training.after_epoch import AfterEpoch, after_epoch, go_on_without_rule
+from fastbp.training.arguments import (
+    count,
+    named_pairs,
+    positive_seconds,
+    require_history,
+    require_own_parameters,
+    require_parts,
+    rows_of,
+    weighted_rows,
+)
+from fastbp.training.block_trainer import BlockTrainer
+from fastbp.training.data import require_mini_batches, try_first_row
+from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.engine_trainer import EngineTrainer, waiting_trainer
 from fastbp.training.history import History, Setting
 from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.nonfinite import NonFiniteMonitor, OnNonfinite
 from fastbp.training.progress import ProgressBar
+from fastbp.training.row_blocks import BlockReader, RowBlocks
 from fastbp.training.schedule import Interval, require_schedule
 from fastbp.training.shuffle import EpochShuffler, generator_at
+from fastbp.training.trained_parts import TrainedParts
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
-from fastbp.validation.arrays import Array, RandomSource, plain
-from fastbp.validation.classes import class_indices, require_integers
+from fastbp.training.validation_metrics import Metric
+from fastbp.validation.arrays import Array, RandomSource
+
+Trainer: TypeAlias = EngineTrainer | ModuleTrainer | BlockTrainer
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -51,8 +68,8 @@ class TrainingInterrupted(KeyboardInterrupt):
 @holder
 def train_model(
     model: Module,
-    train_input: Array,
-    train_target: Array,
+    train_input: Array | RowBlocks,
+    train_target: Array | None,
     val_input: Array | None,
     val_target: Array | None,
     criterion: Criterion,
@@ -60,11 +77,16 @@ def train_model(
     epochs: int,
     mini_batch_size: int,
     *,
+    sample_weight: Array | None = None,
+    val_sample_weight: Array | None = None,
     shuffle: bool = False,
     rng: RandomSource = None,
     progress: bool | Callable[[History], object] | None = None,
     history: History | None = None,
     on_nonfinite: OnNonfinite = "warn",
+    metrics: Iterable[str | Metric] | Mapping[str, Metric] | None = None,
+    early_stopping: EarlyStopping | None = None,
+    max_seconds: float | None = None,
     scheduler: LRScheduler | None = None,
     scheduler_interval: Interval = "epoch",
     clip_grad_norm: float | None = None,
@@ -77,11 +99,12 @@ def train_model(
     Parameters
     ----------
     model : Module
-    train_input, train_target : ndarray of shape (n, ...)
-        One row a sample, in the model's dtype; targets of ``CrossEntropyLoss`` are integers of shape (n,).
+    train_input, train_target : ndarray of shape (n, ...), or RowBlocks and None
+        One row a sample, in the model's dtype; class indices of ``CrossEntropyLoss`` and ``NLLLoss`` are integers of
+        shape (n,). Data larger than memory come as ``numpy.memmap``, which is not copied, or as ``RowBlocks``.
     val_input, val_target : ndarray of shape (m, ...), or both None
         Evaluated after every epoch.
-    criterion : MSELoss, CrossEntropyLoss, or any object with ``forward(prediction, target)`` and ``backward()``
+    criterion : a loss of ``fastbp.nn``, or any object with ``forward(prediction, target)`` and ``backward()``
         One of your own that returns the sum over a batch's rows says so by ``reduction = "sum"``; see ``History``.
     opt : SGD, Adam, or any object with ``step()``
         Over parameters of ``model``.
@@ -89,6 +112,11 @@ def train_model(
         Passes over the training data, 0 or more; with ``history`` those that it has already count.
     mini_batch_size : int
         Rows a mini-batch, 1 or more.
+    sample_weight, val_sample_weight : ndarray of shape (n,) and (m,), or None
+        A weight of 0 or more for each row, in the model's dtype, by which its loss is multiplied. A mean over a
+        mini-batch divides by the sum of its weights, times the elements of a row where each has a loss. A mini-batch
+        whose weights sum to 0 has a loss of 0 and no gradient; the optimiser steps all the same. A criterion of your
+        own gets them as ``forward(prediction, target, sample_weight=...)``.
     shuffle : bool
         Whether each epoch takes the rows in a new random order, ``rng.permutation(n)``.
     rng : numpy.random.Generator, int or None
@@ -105,6 +133,16 @@ def train_model(
     on_nonfinite : "raise", "warn" or "ignore"
         What to do when a loss, or at the end a parameter, is NaN or infinite: raise ``DivergenceError`` after the
         compiled call in which it happened, warn once by ``DivergenceWarning``, or nothing.
+    metrics : list of names and functions, mapping of names to functions, or None
+        Computed from the predictions for the validation data after every epoch and recorded as "val_<name>":
+        "accuracy" (see ``compute_accuracy``), "mae" (mean absolute error), "r2", or functions ``metric(prediction,
+        target)`` that return a number. They are called once before the training too, to see that they fit.
+    early_stopping : EarlyStopping or None
+        When the training ends because it has not become better; its best parameters are then given back to the model.
+        ``History.best_epoch`` tells which epoch's they are.
+    max_seconds : float or None
+        Time after which this call ends, at the next finished mini-batch, in the engine within about 0.1 seconds; an
+        epoch whose mini-batches are finished is validated first. The same call goes on, with the same bits.
     scheduler : LRScheduler or None
         One of ``fastbp.optim.lr_scheduler`` over ``opt``, whose step is taken after each epoch, that of
         ``ReduceLROnPlateau`` with the validation loss per sample, or without validation data the training loss.
@@ -145,58 +183,49 @@ def train_model(
     the epochs that one compiled call of about 0.1 seconds goes through take up to 16 bytes a row and epoch.
     Arrays that are not C-contiguous, aligned and writeable are copied once.
     """
-    epochs = _count("epochs", epochs, 0)
-    mini_batch_size = _count("mini_batch_size", mini_batch_size, 1)
-    _check_parts(model, criterion, opt)
+    epochs, mini_batch_size = count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1)
+    seconds = positive_seconds(max_seconds)
+    require_parts(model, criterion, opt)
     schedule = require_schedule(scheduler, scheduler_interval, opt)
     if clip_grad_norm is not None:
         clip_grad_norm = require_limit(clip_grad_norm, "train_model", "clip_grad_norm")
-    if (val_input is None) != (val_target is None):
-        raise ValueError("train_model takes val_input and val_target together, got only one of them")
-    pairs = [{"train_input": train_input, "train_target": train_target}]
-    if val_input is not None and val_target is not None:
-        pairs.append({"val_input": val_input, "val_target": val_target})
-    pairs = _checked_pairs(model, criterion, pairs)
-    train, validation = Rows(*pairs[0].values()), Rows(*pairs[1].values()) if len(pairs) > 1 else None
-    if history is None:
-        history = History()
-    elif not isinstance(history, History):
-        raise TypeError(f"train_model takes history as a fastbp.History, got {type(history).__name__}")
+    train, validation, reader = rows_of(model, criterion, (train_input, train_target), (val_input, val_target))
+    if reader is not None and sample_weight is not None:
+        raise ValueError("train_model takes sample_weight with arrays, got it with RowBlocks")
+    train, validation = weighted_rows(criterion, train, validation, sample_weight, val_sample_weight)
+    history = require_history(history)
     flat = model._current()
     lock = flat.lock
     taken = lock.acquire()
     try:
-        trainer: EngineTrainer | ModuleTrainer | None = None
-        if validation is None:
-            trainer, reason = waiting_trainer(model, criterion, opt, train, mini_batch_size), ""
-        if trainer is None:
-            _check_parameters(opt, model)
-            for pair in pairs:
-                try_first_row("train_model", model, criterion, pair)
-            trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
-        setting = Setting(len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description)
+        trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size, reader)
+        after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
+        setting = Setting(
+            0 if reader else len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description,
+            () if after is None else after.metrics,
+        )  # fmt: skip
         history.check_going_on(setting, epochs)
         if schedule:
-            left = epochs - history.epochs
-            schedule.require_steps(left * trainer.batches - history.position.batches, left)
+            schedule.require_steps(history, epochs, None if reader else trainer.batches)
         state = history.position.generator if history.has_begun else None
         generator = generator_at(rng, bool(shuffle), state)
         monitor = NonFiniteMonitor(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
         history.warn_if_complete(epochs)
         bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
 
-        if state is not None and generator is not None:
-            generator.bit_generator.state = state
-        history.backend, history.fallback_reason, history.setting = trainer.backend, reason, setting
-        shuffler = EpochShuffler(generator if shuffle else None, len(train))
+        history.backend, history.fallback_reason = trainer.backend, reason
+        history.begin(setting)
+        shuffler = EpochShuffler(generator, len(train), state)
         with lock, Interrupts() as interrupts, closing(bar):
-            # Only a progress of the user's sets methods meanwhile, and only the engine does not look for them.
-            parts = _Parts(flat, criterion, opt, callable(progress) and isinstance(trainer, EngineTrainer))
+            is_watched = callable(progress) or after is not None
+            # Only functions of the user's set methods meanwhile, and only the engine does not look for them.
+            parts = TrainedParts(flat, criterion, opt, is_watched and trainer.backend == "engine")
             run = TrainingRun(
                 history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged,
-                callable(progress) or (schedule is not None and schedule.stops_at_epochs), schedule, clip_grad_norm,
+                is_watched or (schedule is not None and schedule.stops_at_epochs), perf_counter() + seconds, schedule,
+                clip_grad_norm,
             )  # fmt: skip
-            _train(trainer, run, flat, progress if callable(progress) else bar.show)
+            _run(trainer, run, model, flat, progress if callable(progress) else bar.show, after)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
     finally:
@@ -204,34 +233,54 @@ def train_model(
     return history
 
 
-class _Parts:
-    """What is trained, as it was at the beginning."""
+def _choose_trainer(
+    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int,
+    reader: BlockReader | None,
+) -> tuple[Trainer, str]:  # fmt: skip
+    """Return what trains, the engine wherever that knows all parts, and else the reason why not.
 
-    def __init__(self, flat: FlatView, criterion: Criterion, opt: Optimizer, are_methods_fixed: bool) -> None:
-        self._flat, self._criterion, self._opt = flat, criterion, opt
-        self._are_methods_fixed = are_methods_fixed
-        self._reduction = getattr(criterion, "reduction", None)
+    Data and optimiser are checked against the model here, unless the last training had the same. Of blocks the first
+    one is ``train``.
+    """
+    if validation is None and reader is None:
+        waiting = waiting_trainer(model, criterion, opt, train, mini_batch_size)
+        if waiting is not None:
+            return waiting, ""
+    require_own_parameters(opt, model)
+    require_mini_batches(model, len(train), mini_batch_size)
+    for pair in named_pairs(train, validation):
+        try_first_row("train_model", model, criterion, pair)
+    trainer: EngineTrainer | ModuleTrainer
+    try:
+        trainer, reason = EngineTrainer(model, criterion, opt, train, validation, mini_batch_size), ""
+    except NotPlannable as why:
+        trainer, reason = ModuleTrainer(model, criterion, opt, train, validation, mini_batch_size), str(why)
+    if reader is None:
+        return trainer, reason
+    return BlockTrainer(type(trainer), reader, model, criterion, opt, validation, mini_batch_size), reason
 
-    def require_unchanged(self) -> None:
-        """Raise RuntimeError if ``progress``, or whoever else, has changed what a training goes by."""
-        what = ""
-        if not self._flat.is_current:
-            what = "a module or a parameter of the model was set, moved, converted or frozen"
-        elif getattr(self._criterion, "reduction", None) != self._reduction:
-            what = "the criterion's reduction was set"
-        elif self._are_methods_fixed and (own_methods(self._criterion) or own_methods(self._opt)):
-            what = "a method of the criterion or the optimiser was set"
-        if what:
-            raise RuntimeError(
-                f"{what} during the training, which stopped there; call train_model again with history= the history so "
-                "far to go on"
-            )
 
-
-def _train(
-    trainer: EngineTrainer | ModuleTrainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]
+def _run(
+    trainer: Trainer,
+    run: TrainingRun,
+    model: Module,
+    flat: FlatView,
+    show: Callable[[History], object],
+    after: AfterEpoch | None,
 ) -> None:
-    """Train, show every progress, and leave history and generator as they are to be found."""
+    """Let a training begin or go on, until it ends or something stops it."""
+    if after is None:
+        if run.history.best is not None:
+            go_on_without_rule(run, model)
+        _train(trainer, run, flat, show)
+        return
+    if not after.begin(run):
+        _train(trainer, run, flat, lambda history: after(run, show))
+    after.finish(run)
+
+
+def _train(trainer: Trainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]) -> None:
+    """Train, show every epoch, and leave history and generator as they are to be found."""
     history, before = run.history, run.history.epochs
     shown = before
     start = perf_counter() - history.seconds
@@ -243,68 +292,16 @@ def _train(
                 shown = history.epochs
                 stops = show(history)
                 if isinstance(stops, bool | np.bool_) and stops:
+                    history.stopped_by = history.stopped_by or "progress"
                     break
+            if perf_counter() >= run.deadline and history.position.batches < trainer.batches:
+                history.stopped_by = "max_seconds"
+                break
+        if history.epochs == run.epochs and history.stopped_by != "early_stopping":
+            history.stopped_by = "epochs"
         if run.monitor and shown > before:
             run.monitor.parameters([data for data, _ in flat.runs], trainer.batches)
     finally:
         with run.held:
             run.shuffler.put_back(1 if history.position.batches else 0)
             history.seconds = perf_counter() - start
-
-
-def _choose_trainer(
-    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int
-) -> tuple[EngineTrainer | ModuleTrainer, str]:
-    """Return the trainer, the engine's wherever that knows all parts, and else the reason why not."""
-    try:
-        return EngineTrainer(model, criterion, opt, train, validation, mini_batch_size), ""
-    except NotPlannable as reason:
-        return ModuleTrainer(model, criterion, opt, train, validation, mini_batch_size), str(reason)
-
-
-def _count(name: str, value: int, least: int) -> int:
-    """Return ``value`` as an int of any size: NumPy's own would overflow in products."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"train_model takes {name} as an int, got {value!r}")
-    if value < least:
-        raise ValueError(f"train_model takes {name} of {least} or more, got {value}")
-    return int(value)
-
-
-def _check_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
-    if not isinstance(model, Module):
-        raise TypeError(f"train_model takes a fastbp.nn.Module as model, got {type(model).__name__}")
-    for name, part, methods in (("criterion", criterion, ("forward", "backward")), ("opt", opt, ("step",))):
-        for method in methods:
-            if isinstance(part, type) or not callable(getattr(part, method, None)):
-                raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
-
-
-def _checked_pairs(model: Module, criterion: Criterion, pairs: list[dict[str, Array]]) -> list[dict[str, Array]]:
-    """Return pairs of inputs and targets, by the arguments' names, as the kernels take them.
-
-    Classes are copied: one that somebody changes during the training would be an index beyond the outputs.
-    """
-    floats = pairs[0] if len(pairs) == 1 else {**pairs[0], **pairs[1]}
-    if takes_classes(criterion):
-        floats = {name: array for name, array in floats.items() if name.endswith("input")}
-        for pair in pairs:
-            name = next(reversed(pair))
-            pair[name] = class_indices(require_integers(pair[name], "train_model", name))
-    require_model_dtype("train_model", model, floats)
-    for pair in pairs:
-        require_pairs(pair)
-    if not len(pairs[0]["train_input"]):
-        raise ValueError("train_model takes one training row or more, got none")
-    return [{name: plain(array) for name, array in pair.items()} for pair in pairs]
-
-
-def _check_parameters(opt: Optimizer, model: Module) -> None:
-    if isinstance(opt, OptimizerBase):
-        own = plan_of(model).parameters
-        for parameter in opt.parameters:
-            if parameter not in own:
-                raise ValueError(
-                    f"train_model takes an optimiser over the model's parameters, got one with a parameter of shape "
-                    f"{parameter.shape} that is not the model's; build it from model.parameters()"
-                )

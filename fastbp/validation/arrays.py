@@ -57,26 +57,49 @@ def require_floats(array: Any, owner: str, dtype: np.dtype[Any] | None = None) -
 def plain(array: Array) -> Array:
     """Return ``array`` to be read: as an aligned, writeable and C-contiguous array of NumPy's own class.
 
-    The kernels are compiled for that one kind of array. Where it is another, this is a copy, but a view where it is
-    merely read-only and the memory under it is not: so are the outputs of modules.
+    The kernels are compiled for that one kind of array. Where its layout is another, this is a copy; where it is merely
+    read-only, such as the output of a module or a file that is mapped into memory, a view. What others are to see of
+    such a view goes through ``guarded``.
     """
     if type(array) is not np.ndarray:  # such as numpy.memmap
         array = array.view(np.ndarray)
     flags = array.flags
     if flags.carray:
         return array
+    if not (flags.c_contiguous and flags.aligned):
+        return array.copy(order="C")
     base = array.base
-    if flags.c_contiguous and flags.aligned and base is not None:
-        if type(base) is np.ndarray and base.shape == array.shape and base.dtype is array.dtype and base.flags.carray:
-            return base  # of as many bytes, so that it is all of it
+    if type(base) is np.ndarray and base.shape == array.shape and base.dtype is array.dtype and base.flags.carray:
+        return base  # of as many bytes, so that it is all of it
+    array = array.view()
+    try:
+        array.flags.writeable = True  # of this view alone
+    except ValueError:
+        return np.asarray(_ReadOnlyMemory(array))
+    return array
+
+
+class _ReadOnlyMemory:
+    """Memory that may not be written, such as that of bytes or of a file, as NumPy takes it for writeable."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array  # which keeps the memory
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def guarded(array: Array) -> Array:
+    """Return what ``plain`` returned, or a view of it, as a read-only array where the memory may not be written.
+
+    A write by a user's function would end the process.
+    """
+    base: Any = array.base
+    while type(base) is np.ndarray:
+        base = base.base
+    if type(base) is _ReadOnlyMemory:
         array = array.view()
-        try:
-            array.flags.writeable = True  # of this view alone
-        except ValueError:  # memory that nobody may write, such as that of bytes
-            pass
-        else:
-            return array
-    return array.copy(order="C")
+        array.flags.writeable = False
+    return array
 
 
 def as_rows(array: Array) -> Array:

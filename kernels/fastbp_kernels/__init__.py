@@ -20,6 +20,7 @@ from fastbp_kernels.functions.activations import (
     tanh_backward,
     tanh_forward,
 )
+from fastbp_kernels.functions.dropout import dropout_forward
 from fastbp_kernels.functions.losses import (
     cross_entropy_forward,
     cross_entropy_forward_backward,
@@ -27,6 +28,14 @@ from fastbp_kernels.functions.losses import (
     mse_forward_backward,
 )
 from fastbp_kernels.functions.optimizers import sgd_step
+from fastbp_kernels.functions.softmax import (
+    log_softmax_backward,
+    log_softmax_forward,
+    softmax_backward,
+    softmax_forward,
+)
+from fastbp_kernels.linalg.batch_norm import batch_norm_backward, batch_norm_forward
+from fastbp_kernels.linalg.layer_norm import layer_norm_backward, layer_norm_backward_parameters, layer_norm_forward
 from fastbp_kernels.linalg.linear import (
     linear_backward,
     linear_backward_input,
@@ -39,13 +48,19 @@ from fastbp_kernels.linalg.linear import (
 )
 
 __all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
     "cross_entropy_forward",
     "cross_entropy_forward_backward",
+    "dropout_forward",
     "exp_forward",
     "gelu_backward",
     "gelu_forward",
     "gelu_tanh_backward",
     "gelu_tanh_forward",
+    "layer_norm_backward",
+    "layer_norm_backward_parameters",
+    "layer_norm_forward",
     "linear_backward",
     "linear_backward_input",
     "linear_backward_input_share",
@@ -54,6 +69,8 @@ __all__ = [
     "linear_backward_share",
     "linear_forward",
     "linear_forward_share",
+    "log_softmax_backward",
+    "log_softmax_forward",
     "mse_forward",
     "mse_forward_backward",
     "relu_backward",
@@ -61,6 +78,8 @@ __all__ = [
     "sgd_step",
     "sigmoid_backward",
     "sigmoid_forward",
+    "softmax_backward",
+    "softmax_forward",
     "tanh_backward",
     "tanh_forward",
 ]

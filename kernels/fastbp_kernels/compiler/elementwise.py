@@ -105,3 +105,21 @@ def emit_loops(
         values = [v.masked_load(builder.gep(place, [full]), mask) for place in inputs]
         for value, out in zip(function(v, *values), outs):
             v.masked_store(value, builder.gep(out, [full]), mask)
+
+
+def emit_sum(v: Vectors, function: VectorFunction, count: ir.Value, inputs: Values) -> ir.Value:
+    """Emit the sum of ``function(v, *inputs)`` over ``count`` elements and return it: each lane adds up its own."""
+    builder = v.builder
+    total = cgutils.alloca_once(builder, v.type)
+    builder.store(v.constant(0.0), total)
+    rest = builder.srem(count, INT64(v.lanes))
+    full = builder.sub(count, rest)
+    with cgutils.for_range_slice(builder, INT64(0), full, INT64(v.lanes), inc=True) as (index, _):
+        values = [v.load(builder.gep(place, [index])) for place in inputs]
+        builder.store(builder.fadd(builder.load(total), function(v, *values)), total)
+    with builder.if_then(builder.icmp_signed(">", rest, INT64(0))):
+        mask = v.first_lanes(rest)
+        values = [v.masked_load(builder.gep(place, [full]), mask) for place in inputs]
+        value = builder.select(mask, function(v, *values), v.constant(0.0))
+        builder.store(builder.fadd(builder.load(total), value), total)
+    return v.sum(builder.load(total))

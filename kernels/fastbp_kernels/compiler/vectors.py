@@ -116,6 +116,10 @@ class Vectors:
     def sqrt(self, x: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("sqrt", self.type, [self.type]), [x])
 
+    def scalar_sqrt(self, x: ir.Value) -> ir.Value:
+        name = f"llvm.sqrt.f{8 * self.bytes}"
+        return self.builder.call(self._function(name, self.element, [self.element]), [x])
+
     def copysign(self, magnitude: ir.Value, sign: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("copysign", self.type, [self.type] * 2), [magnitude, sign])
 

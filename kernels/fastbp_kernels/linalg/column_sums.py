@@ -45,10 +45,34 @@ def _add_block(
     def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
         n, columns, rows, row_size, out_start = arguments
         v = full_vectors(context, builder, out)
-        _emit_sums(v, n, columns, rows, row_size, out_start, builder.fadd)
+        _emit_sums(v, n, columns, [rows], row_size, out_start, builder.fadd)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, rows, types.intp, out), codegen
+
+
+@inner_kernel
+def add_column_product_sums(n: int, columns: int, rows: Pointer, factors: Pointer, row_size: int, out: Pointer) -> None:
+    """Add the sum of each column of ``rows * factors``, elementwise, to ``out``; see ``add_column_sums``."""
+    for first in range(0, n, K_BLOCK):
+        count, place = min(K_BLOCK, n - first), first * row_size
+        _add_product_block(count, columns, shift(rows, place), shift(factors, place), row_size, out)
+
+
+@intrinsic
+def _add_product_block(
+    typing_context: Context, n: types.Integer, columns: types.Integer, rows: types.CPointer, factors: types.CPointer,
+    row_size: types.Integer, out: types.CPointer,
+) -> Definition:  # fmt: skip
+    """Add the sum of each column of the product of up to ``K_BLOCK`` rows to ``out``."""
+
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
+        n, columns, rows, factors, row_size, out_start = arguments
+        v = full_vectors(context, builder, out)
+        _emit_sums(v, n, columns, [rows, factors], row_size, out_start, builder.fadd)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, rows, rows, types.intp, out), codegen
 
 
 @intrinsic
@@ -62,17 +86,20 @@ def fused_sgd_column_sums(
         n, columns, rows, row_size, lr_value, out_start = arguments
         v = full_vectors(context, builder, out)
         step = v.splat(lr_value)
-        _emit_sums(v, n, columns, rows, row_size, out_start, lambda old, total: sgd(v, step, old, total))
+        _emit_sums(v, n, columns, [rows], row_size, out_start, lambda old, total: sgd(v, step, old, total))
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, rows, types.intp, out.dtype, out), codegen
 
 
 def _emit_sums(
-    v: Vectors, n: ir.Value, columns: ir.Value, rows: ir.Value, row_size: ir.Value, out: ir.Value,
+    v: Vectors, n: ir.Value, columns: ir.Value, factors: Values, row_size: ir.Value, out: ir.Value,
     finish: Callable[[ir.Value, ir.Value], ir.Value],
 ) -> None:  # fmt: skip
-    """Emit the sums of the columns and store at ``out`` what ``finish`` makes of the old numbers and the sums."""
+    """Emit the sums of the columns of one matrix, or of the product of two, elementwise.
+
+    What ``finish`` makes of the old numbers and the sums is stored at ``out``.
+    """
     builder = v.builder
     chained = builder.and_(n, INT64(-CHAINS))
     chains = [cgutils.alloca_once(builder, v.type) for _ in range(CHAINS)]
@@ -80,8 +107,10 @@ def _emit_sums(
         mask = v.first_lanes(builder.sub(columns, column))
 
         def add(chain: ir.Value, row: ir.Value) -> None:
-            place = builder.gep(rows, [builder.add(builder.mul(row, row_size), column)])
-            builder.store(builder.fadd(builder.load(chain), v.masked_load(place, mask)), chain)
+            place = builder.add(builder.mul(row, row_size), column)
+            first, *second = (v.masked_load(builder.gep(matrix, [place]), mask) for matrix in factors)
+            term = builder.fmul(first, second[0]) if second else first
+            builder.store(builder.fadd(builder.load(chain), term), chain)
 
         for chain in chains:
             builder.store(v.constant(0.0), chain)

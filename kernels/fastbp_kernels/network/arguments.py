@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastbp_kernels.compiler.pointers import Array, Pointer
+from fastbp_kernels.functions.losses import LossCall
 
 # Division of labour; see ``train``.
 BY_ROWS, BY_CHUNKS, VALIDATION_BESIDE = range(3)
@@ -24,12 +25,15 @@ class Network(NamedTuple):
         ``grad`` is left with the gradient of the last mini-batch.
     state : array of shape (vectors, parameters), read and written
         The optimiser's; of no vectors if it has none.
+    scalars : array of shape (layers, SCALARS), read
+        Beside the table.
     """
 
     layers: Array
     parameter: Array
     grad: Array
     state: Array
+    scalars: Array
 
 
 class TrainingRows(NamedTuple):
@@ -41,7 +45,9 @@ class TrainingRows(NamedTuple):
     target : array of shape (n, OUT of the last layer), read
         Of no rows where the loss takes classes.
     classes : array of int64, shape (n,), read
-        Empty where the loss takes values.
+        -1 for a row that the loss ignores; empty where it takes values.
+    weights : array of shape (n,), read
+        What each row's loss is multiplied by; empty where rows have no weights.
     order : array of int64, shape (epochs, n) or (0, 0), read
         The rows of each epoch that the call touches, in order; without it the rows are taken as they stand.
     mini_batch_size : int
@@ -50,6 +56,7 @@ class TrainingRows(NamedTuple):
     input: Array
     target: Array
     classes: Array
+    weights: Array
     order: Array
     mini_batch_size: int
 
@@ -60,6 +67,7 @@ class ValidationRows(NamedTuple):
     input: Array
     target: Array
     classes: Array
+    weights: Array
 
 
 class Step(NamedTuple):
@@ -67,10 +75,7 @@ class Step(NamedTuple):
 
     Attributes
     ----------
-    loss : int
-        Its code.
-    mean : bool
-        Whether the loss is a mean over a mini-batch instead of a sum.
+    loss : LossCall
     optimizer : int
         Its code.
     scalars : array of shape (steps, rows, scalars), read
@@ -84,8 +89,7 @@ class Step(NamedTuple):
         One for each ``NORM_SLAB`` parameters; empty where nothing is clipped.
     """
 
-    loss: int
-    mean: bool
+    loss: LossCall
     optimizer: int
     scalars: Array
     spans: Array
@@ -110,6 +114,8 @@ class Workspace(NamedTuple):
         What the table was laid out for; ``ranks`` times that, but BY_ROWS.
     classes : vector of int64, written
         ``block_rows`` for each block in scratch where the loss takes classes; else empty.
+    weights : vector, written
+        ``block_rows`` for each block in scratch where rows have weights; else empty.
     chunk_grads : vector, written
         BY_CHUNKS a whole number of times the parameters; else empty.
     snapshots : array of shape (any, parameters), written
@@ -125,6 +131,7 @@ class Workspace(NamedTuple):
     block_rows: int
     scratch: Array
     classes: Array
+    weights: Array
     chunk_grads: Array
     snapshots: Array
     slab_sums: Array
@@ -161,17 +168,24 @@ class Block(NamedTuple):
     scratch : pointer
     classes : pointer to int64
         Where those of the rows are gathered.
+    weights : pointer
+        Likewise.
     grad : pointer
         What gradients are added to.
     slab_sums : vector of float64
     epoch, start, rows : int
         The first row in the epoch's order, and their number.
+    steps, before : int
+        The number of mini-batches that the call has trained, and of the rows of this one before the block.
     """
 
     scratch: Pointer
     classes: Pointer
+    weights: Pointer
     grad: Pointer
     slab_sums: Array
     epoch: int
     start: int
     rows: int
+    steps: int
+    before: int

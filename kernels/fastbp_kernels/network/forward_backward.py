@@ -90,7 +90,7 @@ def chain_backward(
     _activation_of_last_layer(layers, s, pointer(output), pointer(grad_output), first, stop)
     earliest = 0 if wants_grad_input else first_trained(layers)  # nobody needs the gradients before that
     for layer in range(last, earliest, -1):
-        backward_rows(layers, layer, p, s, first, stop)
+        backward_rows(layers, layer, p, p, s, first, stop, 0, 0)  # of Linear alone, which takes no scalars
     barrier(ranks, wait)
     for layer in range(last, earliest - 1, -1):
         x = pointer(input) if layer == 0 else shift(s, layers[layer, X])

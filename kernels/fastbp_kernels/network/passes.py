@@ -11,15 +11,20 @@ from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.elementwise import copy_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.functions.activations import IDENTITY, activate, times_derivative
-from fastbp_kernels.functions.losses import SLAB, loss_slab_with_gradient
+from fastbp_kernels.functions.losses import SLAB, LossCall, loss_slab_with_gradient
 from fastbp_kernels.linalg.column_sums import add_column_sums, fused_sgd_column_sums
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
 from fastbp_kernels.linalg.tile import ADD, DERIVATIVE_EPILOGUES, FUSED_SGD, STORE, VALUE_EPILOGUES
+from fastbp_kernels.network.arguments import Block
+from fastbp_kernels.network.operations import add_other_gradient, operation_backward, operation_forward
 from fastbp_kernels.network.table import (
     ACTIVATION,
+    ADDED_G,
     BIAS,
     IN,
     KIND,
+    LINEAR,
+    OPERATION,
     OUT,
     TRAINED,
     TRAINED_BIAS,
@@ -76,61 +81,92 @@ def saved_for(layers: Array, layer: int, scratch: Pointer, first_row: int) -> Po
 
 @inner_kernel
 def forward_rows(
-    layers: Array, parameter: Pointer, scratch: Pointer, x: Pointer, x_row: int, first_row: int, stop_row: int
-) -> None:
-    """Run all layers over some rows of the block whose inputs are the rows of ``x``."""
-    x = shift(x, first_row * x_row)
+    layers: Array, parameter: Pointer, scalars: Pointer, scratch: Pointer, x: Pointer, x_row: int, first_row: int,
+    stop_row: int, steps: int, before: int,
+) -> None:  # fmt: skip
+    """Run all layers over some rows of the block whose inputs are the rows of ``x``.
+
+    ``steps`` and ``before`` are those of the ``Block``; ``steps`` is -1 where nothing is trained.
+    """
+    rows, x = stop_row - first_row, shift(x, first_row * x_row)
     for layer in range(layers.shape[0]):
-        y_row = layers[layer, Y_ROW]
+        y_row, activation = layers[layer, Y_ROW], layers[layer, ACTIVATION]
         y, z = shift(scratch, layers[layer, Y] + first_row * y_row), saved_for(layers, layer, scratch, first_row)
-        forward_layer(layers, layer, parameter, stop_row - first_row, x, x_row, z, y, y_row)
+        if layers[layer, OPERATION] == LINEAR:
+            forward_layer(layers, layer, parameter, rows, x, x_row, z, y, y_row)
+        else:
+            operation_forward(layers, layer, parameter, scalars, scratch, steps, before, first_row, rows, x, x_row, z)
+            if activation != IDENTITY:
+                activate(activation, rows * y_row, z, y)
         x, x_row = y, y_row
 
 
 @inner_kernel
+def predict_layer(
+    layers: Array, layer: int, parameter: Pointer, scalars: Pointer, scratch: Pointer, rows: int, x: Pointer,
+    x_row: int, y: Pointer, y_row: int,
+) -> None:  # fmt: skip
+    """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``, where no backward follows."""
+    if layers[layer, OPERATION] == LINEAR:
+        forward_layer(layers, layer, parameter, rows, x, x_row, y, y, y_row)
+    else:
+        operation_forward(layers, layer, parameter, scalars, scratch, -1, 0, 0, rows, x, x_row, y)
+        if layers[layer, ACTIVATION] != IDENTITY:
+            activate(layers[layer, ACTIVATION], rows * y_row, y, y)
+
+
+@inner_kernel
 def loss_rows(
-    loss: int, layers: Array, scratch: Pointer, target: Pointer, classes: Pointer, factor: float, first_row: int,
-    stop_row: int, slab_sums: Array,
+    loss: LossCall, is_weighted: bool, layers: Array, block: Block, target: Pointer, classes: Pointer, weights: Pointer,
+    factor: float, first_row: int, stop_row: int,
 ) -> None:  # fmt: skip
     """Write the loss's gradient to the last layer's G, which may be ``target``, and note the loss of each slab of rows.
 
-    ``target`` and ``classes`` are those of the block's rows. The rows of the last layer and of ``target`` have no gaps,
-    so that a slab is one run of numbers.
+    ``target``, ``classes`` and ``weights`` are those of the block's rows. The rows of the last layer and of ``target``
+    have no gaps, so that a slab is one run of numbers.
     """
     last = layers.shape[0] - 1
     o, activation = layers[last, OUT], layers[last, ACTIVATION]
-    y, g = shift(scratch, layers[last, Y]), shift(scratch, layers[last, G])
+    y, g = shift(block.scratch, layers[last, Y]), shift(block.scratch, layers[last, G])
     for row in range(first_row, stop_row, SLAB):
         grad, rows = shift(g, row * o), min(SLAB, stop_row - row)
-        slab_sums[row // SLAB] = loss_slab_with_gradient(
-            loss, rows, o, shift(y, row * o), shift(target, row * o), shift(classes, row), factor, grad
-        )
+        block.slab_sums[row // SLAB] = loss_slab_with_gradient(
+            loss, is_weighted, rows, o, shift(y, row * o), shift(target, row * o), shift(classes, row),
+            shift(weights, row), factor, grad,
+        )  # fmt: skip
         if activation != IDENTITY:
-            times_derivative(activation, rows * o, grad, saved_for(layers, last, scratch, row), grad)
+            times_derivative(activation, rows * o, grad, saved_for(layers, last, block.scratch, row), grad)
 
 
 @inner_kernel
 def backward_rows(
-    layers: Array, layer: int, parameter: Pointer, scratch: Pointer, first_row: int, stop_row: int
-) -> None:
+    layers: Array, layer: int, parameter: Pointer, scalars: Pointer, scratch: Pointer, first_row: int, stop_row: int,
+    steps: int, before: int,
+) -> None:  # fmt: skip
     """Carry the gradient from one layer's G to that of the layer before it, for some rows of the block."""
     if layer == 0:
         return
-    i, o = layers[layer, IN], layers[layer, OUT]
+    i, o, rows = layers[layer, IN], layers[layer, OUT], stop_row - first_row
     g_row, x_row = layers[layer, Y_ROW], layers[layer, X_ROW]
-    activation = layers[layer - 1, ACTIVATION]
-    epilogue = DERIVATIVE_EPILOGUES[activation]
+    activation, is_linear = layers[layer - 1, ACTIVATION], layers[layer, OPERATION] == LINEAR
+    ends = is_linear and layers[layer, ADDED_G] < 0  # with the product
+    epilogue = DERIVATIVE_EPILOGUES[activation] if ends else STORE
     g = shift(scratch, layers[layer, G] + first_row * g_row)
     x = shift(scratch, layers[layer, X] + first_row * x_row)
     grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
-    weight = shift(parameter, layers[layer, WEIGHT])
-    product(
-        stop_row - first_row, i, o, g, g_row, 1, weight, i, layers[layer, KIND], False, weight, grad_x, x_row, epilogue,
-        x, x_row, 0.0,
-    )  # fmt: skip
+    if is_linear:
+        weight = shift(parameter, layers[layer, WEIGHT])
+        product(
+            rows, i, o, g, g_row, 1, weight, i, layers[layer, KIND], False, weight, grad_x, x_row, epilogue, x, x_row,
+            0.0,
+        )  # fmt: skip
+    else:
+        operation_backward(layers, layer, parameter, scalars, scratch, steps, before, first_row, rows, grad_x)
+    if layers[layer, ADDED_G] >= 0:
+        add_other_gradient(layers, layer, scratch, i, first_row, rows, grad_x)
     if epilogue == STORE and activation != IDENTITY:
         saved = saved_for(layers, layer - 1, scratch, first_row)
-        times_derivative(activation, (stop_row - first_row) * x_row, grad_x, saved, grad_x)
+        times_derivative(activation, rows * x_row, grad_x, saved, grad_x)
 
 
 @inner_kernel

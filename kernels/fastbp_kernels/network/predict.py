@@ -5,15 +5,16 @@ from __future__ import annotations
 from fastbp_kernels.compiler.cache import kernel
 from fastbp_kernels.compiler.pointers import Array, pointer, shift
 from fastbp_kernels.functions.losses import SLAB
-from fastbp_kernels.network.passes import forward_layer
+from fastbp_kernels.network.passes import predict_layer
 from fastbp_kernels.network.table import Y_ROW, Y
 from fastbp_kernels.parallel.partition import rank_range
 
 
 @kernel
 def predict(
-    rank: int, ranks: int, layers: Array, parameter: Array, scratch: Array, block_rows: int, input: Array, output: Array
-) -> None:
+    rank: int, ranks: int, layers: Array, parameter: Array, scalars: Array, scratch: Array, block_rows: int,
+    input: Array, output: Array,
+) -> None:  # fmt: skip
     """Write the network's output for every row of ``input``.
 
     Parameters
@@ -22,6 +23,7 @@ def predict(
         This thread and the number of threads; each uses its own part of the scratch memory.
     layers : array of int64, shape (layers, COLUMNS), read
     parameter : vector, read
+    scalars : array of shape (layers, SCALARS), read
     scratch : vector, written
     block_rows : int
         Rows for which ``layers`` was laid out in scratch.
@@ -37,7 +39,7 @@ def predict(
         x, x_row = shift(pointer(input), row * i), i
         for layer in range(last):
             y, y_row = shift(s, layers[layer, Y]), layers[layer, Y_ROW]
-            forward_layer(layers, layer, p, rows, x, x_row, y, y, y_row)
+            predict_layer(layers, layer, p, pointer(scalars), s, rows, x, x_row, y, y_row)
             x, x_row = y, y_row
         y = shift(pointer(output), row * o)
-        forward_layer(layers, last, p, rows, x, x_row, y, y, o)
+        predict_layer(layers, last, p, pointer(scalars), s, rows, x, x_row, y, o)

@@ -32,7 +32,7 @@ from fastbp_kernels.compiler.cache import inlined_kernel, inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop, zero_loop
 from fastbp_kernels.compiler.pointers import Pointer, pointer, shift
 from fastbp_kernels.functions.gradient_norm import NORM_SLAB, clip_factor, scale_gradient, square_sums
-from fastbp_kernels.functions.losses import MEAN_OVER_ELEMENTS, SLAB, SLOPES
+from fastbp_kernels.functions.losses import SLAB, LossCall, row_weight, scale_of_weights
 from fastbp_kernels.functions.optimizers import update_spans
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
@@ -48,7 +48,6 @@ from fastbp_kernels.network.arguments import (
 )
 from fastbp_kernels.network.evaluate import evaluate_blocks, evaluate_snapshots, validation_blocks
 from fastbp_kernels.network.gradients import block_gradients
-from fastbp_kernels.network.table import OUT
 from fastbp_kernels.parallel.barrier import SYNC_SIZE, barrier
 from fastbp_kernels.parallel.partition import rank_range
 from fastbp_kernels.parallel.work_queue import close, free_slot, offer
@@ -88,7 +87,7 @@ def train(
             fuses_update = workspace.fuses_update and following < stop  # the last gradient is left behind
             loss = _train_batch(rank, trainers, network, data, step, workspace, epoch, batch, steps, fuses_update)
             if rank == 0:
-                _note_loss(loss, step.mean, data, epoch, batch, results)
+                _note_loss(loss, step.loss.is_mean, data, epoch, batch, results)
             steps += 1
         elif unit == first or batch == batches:  # all that the call does of this epoch's validation
             slot = free_slot(queue, slots)
@@ -127,8 +126,9 @@ def _workspace_of(rank: int, ranks: int, workspace: Workspace) -> Workspace:
     scratch, sums = workspace.scratch.size // parts, workspace.slab_sums.size // parts
     return Workspace(
         workspace.mode, workspace.fuses_update, workspace.block_rows,
-        workspace.scratch[part * scratch : (part + 1) * scratch], workspace.classes, workspace.chunk_grads,
-        workspace.snapshots, workspace.slab_sums[part * sums : (part + 1) * sums], workspace.sync,
+        workspace.scratch[part * scratch : (part + 1) * scratch], workspace.classes, workspace.weights,
+        workspace.chunk_grads, workspace.snapshots, workspace.slab_sums[part * sums : (part + 1) * sums],
+        workspace.sync,
     )  # fmt: skip
 
 
@@ -140,11 +140,8 @@ def _train_batch(
     """Run forward, loss, backward and update of a mini-batch, after ``steps`` others; rank 0 returns the loss."""
     start = batch * data.mini_batch_size
     stop = min(start + data.mini_batch_size, data.input.shape[0])
-    counted = stop - start
-    if MEAN_OVER_ELEMENTS[step.loss]:
-        counted *= network.layers[network.layers.shape[0] - 1, OUT]
-    scale = 1.0 / counted if step.mean else 1.0
-    factor = network.parameter.dtype.type(SLOPES[step.loss] * scale)
+    scale = _scale(step.loss, data, epoch, start, stop)
+    factor = network.parameter.dtype.type(step.loss.slope * scale)
     scalars = step.scalars[min(steps, step.scalars.shape[0] - 1)]
     lr, size, wait = scalars[0, 0], network.parameter.size, pointer(workspace.sync)
     p, g = pointer(network.parameter), pointer(network.grad)
@@ -157,7 +154,9 @@ def _train_batch(
     for group in range(start, stop, block_rows * (chunks if by_chunks else 1)):
         if by_chunks:
             end = min(group + chunks * block_rows, stop)
-            _chunk_gradients(rank, ranks, network, data, step.loss, factor, workspace, epoch, group, end)
+            _chunk_gradients(
+                rank, ranks, network, data, step.loss, factor, workspace, epoch, group, end, steps, group - start
+            )
             for chunk in range((end - group + block_rows - 1) // block_rows):
                 add_loop(
                     own_stop - own_first, shift(pointer(workspace.chunk_grads), chunk * size + own_first),
@@ -166,8 +165,8 @@ def _train_batch(
         else:
             end = min(group + block_rows, stop)
             block = Block(
-                pointer(workspace.scratch), pointer(workspace.classes), g, workspace.slab_sums, epoch, group,
-                end - group,
+                pointer(workspace.scratch), pointer(workspace.classes), pointer(workspace.weights), g,
+                workspace.slab_sums, epoch, group, end - group, steps, group - start,
             )  # fmt: skip
             block_gradients(rank, ranks, network, data, block, step.loss, factor, lr, fuses_update, wait)
         if rank == 0:
@@ -184,6 +183,20 @@ def _train_batch(
 
 
 @inner_kernel
+def _scale(loss: LossCall, data: TrainingRows, epoch: int, start: int, stop: int) -> float:
+    """Return the factor of the sum in the loss of the rows from ``start`` to ``stop`` of the epoch's order."""
+    if not loss.is_mean:
+        return 1.0
+    if not loss.sums_weights:
+        return 1.0 / ((stop - start) * loss.elements)
+    total, is_weighted = 0.0, data.weights.size > 0
+    for place in range(start, stop):
+        row = data.order[epoch, place] if data.order.size else place
+        total += row_weight(loss, is_weighted, pointer(data.classes), pointer(data.weights), row)
+    return scale_of_weights(loss, is_weighted, total)
+
+
+@inner_kernel
 def _clip_factor(rank: int, ranks: int, size: int, grad: Pointer, step: Step, wait: Pointer) -> float:
     """Return what the gradient is multiplied by, after its norm was found together with the other ranks."""
     slabs, total = (size + NORM_SLAB - 1) // NORM_SLAB, 0.0
@@ -197,19 +210,21 @@ def _clip_factor(rank: int, ranks: int, size: int, grad: Pointer, step: Step, wa
 
 @inner_kernel
 def _chunk_gradients(
-    rank: int, ranks: int, network: Network, data: TrainingRows, loss: int, factor: float, workspace: Workspace,
-    epoch: int, start: int, stop: int,
+    rank: int, ranks: int, network: Network, data: TrainingRows, loss: LossCall, factor: float, workspace: Workspace,
+    epoch: int, start: int, stop: int, steps: int, before: int,
 ) -> None:  # fmt: skip
     """Compute the gradients of this rank's chunks of the rows from ``start`` to ``stop``, each in ``chunk_grads``."""
     size, block_rows = network.parameter.size, workspace.block_rows
     scratch = shift(pointer(workspace.scratch), rank * (workspace.scratch.size // ranks))
     classes = shift(pointer(workspace.classes), rank * (workspace.classes.size // ranks))
+    weights = shift(pointer(workspace.weights), rank * (workspace.weights.size // ranks))
     wait = pointer(workspace.sync)
     for row in range(start + rank * block_rows, stop, ranks * block_rows):
         chunk = (row - start) // block_rows
         grad = shift(pointer(workspace.chunk_grads), chunk * size)
         zero_loop(size, grad)
         sums = workspace.slab_sums[chunk * block_rows // SLAB :]
-        block = Block(scratch, classes, grad, sums, epoch, row, min(block_rows, stop - row))
+        rows, ahead = min(block_rows, stop - row), before + row - start
+        block = Block(scratch, classes, weights, grad, sums, epoch, row, rows, steps, ahead)
         block_gradients(0, 1, network, data, block, loss, factor, factor, False, wait)
     barrier(ranks, wait)

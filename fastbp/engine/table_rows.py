@@ -1,0 +1,186 @@
+"""The rows of the engine's table for a network's modules, before they have places in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fastbp.nn.linear import Linear
+from fastbp.nn.module import Module
+from fastbp.nn.operation import FLATTEN
+from fastbp.nn.parameter import Parameter
+from fastbp.validation.user_methods import is_of_the_library, own_methods
+from fastbp_kernels.functions.activations import ACTIVATIONS, IDENTITY
+from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
+from fastbp_kernels.linalg.tile import widths
+from fastbp_kernels.network import table
+
+# Operations of matrix products that take as long as one number of an operation's outputs.
+_FLOP = {
+    table.COPY: 4,
+    table.ADD: 6,
+    table.LAYER_NORM: 60,
+    table.BATCH_NORM: 60,
+    table.DROPOUT: 60,
+    table.SOFTMAX: 120,
+    table.LOG_SOFTMAX: 120,
+}
+
+
+class NotPlannable(Exception):
+    """The engine does not know a part of the network; the text says which."""
+
+
+@dataclass
+class Row:
+    """An operation and the activation behind it.
+
+    Attributes
+    ----------
+    columns : dict of int to int
+        Those that do not depend on places in scratch memory.
+    scalars : list of (column, number)
+    module : Module or None
+        Whose operation it is.
+    other : int
+        For ADD: the row whose outputs it adds, else -1.
+    added_by : int
+        The ADD that takes this row's inputs too, else -1.
+    takes_activation : bool
+        Whether an activation behind it may still be computed here.
+    """
+
+    columns: dict[int, int]
+    scalars: tuple[float, ...] = ()
+    module: Module | None = None
+    other: int = -1
+    added_by: int = -1
+    takes_activation: bool = True
+
+    @property
+    def flop(self) -> int:
+        """Operations of a row of data's forward pass, or others of the same time."""
+        columns = self.columns
+        each = ACTIVATIONS[columns[table.ACTIVATION]].flop
+        if columns[table.OPERATION] == table.LINEAR:
+            each += 2 * columns[table.IN]
+        else:
+            each += _FLOP[columns[table.OPERATION]]
+        return columns[table.OUT] * each
+
+
+@dataclass
+class RowsBuilder:
+    """Goes through the modules in order.
+
+    Parameters
+    ----------
+    start, size : int
+        Where the parameters begin in their storage, and their number.
+    """
+
+    start: int
+    size: int
+    rows: list[Row] = field(default_factory=list)
+    flattens: bool = False
+    begun: set[int] = field(default_factory=set)  # rows whose outputs a residual block takes
+
+    def add(self, modules: Iterable[Module]) -> None:
+        """Add rows for ``modules``, or raise NotPlannable."""
+        for module in modules:
+            _require_known(module)
+            if type(module) is Linear:
+                self.rows.append(Row(self._linear(module), module=module))
+            elif module._activation is not None:
+                self._add_activation(module._activation)
+            elif module._branch is not None:
+                self._add_branch(module)
+            else:
+                self._add_operation(module)
+
+    def _add_activation(self, code: int) -> None:
+        if not self.rows or not self.rows[-1].takes_activation:
+            self.rows.append(self._row(table.COPY))
+        self.rows[-1].columns[table.ACTIVATION] = code
+        self.rows[-1].takes_activation = code == IDENTITY
+
+    def _add_operation(self, module: Module) -> None:
+        operation = module._operation
+        assert operation is not None
+        if operation.code < 0:
+            self.flattens |= operation is FLATTEN
+            return
+        row = self._row(operation.code)
+        row.scalars, row.module, row.takes_activation = operation.scalars, module, operation.takes_activation
+        row.columns[table.IN] = row.columns[table.OUT] = operation.features or 0
+        for column, parameter in ((table.WEIGHT, operation.weight), (table.BIAS, operation.bias)):
+            row.columns[column] = -1 if parameter is None else parameter.offset - self.start
+        row.columns[table.TRAINED] = _trained(operation.weight, operation.bias)
+        self.rows.append(row)
+
+    def _add_branch(self, residual: Module) -> None:
+        """Add a residual block: its modules, and an ADD of what goes in and what comes out."""
+        if not self.rows or len(self.rows) - 1 in self.begun:  # what goes in lies nowhere, or belongs to another block
+            self.rows.append(self._row(table.COPY))
+        before = len(self.rows) - 1
+        self.rows[before].takes_activation = False
+        self.begun.add(before)
+        self.add(residual._branch or ())
+        row = self._row(table.ADD)
+        row.other = before
+        self.rows.append(row)
+        self.rows[before + 1].added_by = len(self.rows) - 1
+
+    def finish(self) -> list[Row]:
+        """Return the rows with all numbers of features, or raise NotPlannable."""
+        known = [row.columns[table.IN] for row in self.rows if row.columns[table.IN]]
+        features = known[0]
+        for row in self.rows:
+            columns = row.columns
+            if not columns[table.IN]:
+                columns[table.IN] = columns[table.OUT] = features
+            if columns[table.IN] != features:
+                what = "Linear" if columns[table.OPERATION] == table.LINEAR else type(row.module).__name__
+                raise NotPlannable(f"a {what} with {columns[table.IN]} inputs follows a module with {features} outputs")
+            features = columns[table.OUT]
+            if row.other >= 0 and self.rows[row.other].columns[table.OUT] != features:
+                raise NotPlannable("a Residual adds outputs to inputs of another number")
+        return self.rows
+
+    def _row(self, operation: int) -> Row:
+        none = {table.WEIGHT: -1, table.BIAS: -1, table.KIND: 0, table.ACTIVATION: IDENTITY, table.TRAINED: 0}
+        return Row({table.OPERATION: operation, table.IN: 0, table.OUT: 0, **none})
+
+    def _linear(self, linear: Linear) -> dict[int, int]:
+        weight = linear.weight
+        behind = self.start + self.size - (weight.offset + weight.size)
+        return {
+            table.OPERATION: table.LINEAR,
+            table.IN: linear.in_features,
+            table.OUT: linear.out_features,
+            table.WEIGHT: weight.offset - self.start,
+            table.BIAS: -1 if linear.bias is None else linear.bias.offset - self.start,
+            table.KIND: ROOMY_ROWS if behind >= widths(weight.dtype.itemsize)[0] else ROWS,
+            table.ACTIVATION: IDENTITY,
+            table.TRAINED: _trained(weight, linear.bias),
+        }
+
+
+def _trained(weight: Parameter | None, bias: Parameter | None) -> int:
+    """Return which of them need a gradient."""
+    trained = table.TRAINED_WEIGHT if weight is not None and weight.requires_grad else 0
+    return trained + (table.TRAINED_BIAS if bias is not None and bias.requires_grad else 0)
+
+
+def parameters_of(modules: Iterable[Module]) -> list[Parameter]:
+    """Return the parameters of ``modules`` in order."""
+    return [parameter for module in modules for parameter in module.parameters()]
+
+
+def _require_known(module: Module) -> None:
+    name = type(module).__name__
+    known = type(module) is Linear or module._activation is not None or module._branch is not None
+    if not (known or module._operation is not None) or not is_of_the_library(type(module)):
+        raise NotPlannable(f"it contains a {name}, which the engine does not know")
+    if own := own_methods(module):
+        raise NotPlannable(f"it contains a {name} with methods of its own: {', '.join(own)}")

@@ -1,0 +1,130 @@
+"""What is asked of the arguments of ``train_model`` before anything changes, and the data as the trainers take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from fastbp.engine.plan import plan_of
+from fastbp.nn.module import Module
+from fastbp.optim.optimizer import Optimizer as OptimizerBase
+from fastbp.training.data import checked_rows, require_number_of, require_weights
+from fastbp.training.history import History
+from fastbp.training.row_blocks import BlockReader, RowBlocks
+from fastbp.training.training_run import Criterion, Optimizer, Rows
+from fastbp.validation.arrays import Array, guarded
+from fastbp.validation.scalars import require_number
+
+
+def count(name: str, value: Any, least: int) -> int:
+    """Return ``value`` as an int of any size: NumPy's own would overflow in products."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"train_model takes {name} as an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"train_model takes {name} of {least} or more, got {value}")
+    return int(value)
+
+
+def positive_seconds(value: Any) -> float:
+    """Return ``value`` as a number above 0, infinity for None, or raise TypeError or ValueError."""
+    if value is None:
+        return inf
+    seconds = require_number(value, "train_model", "max_seconds")
+    if not seconds > 0:
+        raise ValueError(f"train_model takes max_seconds above 0, got {value!r}")
+    return seconds
+
+
+def require_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
+    """Raise TypeError unless these can be trained, be a loss and be an optimiser."""
+    if not isinstance(model, Module):
+        raise TypeError(f"train_model takes a fastbp.nn.Module as model, got {type(model).__name__}")
+    for name, part, methods in (("criterion", criterion, ("forward", "backward")), ("opt", opt, ("step",))):
+        for method in methods:
+            if isinstance(part, type) or not callable(getattr(part, method, None)):
+                raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
+    require_number_of(criterion)
+
+
+def require_own_parameters(opt: Optimizer, model: Module) -> None:
+    """Raise ValueError if an optimiser of the library has a parameter that is not the model's."""
+    if isinstance(opt, OptimizerBase):
+        own = plan_of(model).parameters
+        for parameter in opt.parameters:
+            if parameter not in own:
+                raise ValueError(
+                    f"train_model takes an optimiser over the model's parameters, got one with a parameter of shape "
+                    f"{parameter.shape} that is not the model's; build it from model.parameters()"
+                )
+
+
+def require_history(history: Any) -> History:
+    """Return ``history``, a new one for None, or raise TypeError."""
+    if history is None:
+        return History()
+    if not isinstance(history, History):
+        raise TypeError(f"train_model takes history as a fastbp.History, got {type(history).__name__}")
+    return history
+
+
+def rows_of(
+    model: Module, criterion: Criterion, train: tuple[Any, Any], val: tuple[Array | None, Array | None]
+) -> tuple[Rows, Rows | None, BlockReader | None]:
+    """Return the rows to train and to validate with, as the kernels take them.
+
+    Of training rows in blocks it is the first block, and what reads all of them.
+
+    Parameters
+    ----------
+    model : Module
+    criterion : Criterion
+    train, val : (input, target)
+        Of ``val`` both are None without validation.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For data that do not fit the model's dtype, the criterion's kind of targets, or each other.
+    """
+    if (val[0] is None) != (val[1] is None):
+        raise ValueError("train_model takes val_input and val_target together, got only one of them")
+    reader = None
+    if isinstance(train[0], RowBlocks):
+        reader = BlockReader(*train, model, criterion)
+        train = reader.first.input, reader.first.target
+    pairs = [_by_name("train", train)]
+    if val[0] is not None:
+        pairs.append(_by_name("val", val))
+    rows = checked_rows(model, criterion, pairs)
+    if not len(rows[0]):
+        raise ValueError("train_model takes one training row or more, got none")
+    return rows[0], rows[1] if len(rows) > 1 else None, reader
+
+
+def weighted_rows(
+    criterion: Criterion, train: Rows, validation: Rows | None, weights: Array | None, val_weights: Array | None
+) -> tuple[Rows, Rows | None]:
+    """Return the rows with their weights, where there are any, or raise TypeError or ValueError."""
+    if weights is not None:
+        weights = require_weights("sample_weight", weights, train.input, criterion)
+        train = Rows(train.input, train.target, weights)
+    if val_weights is None:
+        return train, validation
+    if validation is None:
+        raise ValueError("train_model takes val_sample_weight together with val_input and val_target, got it alone")
+    val_weights = require_weights("val_sample_weight", val_weights, validation.input, criterion)
+    return train, Rows(validation.input, validation.target, val_weights)
+
+
+def named_pairs(train: Rows, validation: Rows | None) -> Iterator[dict[str, Array]]:
+    """Yield inputs and targets by the names of their arguments, as functions of the user's may see them."""
+    yield _by_name("train", (guarded(train.input), guarded(train.target)))
+    if validation is not None:
+        yield _by_name("val", (guarded(validation.input), guarded(validation.target)))
+
+
+def _by_name(which: str, pair: tuple[Any, Any]) -> dict[str, Any]:
+    return {f"{which}_input": pair[0], f"{which}_target": pair[1]}
