@@ -123,6 +123,22 @@ def test_a_schedule_of_mini_batches_follows_torch():
         numpy.testing.assert_allclose(mine.data, expected.detach().numpy(), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", [nn.MSELoss, OWN])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_blocks_of_rows_are_scheduled_and_clipped_as_the_rows_in_one_array(schedule, kind):
+    x, target, *validation = data()
+    blocks = fastbp.RowBlocks(lambda: ((x[rows], target[rows]) for rows in (slice(0, 10), slice(10, ROWS))))
+    ends = []
+    for rows in ((x, target), (blocks, None)):
+        model, opt, scheduler = begin(schedule, "NAdam")
+        history = fastbp.train_model(
+            model, *rows, *validation, kind(), opt, EPOCHS, SIZE, scheduler=scheduler,
+            scheduler_interval=SCHEDULES[schedule][1], clip_grad_norm=0.1,
+        )  # fmt: skip
+        ends.append(outcome(model, history))
+    assert_same_bits(*ends)
+
+
 def test_a_plateau_is_one_of_the_validation_loss_or_else_of_the_training_loss():
     for validates in (True, False):
         model, opt, scheduler = begin("ReduceLROnPlateau", "SGD")

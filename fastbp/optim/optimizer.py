@@ -69,7 +69,9 @@ class Optimizer:
         self._in_order: list[Parameter] = []
         self._counts = Counts()
         self._code = -1  # not known
-        self._calls: list[Any] | None = None  # of a step, where the next one is like the last
+        # Calls and scalars of a step, where the next one is like the last.
+        self._calls: list[Any] | None = None
+        self._constant: Array | None = None
         self._beside: tuple[FlatView | None, Array | None] = None, None
         self._spans: tuple[FlatView, Array] = self._flat, np.empty((0, 3), np.int64)
         self._state = StateVectors(())
@@ -132,7 +134,7 @@ class Optimizer:
 
     def settings_changed(self) -> None:
         """Find a step's scalars anew."""
-        self._calls, self._code = None, -1
+        self._calls, self._constant, self._code = None, None, -1
 
     def _require_group(self, settings: Mapping[str, Any]) -> None:
         """Raise ValueError for settings of a group that do not go together."""
@@ -193,8 +195,11 @@ class Optimizer:
             For each group the settings that differ from step to step.
         """
         self._current()
+        if self._constant is not None and scheduled is None:
+            return self._constant
         rows = self._counts.rows
-        length = min(steps, 1) if scheduled is None and self._is_constant() else steps
+        is_constant = scheduled is None and self._is_constant()
+        length = min(steps, 1) if is_constant else steps
         groups = {id(group): n for n, group in enumerate(self._groups)}
         scalars = np.empty((length, len(rows), len(OPTIMIZERS[self.code].scalars)))
         for place, row in enumerate(rows):
@@ -208,6 +213,8 @@ class Optimizer:
             numbers = np.arange(made + 1, made + length + 1, dtype=np.float64)
             for column, values in enumerate(self._columns(settings, numbers, row)):
                 scalars[:, place, column] = values
+        if is_constant and length:
+            self._constant = scalars
         return scalars
 
     def spans(self) -> Array:
@@ -298,7 +305,7 @@ class Optimizer:
             self._state.rename(names)
             self._counts.lay_out(self._groups, self._steps)
             self._flat = FlatView(self._in_order)
-            self._calls = None
+            self._calls = self._constant = None
         return self._flat
 
     def __getstate__(self) -> dict[str, Any]:
