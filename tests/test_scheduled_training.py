@@ -92,13 +92,36 @@ def test_a_training_that_stops_within_an_epoch_goes_on_with_the_same_bits(schedu
         with pytest.raises(Stop):
             train(model, opt, scheduler, schedule, kind, history=history)
     assert history.position.batches in (1, 3)
-    fastbp.save(tmp_path / "c", model, opt, history)
-    state = scheduler.state_dict()
-    model, opt, history = fastbp.load(tmp_path / "c")
-    scheduler = SCHEDULES[schedule][0](OPTIMIZERS["NAdam"](model))
-    scheduler.bind(opt)
-    scheduler.load_state_dict(state)
+    fastbp.save(tmp_path / "c", model, opt, history, scheduler)
+    model, opt, scheduler = begin(schedule, "NAdam")
+    history = fastbp.load(tmp_path / "c", model, opt, scheduler).history
     assert_same_bits(outcome(model, train(model, opt, scheduler, schedule, kind, history=history)), expected)
+
+
+def test_a_scheduler_that_does_not_fit_a_file_is_named_and_nothing_changes(tmp_path):
+    model, opt, scheduler = begin("StepLR", "NAdam")
+    with pytest.raises(ValueError, match="save takes a scheduler together with the optimiser"):
+        fastbp.save(tmp_path / "c", model, None, None, scheduler)
+    with pytest.raises(TypeError, match=r"save takes scheduler as one of fastbp\.optim\.lr_scheduler, got str"):
+        fastbp.save(tmp_path / "c", model, opt, None, "StepLR")
+    fastbp.save(tmp_path / "with", model, opt, None, scheduler)
+    fastbp.save(tmp_path / "without", model, opt)
+    model, opt, other = begin("LambdaLR", "NAdam")
+    for parameter in model.parameters():
+        parameter.data += 1
+    before, state = snapshot(model), settings(opt)
+    flat = optim.NAdam(model.parameters())
+    for name, load_opt, load_scheduler, match in [
+        ("with", opt, other, "the file holds a StepLR, got LambdaLR to fill"),
+        ("with", None, other, "load takes a scheduler together with its optimiser"),
+        ("without", opt, other, "the file holds no scheduler for LambdaLR"),
+        ("with", flat, None, "the file holds another optimiser for NAdam"),
+    ]:
+        with pytest.raises(fastbp.CheckpointError, match=match):
+            fastbp.load(tmp_path / name, model, load_opt, load_scheduler)
+    assert settings(opt) == state
+    for name, (values, _) in snapshot(model).items():
+        numpy.testing.assert_array_equal(values, before[name][0])
 
 
 def test_a_schedule_of_mini_batches_follows_torch():

@@ -11,8 +11,10 @@ from fastbp.checkpoint.description import build, describe, shapes, shapes_of
 from fastbp.checkpoint.file_format import CheckpointError, import_safetensors, pack, require_field, unpack
 from fastbp.checkpoint.history import build_history, describe_history, history_tensors
 from fastbp.checkpoint.optimizer_description import build_optimizer, describe_optimizer, optimizer_tensors
+from fastbp.checkpoint.scheduler_state import describe_scheduler, read_scheduler
 from fastbp.checkpoint.ties import Ties, find_ties, match_ties, require_ties
 from fastbp.nn.module import Module
+from fastbp.optim.lr_scheduler import LRScheduler
 from fastbp.optim.optimizer import Optimizer
 from fastbp.training.history import History
 from fastbp.validation.arrays import Array
@@ -28,9 +30,13 @@ class Checkpoint(NamedTuple):
 
 
 def save(
-    path: str | os.PathLike[str], model: Module, opt: Optimizer | None = None, history: History | None = None
+    path: str | os.PathLike[str],
+    model: Module,
+    opt: Optimizer | None = None,
+    history: History | None = None,
+    scheduler: LRScheduler | None = None,
 ) -> None:
-    """Write model, optimiser and history to ``path``, whole or not at all.
+    """Write model, optimiser, history and scheduler to ``path``, whole or not at all.
 
     The file replaces what was there when all of it is on the disk: a process that is killed, a full disk or a power cut
     leave the one before. It is in the format of safetensors. Needs ``pip install "fastbp[checkpoint]"``.
@@ -45,6 +51,8 @@ def save(
         Over parameters of ``model``.
     history : History or None
         With it a training goes on where it stopped, with the same bits: see ``train_model``.
+    scheduler : LRScheduler or None
+        One of ``opt``, whose state is written: ``load`` fills one that you build.
 
     Raises
     ------
@@ -69,10 +77,17 @@ def save(
     if history is not None:
         content["history"] = describe_history(history)
         tensors |= history_tensors(history)
+    if scheduler is not None:
+        content["scheduler"] = describe_scheduler(scheduler, opt)
     write_atomically(Path(path), pack(tensors, content))
 
 
-def load(path: str | os.PathLike[str], model: Module | None = None, opt: Optimizer | None = None) -> Checkpoint:
+def load(
+    path: str | os.PathLike[str],
+    model: Module | None = None,
+    opt: Optimizer | None = None,
+    scheduler: LRScheduler | None = None,
+) -> Checkpoint:
     """Read what ``save`` wrote, or the parameters in a safetensors file of another program.
 
     Parameters
@@ -85,6 +100,8 @@ def load(path: str | os.PathLike[str], model: Module | None = None, opt: Optimiz
         layers as they were. Where the file notes which layers share a parameter, the same must in ``model``.
     opt : Optimizer or None
         Given the saved settings and state and returned; None builds one over the model's parameters.
+    scheduler : LRScheduler or None
+        One of ``opt``, built as the one that was saved; given its state.
 
     Raises
     ------
@@ -107,14 +124,22 @@ def load(path: str | os.PathLike[str], model: Module | None = None, opt: Optimiz
         filled = _build_model(content, state, ties or []) if model is None else model
         state = match_ties(filled, state, ties)
         loaded = build_optimizer(content["optimiser"], filled, tensors) if "optimiser" in content else None
-        if opt is not None and (loaded is None or type(opt) is not type(loaded) or opt.parameters != loaded.parameters):
+        schedule = None if scheduler is None else read_scheduler(content, scheduler, opt)
+        if opt is not None and (loaded is None or _kind_of(opt) != _kind_of(loaded)):
             raise CheckpointError(f"the file holds {'no' if loaded is None else 'another'} optimiser for {opt!r}")
         filled.load_state_dict(state)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} does not fit: {error}") from error
     if opt is not None and loaded is not None:
         opt.load_state_dict(loaded.state_dict())
+    if scheduler is not None and schedule is not None:
+        scheduler.load_state_dict(schedule)
     return Checkpoint(filled, loaded if opt is None else opt, history)
+
+
+def _kind_of(opt: Optimizer) -> tuple[type[Optimizer], list[Any]]:
+    """Return what must be the same of two optimisers for one to take the other's state."""
+    return type(opt), [group["params"] for group in opt.param_groups]
 
 
 def _build_model(content: dict[str, Any], state: dict[str, Array], ties: Ties) -> Module:
