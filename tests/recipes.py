@@ -109,7 +109,7 @@ def _parameters(rng, model):
     if choice < 0.2 and len(parameters) > 2:
         parameters[0].requires_grad = False
         return parameters
-    if choice < 0.5:
+    if choice < 0.5 and len(parameters) > 1:
         return [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.005}]
     return parameters
 
