@@ -104,7 +104,7 @@ def train_model(
     mini_batch_size : int
         Rows a mini-batch, 1 or more.
     shuffle : bool
-        Whether each epoch takes the rows in a new random order, ``rng.permutation(n)``.
+        Whether each epoch takes the rows in a new random order, ``rng.permutation(n)``; of ``RowBlocks`` each block.
     rng : numpy.random.Generator, int or None
         Source of the orders, or its seed; only with ``shuffle``. With a ``history`` that has begun it goes on from the
         state noted there.
@@ -114,8 +114,8 @@ def train_model(
         other value is ignored. (tqdm's ``update`` returns True at times: call it in a function that returns nothing.)
     history : History or None
         Where to record the course. One of a training that stopped lets it go on, with the same bits as if it had not
-        stopped: by an exception, by ``progress``, or at fewer epochs. One that has all ``epochs`` already is returned
-        with a ``UserWarning``.
+        stopped: by an exception, by ``progress``, by ``max_seconds``, or at fewer epochs; ``History.stopped_by`` tells.
+        One that has all ``epochs`` already is returned with a ``UserWarning``.
     on_nonfinite : "raise", "warn" or "ignore"
         What to do when a loss, or at the end a parameter, is NaN or infinite: raise ``DivergenceError`` after the
         compiled call in which it happened, warn once by ``DivergenceWarning``, or nothing.
@@ -124,8 +124,9 @@ def train_model(
         "accuracy" (see ``compute_accuracy``), "mae" (mean absolute error), "r2", or functions ``metric(prediction,
         target)`` that return a number. They are called once before the training too, to see that they fit.
     early_stopping : EarlyStopping or None
-        When the training ends because it has not become better; its best parameters are then given back to the model.
-        ``History.best_epoch`` tells which epoch's they are.
+        When the training ends because it has not become better. The model then has its parameters of the best epoch,
+        ``History.best_epoch``, and so it has after all ``epochs``; where ``progress`` or ``max_seconds`` end the call,
+        it has the last ones. The engine comes back to Python after every epoch.
     max_seconds : float or None
         Time after which this call ends, at the next finished mini-batch, in the engine within about 0.1 seconds; an
         epoch whose mini-batches are finished is validated first. The same call goes on, with the same bits.
@@ -139,7 +140,8 @@ def train_model(
     ------
     TypeError, ValueError
         For arguments that do not fit each other, before anything changes. What a module or criterion of your own raises
-        when it is tried on the first row passes unchanged.
+        when it is tried on the first row, or a metric when it is tried, passes unchanged. For a later one of
+        ``RowBlocks`` that does not fit, behind the block before it.
     RuntimeError
         If another thread is using the model.
     TrainingInterrupted
@@ -158,7 +160,8 @@ def train_model(
     number of threads: those that share many rows have each a block of 256 rows and up to 8 gradients, those that
     validate beside the training have each a block and two copies of the parameters. With ``shuffle``, the orders of
     the epochs that one compiled call of about 0.1 seconds goes through take up to 16 bytes a row and epoch.
-    Arrays that are not C-contiguous, aligned and writeable are copied once.
+    Arrays that are not C-contiguous and aligned are copied once; class indices always are. Of ``RowBlocks`` one block
+    is kept at a time.
     """
     epochs, mini_batch_size = count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1)
     seconds = positive_seconds(max_seconds)
