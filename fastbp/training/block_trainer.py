@@ -85,11 +85,11 @@ class BlockTrainer:
             yield from self._trainer(block).train(inner_run)
         finally:
             with run.held:
-                done = inner.position
-                if inner.epochs or done.batches == batches:
+                done, has_ended = inner.position, bool(inner["train_loss_mean"])
+                if has_ended or done.batches == batches:
                     run.shuffler.finish(1)
                     done.batches = batches
-                if inner.epochs:
+                if has_ended:
                     done.loss, done.weighted_loss = inner["train_loss"][0], inner["train_loss_mean"][0]
                 run.history.position = Position(
                     before + done.batches, done.loss, run.shuffler.state, base + weight * done.weighted_loss
