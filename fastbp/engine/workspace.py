@@ -33,6 +33,8 @@ class Workspace:
         Outputs and gradients of the blocks.
     classes : ndarray of int64
         Targets of the blocks that are classes.
+    weights : ndarray
+        Those of the blocks' rows.
     chunk_grads : ndarray
         Gradients that are kept apart.
     slab_sums : ndarray of float64
@@ -44,6 +46,7 @@ class Workspace:
     snapshots: Array
     scratch: Array
     classes: Array
+    weights: Array
     chunk_grads: Array
     slab_sums: Array
 
@@ -53,8 +56,8 @@ class Workspace:
         snapshots = self.snapshots if mode == division.mode else self.snapshots[:0]
         sync = np.zeros(SYNC_SIZE + queue_size(len(snapshots)), np.int64)
         return arguments.Workspace(
-            mode, fuses_update, division.block_rows, self.scratch, self.classes, self.chunk_grads, snapshots,
-            self.slab_sums, sync,
+            mode, fuses_update, division.block_rows, self.scratch, self.classes, self.weights, self.chunk_grads,
+            snapshots, self.slab_sums, sync,
         )  # fmt: skip
 
 
@@ -70,6 +73,7 @@ def workspace_for(plan: Plan, division: Division) -> Workspace:
         aligned_zeros(snapshots * parameters, plan.dtype).reshape(snapshots, parameters),
         aligned_zeros(division.blocks * size, plan.dtype),
         np.zeros(division.blocks * division.block_rows, np.int64),
+        aligned_zeros(division.blocks * division.block_rows, plan.dtype),
         aligned_zeros(division.chunks * parameters, plan.dtype),
         np.zeros(max(division.blocks, division.chunks) * (division.block_rows // SLAB)),
     )

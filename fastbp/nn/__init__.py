@@ -2,8 +2,27 @@
 
 from typing import TYPE_CHECKING
 
-from fastbp.nn import init
-from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
+from fastbp.nn import init, utils
+from fastbp.nn.activations import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    Elementwise,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    Mish,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softsign,
+    Tanh,
+)
 from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
@@ -11,7 +30,21 @@ from fastbp.nn.flatten import Flatten
 from fastbp.nn.identity import Identity
 from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
-from fastbp.nn.losses import CrossEntropyLoss, MSELoss
+from fastbp.nn.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    ElementwiseLoss,
+    GaussianNLLLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    PoissonNLLLoss,
+    QuantileLoss,
+    SmoothL1Loss,
+)
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 from fastbp.nn.residual import Residual
@@ -20,27 +53,53 @@ from fastbp.nn.softmax import LogSoftmax, Softmax
 from fastbp.validation.missing import missing
 
 __all__ = [
+    "CELU",
+    "ELU",
     "GELU",
+    "SELU",
     "AlphaDropout",
+    "BCELoss",
+    "BCEWithLogitsLoss",
     "BatchNorm1d",
     "CrossEntropyLoss",
     "Dropout",
+    "Elementwise",
+    "ElementwiseLoss",
     "Flatten",
+    "GaussianNLLLoss",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "HuberLoss",
     "Identity",
+    "KLDivLoss",
+    "L1Loss",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "Mish",
     "Module",
     "ModuleList",
+    "NLLLoss",
     "Parameter",
+    "PoissonNLLLoss",
+    "QuantileLoss",
     "ReLU",
+    "ReLU6",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
+    "Softplus",
+    "Softsign",
     "Tanh",
     "init",
+    "utils",
 ]
 
 if not TYPE_CHECKING:  # what is missing is missing for a type checker too
@@ -48,11 +107,11 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
         __name__,
         __all__,
         (
-            "AlphaDropout", "BCELoss", "BCEWithLogitsLoss", "BatchNorm1d", "Bilinear", "CELU", "Conv1d", "Conv2d",
-            "CrossEntropyLoss", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU", "GaussianNLLLoss",
-            "Hardsigmoid", "Hardswish", "Hardtanh", "HuberLoss", "KLDivLoss", "L1Loss", "LSTM", "LayerNorm",
-            "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention", "NLLLoss",
-            "PReLU", "ParameterDict", "ParameterList", "PoissonNLLLoss", "RNN", "ReLU6", "SELU", "SiLU", "SmoothL1Loss",
-            "Softmax", "Softplus", "Softsign", "Unflatten", "functional", "utils",
+            "AlphaDropout", "BatchNorm1d", "Bilinear", "CELU", "Conv1d", "Conv2d",
+            "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU",
+            "Hardsigmoid", "Hardswish", "Hardtanh", "LSTM", "LayerNorm",
+            "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention",
+            "PReLU", "ParameterDict", "ParameterList", "RNN", "ReLU6", "SELU", "SiLU",
+            "Softmax", "Softplus", "Softsign", "Unflatten", "functional",
         ),
     )  # fmt: skip

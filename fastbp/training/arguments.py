@@ -11,7 +11,7 @@ import numpy as np
 from fastbp.engine.plan import plan_of
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
-from fastbp.training.data import checked_rows
+from fastbp.training.data import checked_rows, require_number_of, require_weights
 from fastbp.training.history import History
 from fastbp.training.row_blocks import BlockReader, RowBlocks
 from fastbp.training.training_run import Criterion, Optimizer, Rows
@@ -46,6 +46,7 @@ def require_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
         for method in methods:
             if isinstance(part, type) or not callable(getattr(part, method, None)):
                 raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
+    require_number_of(criterion)
 
 
 def require_own_parameters(opt: Optimizer, model: Module) -> None:
@@ -101,6 +102,21 @@ def rows_of(
     if not len(rows[0]):
         raise ValueError("train_model takes one training row or more, got none")
     return rows[0], rows[1] if len(rows) > 1 else None, reader
+
+
+def weighted_rows(
+    criterion: Criterion, train: Rows, validation: Rows | None, weights: Array | None, val_weights: Array | None
+) -> tuple[Rows, Rows | None]:
+    """Return the rows with their weights, where there are any, or raise TypeError or ValueError."""
+    if weights is not None:
+        weights = require_weights("sample_weight", weights, train.input, criterion)
+        train = Rows(train.input, train.target, weights)
+    if val_weights is None:
+        return train, validation
+    if validation is None:
+        raise ValueError("train_model takes val_sample_weight together with val_input and val_target, got it alone")
+    val_weights = require_weights("val_sample_weight", val_weights, validation.input, criterion)
+    return train, Rows(validation.input, validation.target, val_weights)
 
 
 def named_pairs(train: Rows, validation: Rows | None) -> Iterator[dict[str, Array]]:

@@ -79,7 +79,8 @@ class BlockTrainer:
         if run.monitor:
             run.monitor.look_at(block, run.history.epochs, before)
         inner_run = TrainingRun(
-            inner, 1, run.shuffler, run.held, run.monitor, run.require_unchanged, deadline=run.deadline
+            inner, 1, run.shuffler, run.held, run.monitor, run.require_unchanged, deadline=run.deadline,
+            schedule=run.schedule and run.schedule.within_epoch, clip_grad_norm=run.clip_grad_norm,
         )  # fmt: skip
         try:
             yield from self._trainer(block).train(inner_run)
@@ -114,6 +115,8 @@ class BlockTrainer:
         with run.held:
             generator = run.shuffler.state
             history.record(Epochs([position.loss], val_loss, val_accuracy, *means), Position(generator=generator))
+            if run.schedule:
+                run.schedule.epoch_done(history)
         if run.monitor and self._validation and not all(map(isfinite, val_loss)):
             run.monitor.look_at(self._reader.first, 0, 0)
             run.monitor.loss(history.epochs, None)

@@ -6,14 +6,15 @@ An error names all arguments that are wrong, each with its whole shape or dtype,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from math import prod
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.linear import Linear
-from fastbp.nn.losses import KernelLoss
+from fastbp.nn.losses import CrossEntropyLoss, GaussianNLLLoss, KernelLoss
 from fastbp.nn.module import Module
 from fastbp.training.training_run import Criterion, Rows, evaluation_of
 from fastbp.validation.arrays import FLOAT_DTYPES, Array, plain
@@ -21,6 +22,7 @@ from fastbp.validation.callers import is_raised_here
 from fastbp.validation.classes import class_indices, require_classes, require_integers
 from fastbp.validation.foreign import require_array
 from fastbp.validation.user_methods import own_methods
+from fastbp.validation.weights import require_row_weights, require_some_weight
 
 
 def checked_rows(model: Module, criterion: Criterion, pairs: Sequence[dict[str, Any]]) -> list[Rows]:
@@ -34,7 +36,7 @@ def checked_rows(model: Module, criterion: Criterion, pairs: Sequence[dict[str, 
         For data that do not fit the model's dtype, the criterion's kind of targets, or each other.
     """
     floats = pairs[0] if len(pairs) == 1 else {**pairs[0], **pairs[1]}
-    if takes_classes(criterion):
+    if takes_classes(criterion, next(reversed(pairs[0].values()))):
         floats = {name: pair[name] for pair in pairs for name in list(pair)[:1]}
         for pair in pairs:
             name = next(reversed(pair))
@@ -121,8 +123,9 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
     (input_name, input), (target_name, target) = data.items()
     plan = plan_of(model)
     if _fit(plan, criterion, input, target):
-        if takes_classes(criterion):
-            require_classes(target, (len(input), plan.out_features), owner, target_name)
+        assert isinstance(plan, Plan)
+        assert isinstance(criterion, KernelLoss)
+        criterion.require_targets(target, plan.out_features, owner, target_name)
         return
     require_features(owner, model, input_name, input.shape)
     try:
@@ -132,29 +135,72 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
             raise
         text = f"{owner} tried the first row of {input_name} of shape {input.shape}: {error}"
         raise type(error)(text) from error
-    if takes_classes(criterion) and prediction.ndim == 2:
-        require_classes(target, (len(input), prediction.shape[1]), owner, target_name)
+    if prediction.ndim == 2:
+        if isinstance(criterion, KernelLoss):
+            criterion.require_targets(target, prediction.shape[1], owner, target_name)
+        elif takes_classes(criterion, target):
+            require_classes(target, (len(input), prediction.shape[1]), owner, target_name)
     try:
         evaluation_of(criterion)(prediction, target[:1])
     except ValueError:
         is_ours = type(criterion).__module__.startswith("fastbp.")
-        if not is_ours or prediction.shape == target[:1].shape or len(prediction) != len(target[:1]):
+        if (
+            not is_ours
+            or getattr(criterion, "columns_per_target", 1) != 1
+            or prediction.shape == target[:1].shape
+            or len(prediction) != len(target[:1])
+        ):
             raise
         outputs = (len(input), *prediction.shape[1:])
         raise ValueError(misfit(owner, input_name, target_name, outputs, target)) from None
 
 
-def takes_classes(criterion: Any) -> bool:
-    """Whether a criterion's targets are class indices."""
+def takes_classes(criterion: Any, target: Any) -> bool:
+    """Whether a criterion takes such a target as class indices."""
+    if isinstance(criterion, CrossEntropyLoss) and criterion.are_probabilities(target):
+        return False
     return getattr(criterion, "takes_classes", False) is True
 
 
-def _fit(plan: Plan | NoPlan, criterion: Criterion, input: Array, target: Array) -> TypeGuard[Plan]:
+def require_weights(name: str, weights: Any, rows: Array, criterion: Criterion) -> Array:
+    """Return weights of ``rows``, by the argument's ``name``, as the kernels take them, or raise an error."""
+    given = require_row_weights(weights, rows.dtype, rows.shape[:1], "train_model", name)
+    require_some_weight(given, "train_model", name)
+    if "sample_weight" not in signature(criterion.forward).parameters:
+        raise TypeError(
+            f"train_model takes {name} with a criterion whose forward takes sample_weight, got "
+            f"{type(criterion).__name__}; give its forward(prediction, target, sample_weight=None)"
+        )
+    return plain(given)
+
+
+def require_number_of(criterion: Criterion) -> None:
+    """Raise TypeError or ValueError unless ``criterion`` makes one number of prediction and target."""
+    if getattr(criterion, "reduction", None) == "none":
+        raise ValueError(
+            f"train_model takes a criterion that returns a number, got {criterion!r}; its reduction may be 'mean' or "
+            "'sum', and sample_weight weighs the rows"
+        )
+    if isinstance(criterion, GaussianNLLLoss) and type(criterion).forward is GaussianNLLLoss.forward:
+        raise TypeError(
+            "train_model hands a criterion prediction and target, got GaussianNLLLoss, which takes a variance too; "
+            "write the loop yourself, or a subclass whose forward(prediction, target) takes both from the prediction"
+        )
+
+
+def _fit(plan: Plan | NoPlan, criterion: Criterion, input: Array, target: Array) -> bool:
     """Whether network and loss are the library's own and their shapes tell that they take the data."""
     if isinstance(plan, NoPlan) or plan.own_methods or not isinstance(criterion, KernelLoss) or own_methods(criterion):
         return False
-    shape = () if criterion.takes_classes else (plan.out_features,)
-    return input.shape[1:] == (plan.first.in_features,) and target.shape[1:] == shape
+    if criterion.checks_prediction:
+        return False
+    columns = plan.out_features // criterion.columns_per_target
+    shape = () if takes_classes(criterion, target) else (columns,)
+    return (
+        columns * criterion.columns_per_target == plan.out_features
+        and input.shape[1:] == (plan.first.in_features,)
+        and target.shape[1:] == shape
+    )
 
 
 def misfit(owner: str, input_name: str, target_name: str, outputs: tuple[int, ...], target: Array) -> str:

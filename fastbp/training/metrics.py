@@ -70,10 +70,10 @@ def compute_accuracy(model: Module, inputs: Array, targets: Array) -> float:
 def accuracy(prediction: Array, target: Array, threshold: float = 0.5) -> float:
     """Return what ``compute_accuracy`` does for predictions (n, classes) and targets that have classes.
 
-    ``threshold`` parts the sides of a single column: it is 0 for logits.
+    Rows of the class -1 do not count. ``threshold`` parts the sides of a single column: it is 0 for logits.
     """
     if target.ndim == 1:
-        hits = prediction.argmax(axis=1) == target
+        hits = (prediction.argmax(axis=1) == target)[target >= 0]
     elif target.shape[1] == 1:
         hits = np.where(target == 1, prediction > threshold, prediction <= threshold)
     else:
@@ -84,6 +84,8 @@ def accuracy(prediction: Array, target: Array, threshold: float = 0.5) -> float:
 def records_accuracy(criterion: Criterion, validation: Rows | None) -> bool:
     """Whether a training records the accuracy unasked: not for a column of logits, whose sides part at 0."""
     if validation is None or not has_classes(validation.target):
+        return False
+    if getattr(criterion, "columns_per_target", 1) != 1:
         return False
     is_column = validation.target.ndim == 2 and validation.target.shape[1] == 1
     return not (is_column and getattr(criterion, "takes_logits", False) is True)

@@ -13,8 +13,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
+from fastbp.nn.utils import clip_grad_norm_
 from fastbp.runtime.buffers import Buffer
+from fastbp.training.data import takes_classes
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.metrics import accuracy, records_accuracy
@@ -39,10 +42,11 @@ class ModuleTrainer:
         self._model, self._criterion, self._opt = model, criterion, opt
         self._train_rows, self._validation = train.guarded(), validation and validation.guarded()
         self._size = mini_batch_size
-        self._input, self._target = Buffer(), Buffer()
+        self._input, self._target, self._weights = Buffer(), Buffer(), Buffer()
         self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
         self.batches = -(-len(train) // mini_batch_size)
         self._scores = records_accuracy(criterion, validation)
+        self._val_target = _marked(criterion, validation or train)
         self.series = 1 + (validation is not None) + self._scores
         self.per_sample = LossPerSample(criterion, len(train), validation, min(mini_batch_size, len(train)))
 
@@ -63,6 +67,8 @@ class ModuleTrainer:
             with run.held:
                 shuffler.finish(1)
                 history.record(left, Position(generator=shuffler.state))
+                if run.schedule:
+                    run.schedule.epoch_done(history)
             if run.monitor and self._validation and not all(map(isfinite, left.val_loss)):
                 run.monitor.loss(history.epochs, None)
             yield
@@ -74,19 +80,28 @@ class ModuleTrainer:
             stop = min(start + self._size, len(self._train_rows))
             input = _batch(self._train_rows.input, order, start, stop, self._input)
             target = _batch(self._train_rows.target, order, start, stop, self._target)
-            loss = float(self._loss(self._model(input), target))
+            loss = float(self._loss(self._model(input), target, **self._weights_of(order, start, stop)))
             self._model.zero_grad()
             self._model.backward_parameters(self._criterion.backward())
+            if run.clip_grad_norm is not None:
+                clip_grad_norm_(self._model.parameters(), run.clip_grad_norm)
             with held:
                 self._opt.step()
                 position.loss += loss
                 position.weighted_loss += loss * self.per_sample.weight(stop - start)
                 position.batches += 1
+                if run.schedule:
+                    run.schedule.batch_done()
             if run.monitor and not isfinite(loss):
                 run.monitor.loss(run.history.epochs + 1, position.batches)
             if perf_counter() >= run.deadline:
                 return position.batches == self.batches
         return True
+
+    def _weights_of(self, order: Array | None, start: int, stop: int) -> dict[str, Array]:
+        """Return the argument of a criterion that takes weights of the mini-batch's rows."""
+        weights = self._train_rows.weights
+        return {} if weights is None else {"sample_weight": _batch(weights, order, start, stop, self._weights)}
 
     def evaluate(self) -> tuple[list[float], list[float]]:
         """Return loss and accuracy on the validation data, each in a list that is empty without."""
@@ -94,8 +109,16 @@ class ModuleTrainer:
         if data is None:
             return [], []
         prediction = self._model.predict(data.input)
-        loss = float(self._evaluation(prediction, data.target))
-        return [loss], [accuracy(prediction, data.target)] if self._scores else []
+        weights = {} if data.weights is None else {"sample_weight": data.weights}
+        loss = float(self._evaluation(prediction, data.target, **weights))
+        return [loss], [accuracy(prediction, self._val_target)] if self._scores else []
+
+
+def _marked(criterion: Criterion, rows: Rows) -> Array:
+    """Return targets with -1 in place of the class that ``criterion`` ignores."""
+    if isinstance(criterion, KernelLoss) and takes_classes(criterion, rows.target):
+        return criterion.for_kernels(rows.target, rows.input.dtype)[1]
+    return rows.target
 
 
 def _batch(rows: Array, order: Array | None, start: int, stop: int, buffer: Buffer) -> Array:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fastbp.engine.plan import Plan, plan_of
+from fastbp.nn.losses import KernelLoss
 from fastbp.nn.module import Module
-from fastbp.training.data import checked_rows, takes_classes
+from fastbp.training.data import checked_rows
 from fastbp.training.training_run import Criterion, Rows
 from fastbp.validation.arrays import Array
-from fastbp.validation.classes import require_classes
 
 
 class RowBlocks:
@@ -94,6 +94,6 @@ class BlockReader:
                 f"{self._shapes[1]}, got {shapes[0]} and {shapes[1]} in block {number}"
             )
         plan = plan_of(self._model)
-        if takes_classes(self._criterion) and isinstance(plan, Plan):
-            require_classes(rows.target, (len(rows), plan.out_features), "train_model", names[1])
+        if isinstance(plan, Plan) and isinstance(self._criterion, KernelLoss):
+            self._criterion.require_targets(rows.target, plan.out_features, "train_model", names[1])
         return rows

@@ -13,6 +13,8 @@ from fastbp.engine.plan import plan_of
 from fastbp.engine.table_rows import NotPlannable
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
+from fastbp.nn.utils import require_limit
+from fastbp.optim.lr_scheduler import LRScheduler
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
 from fastbp.training.after_epoch import AfterEpoch, after_epoch, go_on_without_rule
@@ -24,6 +26,7 @@ from fastbp.training.arguments import (
     require_own_parameters,
     require_parts,
     rows_of,
+    weighted_rows,
 )
 from fastbp.training.block_trainer import BlockTrainer
 from fastbp.training.data import require_mini_batches, try_first_row
@@ -34,6 +37,7 @@ from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.nonfinite import NonFiniteMonitor, OnNonfinite
 from fastbp.training.progress import ProgressBar
 from fastbp.training.row_blocks import BlockReader, RowBlocks
+from fastbp.training.schedule import Interval, require_schedule
 from fastbp.training.shuffle import EpochShuffler, generator_at
 from fastbp.training.trained_parts import TrainedParts
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
@@ -73,6 +77,8 @@ def train_model(
     epochs: int,
     mini_batch_size: int,
     *,
+    sample_weight: Array | None = None,
+    val_sample_weight: Array | None = None,
     shuffle: bool = False,
     rng: RandomSource = None,
     progress: bool | Callable[[History], object] | None = None,
@@ -81,6 +87,9 @@ def train_model(
     metrics: Iterable[str | Metric] | Mapping[str, Metric] | None = None,
     early_stopping: EarlyStopping | None = None,
     max_seconds: float | None = None,
+    scheduler: LRScheduler | None = None,
+    scheduler_interval: Interval = "epoch",
+    clip_grad_norm: float | None = None,
 ) -> History:
     """Train ``model`` by mini-batches and return the course of the losses.
 
@@ -91,11 +100,11 @@ def train_model(
     ----------
     model : Module
     train_input, train_target : ndarray of shape (n, ...), or RowBlocks and None
-        One row a sample, in the model's dtype; targets of ``CrossEntropyLoss`` are integers of shape (n,). Data larger
-        than memory come as ``numpy.memmap``, which is not copied, or as ``RowBlocks``.
+        One row a sample, in the model's dtype; class indices of ``CrossEntropyLoss`` and ``NLLLoss`` are integers of
+        shape (n,). Data larger than memory come as ``numpy.memmap``, which is not copied, or as ``RowBlocks``.
     val_input, val_target : ndarray of shape (m, ...), or both None
         Evaluated after every epoch.
-    criterion : MSELoss, CrossEntropyLoss, or any object with ``forward(prediction, target)`` and ``backward()``
+    criterion : a loss of ``fastbp.nn``, or any object with ``forward(prediction, target)`` and ``backward()``
         One of your own that returns the sum over a batch's rows says so by ``reduction = "sum"``; see ``History``.
     opt : SGD, Adam, or any object with ``step()``
         Over parameters of ``model``.
@@ -103,6 +112,11 @@ def train_model(
         Passes over the training data, 0 or more; with ``history`` those that it has already count.
     mini_batch_size : int
         Rows a mini-batch, 1 or more.
+    sample_weight, val_sample_weight : ndarray of shape (n,) and (m,), or None
+        A weight of 0 or more for each row, in the model's dtype, by which its loss is multiplied. A mean over a
+        mini-batch divides by the sum of its weights, times the elements of a row where each has a loss. A mini-batch
+        whose weights sum to 0 has a loss of 0 and no gradient; the optimiser steps all the same. A criterion of your
+        own gets them as ``forward(prediction, target, sample_weight=...)``.
     shuffle : bool
         Whether each epoch takes the rows in a new random order, ``rng.permutation(n)``; of ``RowBlocks`` each block.
     rng : numpy.random.Generator, int or None
@@ -130,6 +144,15 @@ def train_model(
     max_seconds : float or None
         Time after which this call ends, at the next finished mini-batch, in the engine within about 0.1 seconds; an
         epoch whose mini-batches are finished is validated first. The same call goes on, with the same bits.
+    scheduler : LRScheduler or None
+        One of ``fastbp.optim.lr_scheduler`` over ``opt``, whose step is taken after each epoch, that of
+        ``ReduceLROnPlateau`` with the validation loss per sample, or without validation data the training loss.
+        Training that goes on with a ``history`` takes the scheduler as it was left.
+    scheduler_interval : "epoch" or "batch"
+        Whether a step is taken after each epoch or after each mini-batch.
+    clip_grad_norm : float or None
+        What the norm of each mini-batch's gradient is clipped to, as by ``fastbp.nn.utils.clip_grad_norm_`` over
+        ``model.parameters()``.
 
     Returns
     -------
@@ -166,7 +189,13 @@ def train_model(
     epochs, mini_batch_size = count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1)
     seconds = positive_seconds(max_seconds)
     require_parts(model, criterion, opt)
+    schedule = require_schedule(scheduler, scheduler_interval, opt)
+    if clip_grad_norm is not None:
+        clip_grad_norm = require_limit(clip_grad_norm, "train_model", "clip_grad_norm")
     train, validation, reader = rows_of(model, criterion, (train_input, train_target), (val_input, val_target))
+    if reader is not None and sample_weight is not None:
+        raise ValueError("train_model takes sample_weight with arrays, got it with RowBlocks")
+    train, validation = weighted_rows(criterion, train, validation, sample_weight, val_sample_weight)
     history = require_history(history)
     flat = model._current()
     lock = flat.lock
@@ -179,6 +208,8 @@ def train_model(
             () if after is None else after.metrics,
         )  # fmt: skip
         history.check_going_on(setting, epochs)
+        if schedule:
+            schedule.require_steps(history, epochs, None if reader else trainer.batches)
         state = history.position.generator if history.has_begun else None
         generator = generator_at(rng, bool(shuffle), state)
         monitor = NonFiniteMonitor(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
@@ -193,8 +224,9 @@ def train_model(
             # Only functions of the user's set methods meanwhile, and only the engine does not look for them.
             parts = TrainedParts(flat, criterion, opt, is_watched and trainer.backend == "engine")
             run = TrainingRun(
-                history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, is_watched,
-                perf_counter() + seconds,
+                history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged,
+                is_watched or (schedule is not None and schedule.stops_at_epochs), perf_counter() + seconds, schedule,
+                clip_grad_norm,
             )  # fmt: skip
             _run(trainer, run, model, flat, progress if callable(progress) else bar.show, after)
     except KeyboardInterrupt:
@@ -250,9 +282,7 @@ def _run(
     after.finish(run)
 
 
-def _train(
-    trainer: Trainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]
-) -> None:
+def _train(trainer: Trainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]) -> None:
     """Train, show every epoch, and leave history and generator as they are to be found."""
     history, before = run.history, run.history.epochs
     shown = before

@@ -29,7 +29,7 @@ class TrainedParts:
         """Raise RuntimeError if ``progress``, or whoever else, has changed what a training goes by."""
         what = ""
         if not self._flat.is_current:
-            what = "a module or a parameter of the model was set, moved or converted"
+            what = "a module or a parameter of the model was set, moved, converted or frozen"
         elif getattr(self._criterion, "reduction", None) != self._reduction:
             what = "the criterion's reduction was set"
         elif self._are_methods_fixed and (own_methods(self._criterion) or own_methods(self._opt)):

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from fastbp.training.history import History
 from fastbp.training.nonfinite import NonFiniteMonitor
+from fastbp.training.schedule import Schedule
 from fastbp.training.shuffle import EpochShuffler
 from fastbp.validation.arrays import Array, guarded
 
@@ -40,17 +41,19 @@ def evaluation_of(criterion: Criterion) -> Callable[[Array, Array], float]:
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs and targets with a row a sample, C-contiguous and of one dtype."""
+    """Inputs and targets with a row a sample, C-contiguous and of one dtype, and maybe a weight for each row."""
 
     input: Array
     target: Array
+    weights: Array | None = None
 
     def __len__(self) -> int:
         return len(self.input)
 
     def guarded(self) -> Rows:
         """Return the rows as functions of the user's may see them."""
-        return Rows(guarded(self.input), guarded(self.target))
+        weights = None if self.weights is None else guarded(self.weights)
+        return Rows(guarded(self.input), guarded(self.target), weights)
 
 
 class Epochs(NamedTuple):
@@ -83,6 +86,9 @@ class TrainingRun:
         Whether somebody looks at the model after each epoch.
     deadline : float
         The time, as ``time.perf_counter`` tells it, at which the training stops.
+    schedule : Schedule or None
+    clip_grad_norm : float or None
+        What the norm of the gradient is clipped to.
     """
 
     history: History
@@ -93,3 +99,5 @@ class TrainingRun:
     require_unchanged: Callable[[], None] = lambda: None
     stops_at_epochs: bool = False
     deadline: float = inf
+    schedule: Schedule | None = None
+    clip_grad_norm: float | None = None

@@ -23,14 +23,15 @@ def require_integers(target: Any, owner: str, name: str) -> Array:
     return found
 
 
-def stray_class(indices: Array, classes: int) -> Any:
-    """Return the first index that is no class, or None."""
+def stray_class(indices: Array, classes: int, ignored: int | None = None) -> Any:
+    """Return the first index that is no class and not the one that is ``ignored``, or None."""
     if not indices.size or (indices.min() >= 0 and indices.max() < classes):
         return None
-    return indices[(indices < 0) | (indices >= classes)][0]
+    stray = indices[((indices < 0) | (indices >= classes)) & (indices != ignored)]
+    return stray[0] if stray.size else None
 
 
-def require_classes(target: Any, outputs: tuple[int, ...], owner: str, name: str) -> Array:
+def require_classes(target: Any, outputs: tuple[int, ...], owner: str, name: str, ignored: int | None = None) -> Array:
     """Return ``target`` itself if it names a class for each row of outputs.
 
     Parameters
@@ -40,6 +41,8 @@ def require_classes(target: Any, outputs: tuple[int, ...], owner: str, name: str
         The shape (n, classes) of the outputs that they are for.
     owner, name : str
         Who takes them, and by what name.
+    ignored : int or None
+        Another index that is taken.
 
     Raises
     ------
@@ -52,7 +55,7 @@ def require_classes(target: Any, outputs: tuple[int, ...], owner: str, name: str
             f"{owner} takes {name} of shape {outputs[:1]}, a class index for each row of outputs {outputs}, "
             f"got {found.shape}"
         )
-    wrong = stray_class(found, outputs[1])
+    wrong = stray_class(found, outputs[1], ignored)
     if wrong is not None:
         raise ValueError(f"{owner} takes {name} from 0 to {outputs[1] - 1} for {outputs[1]} outputs, got {wrong}")
     return found

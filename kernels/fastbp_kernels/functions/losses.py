@@ -1,144 +1,235 @@
-"""The registry of losses: the value summed in float64, and the gradient in the same pass.
+"""Losses of rows: the value summed in float64, and the gradient in the same pass.
 
-A loss's code is its place in ``LOSSES``.
-
-Sums run over slabs of ``SLAB`` rows: within one, each vector lane adds up its numbers vector by vector, then the lanes
-are added; the slabs' sums are added in order. Whoever splits rows at multiples of ``SLAB`` gets the same bits.
+Sums run over slabs of ``SLAB`` rows, whose sums are added in order. Whoever splits rows at multiples of ``SLAB`` gets
+the same bits. Where rows have weights, each row of a slab is summed by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import log, nan
-from typing import Any, Literal, NamedTuple
+from math import nan
+from typing import NamedTuple
 
-from llvmlite import ir
-from numba import float64, types
-from numba.core import cgutils
+from numba import float64
 
-from fastbp_kernels.compiler.cache import inner_kernel
-from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, full_vectors, intrinsic
-from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift, stack_memory
+from fastbp_kernels.compiler.cache import inner_kernel, kernel
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.compiler.public import indices, public_kernel, read, written
-from fastbp_kernels.compiler.vectors import INT64, Vectors
-from fastbp_kernels.functions.activations import exp_loop
+from fastbp_kernels.functions.loss_loop import element_losses, element_losses_with_gradient
+from fastbp_kernels.functions.loss_registry import LOSS_CODES, LOSSES, SCALARS, SLAB
+from fastbp_kernels.functions.row_losses import (
+    cross_entropy,
+    cross_entropy_with_gradient,
+    ignore_row,
+    negative_log_likelihood,
+    soft_cross_entropy,
+)
 
-SLAB = 16
-_PIECE = 64  # numbers whose exponentials are computed at a time where no gradient is wanted
+__all__ = ["LOSSES", "LOSS_CODES", "SCALARS", "SLAB"]
+
+_MSE, _NLL = LOSS_CODES["MSELoss"], LOSS_CODES["NLLLoss"]
+_CROSS_ENTROPY = LOSS_CODES["CrossEntropyLoss"]
+_OF_PROBABILITIES = LOSS_CODES["CrossEntropyLoss:probabilities"]
 
 
-class Loss(NamedTuple):
-    """A row of the registry.
+class LossCall(NamedTuple):
+    """A loss as the engine takes it.
 
     Attributes
     ----------
-    name : str
-        That of its class in ``fastbp.nn``.
-    target : "values" or "classes"
-        Whether a target is an array like the prediction or a class index a row.
-    mean_over : "elements" or "rows"
-        What ``reduction="mean"`` divides by the number of.
+    code : int
+        Its place in the registry, or the address of the user's loop
+        ``loop(count, prediction, target, factor, wants_gradient, grad)``, which returns the sum of ``count`` losses
+        and, if ``wants_gradient`` is not 0, writes ``factor`` times their derivatives.
+    takes_classes, is_over_rows : bool
     slope : float
-        What the gradient is a multiple of: ``slope * scale``, with the scale of the loss itself.
+        What the gradient is a multiple of, beside the scale.
+    is_mean : bool
+        Whether the loss is a mean over a mini-batch instead of a sum.
+    elements : int
+        What a row counts in a mean: the number of its elements, or 1.
+    sums_weights : bool
+        Whether a mean divides by the sum of the weights of rows and classes, instead of the number of rows.
+    settings : vector of the arrays' dtype, read
+        See ``loss_registry``.
     """
 
-    name: str
-    target: Literal["values", "classes"]
-    mean_over: Literal["elements", "rows"]
+    code: int
+    takes_classes: bool
+    is_over_rows: bool
     slope: float
-
-
-LOSSES = (Loss("MSELoss", "values", "elements", 2.0), Loss("CrossEntropyLoss", "classes", "rows", 1.0))
-LOSS_CODES = {row.name: code for code, row in enumerate(LOSSES)}
-MSE, CROSS_ENTROPY = LOSS_CODES["MSELoss"], LOSS_CODES["CrossEntropyLoss"]
-# By code, for compiled code.
-TAKES_CLASSES = tuple(row.target == "classes" for row in LOSSES)
-MEAN_OVER_ELEMENTS = tuple(row.mean_over == "elements" for row in LOSSES)
-SLOPES = tuple(row.slope for row in LOSSES)
+    is_mean: bool
+    elements: int
+    sums_weights: bool
+    settings: Array
 
 
 @inner_kernel
 def loss_slab_with_gradient(
-    loss: int, rows: int, outputs: int, prediction: Pointer, target: Pointer, classes: Pointer, factor: float,
-    grad: Pointer,
+    loss: LossCall, is_weighted: bool, rows: int, outputs: int, prediction: Pointer, target: Pointer, classes: Pointer,
+    weights: Pointer, factor: float, grad: Pointer,
 ) -> float:  # fmt: skip
     """Return the sum of the loss over up to ``SLAB`` rows, and write its gradient times ``factor`` to ``grad``.
 
-    ``target`` or ``classes`` is read, as the loss takes; ``grad`` may be ``target``.
+    ``target`` or ``classes`` is read, as the loss takes, and ``weights`` if it ``is_weighted``; ``grad`` may be
+    ``target``.
     """
-    if loss == MSE:
-        total: float = mse_slab_with_gradient(rows * outputs, prediction, target, factor, grad)
+    settings, vector_row = pointer(loss.settings), SLAB * outputs
+    vectors = shift(settings, SCALARS)
+    if not (loss.is_over_rows or is_weighted):
+        total: float = element_losses_with_gradient(
+            loss.code, rows * outputs, prediction, target, settings, vectors, vector_row, factor, grad
+        )
         return total
-    if loss == CROSS_ENTROPY:
-        return cross_entropy_slab_with_gradient(rows, outputs, prediction, classes, factor, grad)
-    return nan  # a row without a branch here is not taken for another
+    total = 0.0
+    for row in range(rows):
+        x, y, g = shift(prediction, row * outputs), shift(target, row * outputs), shift(grad, row * outputs)
+        own_factor = factor * weights[row] if is_weighted else factor
+        if loss.is_over_rows:
+            own = int(classes[row]) if loss.takes_classes else -1
+            value = _row_loss(loss.code, outputs, x, y, own, settings, own_factor, g, True)
+        else:
+            value = element_losses_with_gradient(loss.code, outputs, x, y, settings, vectors, vector_row, own_factor, g)
+        total += value * weights[row] if is_weighted else value
+    return total
 
 
 @inner_kernel
-def loss_slab(loss: int, rows: int, outputs: int, prediction: Pointer, target: Pointer, classes: Pointer) -> float:
+def loss_slab(
+    loss: LossCall, is_weighted: bool, rows: int, outputs: int, prediction: Pointer, target: Pointer, classes: Pointer,
+    weights: Pointer,
+) -> float:  # fmt: skip
     """Return the sum of the loss over up to ``SLAB`` rows."""
-    if loss == MSE:
-        total: float = mse_slab(rows * outputs, prediction, target)
+    settings, vector_row = pointer(loss.settings), SLAB * outputs
+    vectors = shift(settings, SCALARS)
+    if not (loss.is_over_rows or is_weighted):
+        total: float = element_losses(loss.code, rows * outputs, prediction, target, settings, vectors, vector_row)
         return total
-    if loss == CROSS_ENTROPY:
-        return cross_entropy_slab(rows, outputs, prediction, classes)
-    return nan
+    total = 0.0
+    for row in range(rows):
+        x, y = shift(prediction, row * outputs), shift(target, row * outputs)
+        if loss.is_over_rows:
+            own = int(classes[row]) if loss.takes_classes else -1
+            value = _row_loss(loss.code, outputs, x, y, own, settings, settings[0], x, False)
+        else:
+            value = element_losses(loss.code, outputs, x, y, settings, vectors, vector_row)
+        total += value * weights[row] if is_weighted else value
+    return total
 
 
 @inner_kernel
-def cross_entropy_slab_with_gradient(
-    rows: int, outputs: int, logits: Pointer, classes: Pointer, factor: float, grad: Pointer
+def _row_loss(
+    code: int, outputs: int, x: Pointer, target: Pointer, own: int, settings: Pointer, factor: float, grad: Pointer,
+    wants_gradient: bool,
+) -> float:  # fmt: skip
+    """Return the loss of one row of the class ``own``; a class of -1 is ignored."""
+    weights = shift(settings, SCALARS)
+    if code == _OF_PROBABILITIES:
+        return soft_cross_entropy(outputs, x, target, -1, settings[0], weights, factor, grad, wants_gradient)
+    if own < 0:
+        if wants_gradient:
+            ignore_row(outputs, x, code != _NLL, grad)
+        return 0.0
+    if code == _NLL:
+        return negative_log_likelihood(outputs, x, own, weights[own], factor, grad, wants_gradient)
+    if code != _CROSS_ENTROPY:
+        return nan  # a row without a branch here is not taken for another
+    if settings[0] != 0.0:
+        return soft_cross_entropy(outputs, x, target, own, settings[0], weights, factor, grad, wants_gradient)
+    if wants_gradient:
+        return cross_entropy_with_gradient(outputs, x, own, weights[own], factor, grad)
+    return cross_entropy(outputs, x, own, weights[own])
+
+
+@inner_kernel
+def row_weight(loss: LossCall, is_weighted: bool, classes: Pointer, weights: Pointer, row: int) -> float:
+    """Return what a row counts in a mean that ``sums_weights``, over ``elements``."""
+    weight = float64(weights[row]) if is_weighted else 1.0
+    if loss.takes_classes:
+        own = int(classes[row])
+        weight *= float64(loss.settings[SCALARS + own]) if own >= 0 else 0.0
+    return weight
+
+
+@inner_kernel
+def scale_of_weights(loss: LossCall, is_weighted: bool, total: float) -> float:
+    """Return the factor of the sum in a mean of rows whose weights sum to ``total``.
+
+    Rows without weight contribute nothing; a mean of none, where no rows have weights, is NaN as in PyTorch.
+    """
+    if total == 0.0:
+        return 0.0 if is_weighted else nan
+    return 1.0 / (total * loss.elements)
+
+
+@kernel
+def sum_of_weights(loss: LossCall, classes: Array, weights: Array, rows: int) -> float:
+    """Return what all rows count in a mean that ``sums_weights``; the arrays are as in ``loss_forward``."""
+    total = 0.0
+    for row in range(rows):
+        total += row_weight(loss, weights.size > 0, pointer(classes), pointer(weights), row)
+    return total
+
+
+@kernel
+def loss_forward(loss: LossCall, prediction: Array, target: Array, classes: Array, weights: Array) -> float:
+    """Return the sum of the loss over all rows.
+
+    Parameters
+    ----------
+    loss : LossCall
+    prediction : array of shape (n, o), read
+    target : array of shape (n, o), read
+        Empty where the loss takes classes.
+    classes : array of int64, shape (n,), read
+        Each from 0 up to o - 1, or -1 for a row that is ignored; empty where the loss takes values.
+    weights : array of shape (n,), read
+        Those of the rows, or empty.
+    """
+    n, o = prediction.shape
+    total = 0.0
+    for row in range(0, n, SLAB):
+        total += loss_slab(
+            loss, weights.size > 0, min(SLAB, n - row), o, shift(pointer(prediction), row * o),
+            shift(pointer(target), row * o), shift(pointer(classes), row), shift(pointer(weights), row),
+        )  # fmt: skip
+    return total
+
+
+@kernel
+def loss_forward_backward(
+    loss: LossCall, prediction: Array, target: Array, classes: Array, weights: Array, factor: float, grad: Array
 ) -> float:
-    """Return the sum of ``log(sum of exp(logits)) - logits[class]`` and write softmax minus one-hot to ``grad``."""
+    """Do ``loss_forward`` and write the gradient times ``factor``, of the arrays' dtype, to ``grad`` (n, o)."""
+    n, o = prediction.shape
     total = 0.0
-    for row in range(rows):
-        x, g = shift(logits, row * outputs), shift(grad, row * outputs)
-        own, most = classes[row], _largest(x, outputs)
-        picked = float64(x[own] - most)
-        for k in range(outputs):
-            g[k] = x[k] - most
-        exp_loop(outputs, g, g)
-        exponentials = 0.0
-        for k in range(outputs):
-            exponentials += g[k]
-        total += log(exponentials) - picked
-        scale = factor / exponentials
-        for k in range(outputs):
-            g[k] = g[k] * scale
-        g[own] -= factor
+    for row in range(0, n, SLAB):
+        total += loss_slab_with_gradient(
+            loss, weights.size > 0, min(SLAB, n - row), o, shift(pointer(prediction), row * o),
+            shift(pointer(target), row * o), shift(pointer(classes), row), shift(pointer(weights), row), factor,
+            shift(pointer(grad), row * o),
+        )  # fmt: skip
     return total
 
 
-@inner_kernel
-def cross_entropy_slab(rows: int, outputs: int, logits: Pointer, classes: Pointer) -> float:
-    """Return the same sum."""
-    piece = stack_memory(logits, _PIECE)
-    total = 0.0
-    for row in range(rows):
-        x = shift(logits, row * outputs)
-        most = _largest(x, outputs)
-        exponentials = 0.0
-        for first in range(0, outputs, _PIECE):
-            count = min(_PIECE, outputs - first)
-            for k in range(count):
-                piece[k] = x[first + k] - most
-            exp_loop(count, piece, piece)
-            for k in range(count):
-                exponentials += piece[k]
-        total += log(exponentials) - float64(x[classes[row]] - most)
-    return total
-
-
-@inner_kernel
-def _largest(values: Pointer, count: int) -> float:
-    """Return the largest of 1 or more values, NaN if there is one."""
-    most = values[0]
-    for k in range(1, count):
-        if values[k] > most or values[k] != values[k]:
-            most = values[k]
-        if most != most:
-            break
-    return most
+@kernel
+def loss_values(loss: LossCall, prediction: Array, target: Array, classes: Array, out: Array) -> None:
+    """Write the loss of each element to ``out`` (n, o), or of each row to ``out`` (n, 1); else as ``loss_forward``."""
+    n, o = prediction.shape
+    width = out.shape[1]
+    step = o // width if width else 0
+    x, y, settings = pointer(prediction), pointer(target), pointer(loss.settings)
+    for row in range(n):
+        for k in range(width):
+            place = row * o + k
+            if loss.is_over_rows:
+                own = int(classes[row]) if loss.takes_classes else -1
+                value = _row_loss(
+                    loss.code, step, shift(x, place), shift(y, place), own, settings, settings[0], x, False
+                )
+            else:
+                vectors = shift(settings, SCALARS + k)
+                value = element_losses(loss.code, 1, shift(x, place), shift(y, place), settings, vectors, SLAB * o)
+            out[row, k] = value
 
 
 @public_kernel(logits=read("(n, o)"), classes=indices("(n,)"), grad=written("(n, o)"))
@@ -155,11 +246,12 @@ def cross_entropy_forward_backward(logits: Array, classes: Array, factor: float,
     """
     n, o = logits.shape
     total = 0.0
-    for row in range(0, n, SLAB):
-        total += cross_entropy_slab_with_gradient(
-            min(SLAB, n - row), o, shift(pointer(logits), row * o), shift(pointer(classes), row), factor,
-            shift(pointer(grad), row * o),
-        )  # fmt: skip
+    for first in range(0, n, SLAB):
+        of_slab = 0.0
+        for row in range(first, min(first + SLAB, n)):
+            x, g = shift(pointer(logits), row * o), shift(pointer(grad), row * o)
+            of_slab += cross_entropy_with_gradient(o, x, classes[row], 1.0, factor, g)
+        total += of_slab
     return total
 
 
@@ -175,9 +267,11 @@ def cross_entropy_forward(logits: Array, classes: Array) -> float:
     """
     n, o = logits.shape
     total = 0.0
-    for row in range(0, n, SLAB):
-        count = min(SLAB, n - row)
-        total += cross_entropy_slab(count, o, shift(pointer(logits), row * o), shift(pointer(classes), row))
+    for first in range(0, n, SLAB):
+        of_slab = 0.0
+        for row in range(first, min(first + SLAB, n)):
+            of_slab += cross_entropy(o, shift(pointer(logits), row * o), classes[row], 1.0)
+        total += of_slab
     return total
 
 
@@ -192,8 +286,8 @@ def mse_forward(prediction: Array, target: Array) -> float:
     n, o = prediction.shape
     total = 0.0
     for row in range(0, n, SLAB):
-        count = min(SLAB, n - row) * o
-        total += mse_slab(count, shift(pointer(prediction), row * o), shift(pointer(target), row * o))
+        x, y = shift(pointer(prediction), row * o), shift(pointer(target), row * o)
+        total += element_losses(_MSE, min(SLAB, n - row) * o, x, y, x, x, 0)
     return total
 
 
@@ -210,63 +304,7 @@ def mse_forward_backward(prediction: Array, target: Array, factor: float, grad: 
     n, o = prediction.shape
     total = 0.0
     for row in range(0, n, SLAB):
-        count = min(SLAB, n - row) * o
-        total += mse_slab_with_gradient(
-            count, shift(pointer(prediction), row * o), shift(pointer(target), row * o), factor,
-            shift(pointer(grad), row * o),
-        )  # fmt: skip
+        x, y = shift(pointer(prediction), row * o), shift(pointer(target), row * o)
+        g = shift(pointer(grad), row * o)
+        total += element_losses_with_gradient(_MSE, min(SLAB, n - row) * o, x, y, x, x, 0, factor, g)
     return total
-
-
-@intrinsic
-def mse_slab(
-    typing_context: Context, count: types.Integer, prediction: types.CPointer, target: types.CPointer
-) -> Definition:
-    """Return the sum of the squared differences of ``count`` numbers: all those of a slab's rows."""
-
-    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-        return _emit_slab(context, builder, prediction, arguments, None)
-
-    return types.float64(types.intp, prediction, target), codegen
-
-
-@intrinsic
-def mse_slab_with_gradient(
-    typing_context: Context, count: types.Integer, prediction: types.CPointer, target: types.CPointer,
-    factor: types.Float, grad: types.CPointer,
-) -> Definition:  # fmt: skip
-    """Do ``mse_slab`` and write ``factor * (prediction - target)`` to ``grad``, which may be ``target``."""
-
-    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-        return _emit_slab(context, builder, prediction, arguments[:3], arguments[3:])
-
-    return types.float64(types.intp, prediction, target, prediction.dtype, grad), codegen
-
-
-def _emit_slab(
-    context: Context, builder: ir.IRBuilder, prediction_type: types.CPointer, arguments: Values, gradient: Values | None
-) -> ir.Value:
-    """Emit the sum over a slab, and with ``gradient`` (factor, grad) the stores; return the sum."""
-    count, prediction, target = arguments
-    v = full_vectors(context, builder, prediction_type)
-    sums = Vectors(builder, ir.DoubleType(), v.lanes)
-    total = cgutils.alloca_once_value(builder, sums.constant(0.0))
-
-    with cgutils.for_range_slice(builder, INT64(0), count, INT64(v.lanes), inc=True) as (first, _):
-
-        def emit(load: Callable[..., ir.Value], store: Callable[..., None]) -> None:
-            difference = builder.fsub(load(builder.gep(prediction, [first])), load(builder.gep(target, [first])))
-            wide = difference if v.bytes == 8 else builder.fpext(difference, sums.type)
-            builder.store(sums.fma(wide, wide, builder.load(total)), total)
-            if gradient is not None:
-                factor, grad = gradient
-                store(builder.fmul(v.splat(factor), difference), builder.gep(grad, [first]))
-
-        left = builder.sub(count, first)
-        with builder.if_else(builder.icmp_signed(">=", left, INT64(v.lanes))) as (whole, ragged):
-            with whole:
-                emit(v.load, v.store)
-            with ragged:
-                mask = v.first_lanes(left)
-                emit(lambda p: v.masked_load(p, mask), lambda value, p: v.masked_store(value, p, mask))
-    return sums.sum(builder.load(total))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastbp_kernels.compiler.pointers import Array, Pointer
+from fastbp_kernels.functions.losses import LossCall
 
 # Division of labour; see ``train``.
 BY_ROWS, BY_CHUNKS, VALIDATION_BESIDE = range(3)
@@ -44,7 +45,9 @@ class TrainingRows(NamedTuple):
     target : array of shape (n, OUT of the last layer), read
         Of no rows where the loss takes classes.
     classes : array of int64, shape (n,), read
-        Empty where the loss takes values.
+        -1 for a row that the loss ignores; empty where it takes values.
+    weights : array of shape (n,), read
+        What each row's loss is multiplied by; empty where rows have no weights.
     order : array of int64, shape (epochs, n) or (0, 0), read
         The rows of each epoch that the call touches, in order; without it the rows are taken as they stand.
     mini_batch_size : int
@@ -53,6 +56,7 @@ class TrainingRows(NamedTuple):
     input: Array
     target: Array
     classes: Array
+    weights: Array
     order: Array
     mini_batch_size: int
 
@@ -63,6 +67,7 @@ class ValidationRows(NamedTuple):
     input: Array
     target: Array
     classes: Array
+    weights: Array
 
 
 class Step(NamedTuple):
@@ -70,20 +75,26 @@ class Step(NamedTuple):
 
     Attributes
     ----------
-    loss : int
-        Its code.
-    mean : bool
-        Whether the loss is a mean over a mini-batch instead of a sum.
+    loss : LossCall
     optimizer : int
         Its code.
-    scalars : array of shape (steps, scalars), read
-        The optimiser's for each step of the call, or one row for all of them.
+    scalars : array of shape (steps, rows, scalars), read
+        The optimiser's for each step of the call, or one for all of them; a row for each kind of span.
+    spans : array of int64, shape (spans, 3), read
+        The first parameter and the last + 1 of those that are stepped, and their row of scalars. Frozen parameters are
+        in none.
+    max_norm : float
+        What the norm of the gradient is clipped to.
+    norm_sums : vector of float64, written
+        One for each ``NORM_SLAB`` parameters; empty where nothing is clipped.
     """
 
-    loss: int
-    mean: bool
+    loss: LossCall
     optimizer: int
     scalars: Array
+    spans: Array
+    max_norm: float
+    norm_sums: Array
 
 
 class Workspace(NamedTuple):
@@ -103,6 +114,8 @@ class Workspace(NamedTuple):
         What the table was laid out for; ``ranks`` times that, but BY_ROWS.
     classes : vector of int64, written
         ``block_rows`` for each block in scratch where the loss takes classes; else empty.
+    weights : vector, written
+        ``block_rows`` for each block in scratch where rows have weights; else empty.
     chunk_grads : vector, written
         BY_CHUNKS a whole number of times the parameters; else empty.
     snapshots : array of shape (any, parameters), written
@@ -118,6 +131,7 @@ class Workspace(NamedTuple):
     block_rows: int
     scratch: Array
     classes: Array
+    weights: Array
     chunk_grads: Array
     snapshots: Array
     slab_sums: Array
@@ -154,6 +168,8 @@ class Block(NamedTuple):
     scratch : pointer
     classes : pointer to int64
         Where those of the rows are gathered.
+    weights : pointer
+        Likewise.
     grad : pointer
         What gradients are added to.
     slab_sums : vector of float64
@@ -165,6 +181,7 @@ class Block(NamedTuple):
 
     scratch: Pointer
     classes: Pointer
+    weights: Pointer
     grad: Pointer
     slab_sums: Array
     epoch: int

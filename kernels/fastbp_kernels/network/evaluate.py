@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastbp_kernels.compiler.cache import inlined_kernel, inner_kernel
 from fastbp_kernels.compiler.pointers import pointer, shift
 from fastbp_kernels.functions.hits import is_class_hit, is_hit
-from fastbp_kernels.functions.losses import SLAB, TAKES_CLASSES, loss_slab
+from fastbp_kernels.functions.losses import SLAB, LossCall, loss_slab
 from fastbp_kernels.network.arguments import Network, Results, ValidationRows, Workspace
 from fastbp_kernels.network.passes import forward_rows
 from fastbp_kernels.network.table import OUT, Y
@@ -23,8 +23,8 @@ def validation_blocks(data: ValidationRows, workspace: Workspace) -> int:
 
 @inner_kernel
 def evaluate_snapshots(
-    network: Network, loss: int, data: ValidationRows, workspace: Workspace, batches: int, first: int, stop: int,
-    results: Results,
+    network: Network, loss: LossCall, data: ValidationRows, workspace: Workspace, batches: int, first: int,
+    stop: int, results: Results,
 ) -> None:  # fmt: skip
     """Evaluate the snapshots of the parameters that rank 0 leaves in the queue, until no more will come.
 
@@ -43,8 +43,8 @@ def evaluate_snapshots(
 
 @inner_kernel
 def evaluate_blocks(
-    rank: int, ranks: int, network: Network, loss: int, data: ValidationRows, workspace: Workspace, results: Results,
-    epoch: int, first: int, stop: int,
+    rank: int, ranks: int, network: Network, loss: LossCall, data: ValidationRows, workspace: Workspace,
+    results: Results, epoch: int, first: int, stop: int,
 ) -> None:  # fmt: skip
     """Evaluate the blocks from ``first`` up to ``stop``, as far as there are any."""
     rows = workspace.block_rows
@@ -55,8 +55,8 @@ def evaluate_blocks(
 
 @inlined_kernel
 def _evaluate_block(
-    rank: int, ranks: int, network: Network, loss: int, data: ValidationRows, workspace: Workspace, results: Results,
-    epoch: int, start: int, stop: int,
+    rank: int, ranks: int, network: Network, loss: LossCall, data: ValidationRows, workspace: Workspace,
+    results: Results, epoch: int, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Add the loss's sum and the hits of the rows from ``start`` to ``stop`` to those of the epoch."""
     layers, scratch, sums = network.layers, pointer(workspace.scratch), workspace.slab_sums
@@ -70,10 +70,11 @@ def _evaluate_block(
     )
     prediction = shift(scratch, layers[last, Y])
     expected, classes = shift(pointer(data.target), start * o), shift(pointer(data.classes), start)
+    weights = shift(pointer(data.weights), start)
     for row in range(first_row, stop_row, SLAB):
         sums[row // SLAB] = loss_slab(
-            loss, min(SLAB, stop_row - row), o, shift(prediction, row * o), shift(expected, row * o),
-            shift(classes, row),
+            loss, data.weights.size > 0, min(SLAB, stop_row - row), o, shift(prediction, row * o),
+            shift(expected, row * o), shift(classes, row), shift(weights, row),
         )  # fmt: skip
     barrier(ranks, wait)
     if rank == 0:
@@ -81,7 +82,7 @@ def _evaluate_block(
             results.val_sums[epoch] += sums[slab]
         for row in range(stop - start):
             outputs = shift(prediction, row * o)
-            if TAKES_CLASSES[loss]:
+            if loss.takes_classes:
                 results.val_hits[epoch] += is_class_hit(outputs, classes[row], o)
             else:
                 results.val_hits[epoch] += is_hit(outputs, shift(expected, row * o), o)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastbp_kernels.compiler.cache import inlined_kernel
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.functions.losses import SLAB, TAKES_CLASSES
+from fastbp_kernels.functions.losses import SLAB, LossCall
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
 from fastbp_kernels.network.arguments import Block, Network, TrainingRows
 from fastbp_kernels.network.operations import operation_gradients
 from fastbp_kernels.network.passes import (
     backward_rows,
+    first_trained,
     forward_rows,
     fused_sgd_gradients,
     gather,
@@ -23,7 +24,7 @@ from fastbp_kernels.parallel.partition import rank_range
 
 @inlined_kernel
 def block_gradients(
-    rank: int, ranks: int, network: Network, data: TrainingRows, block: Block, loss: int, factor: float, lr: float,
+    rank: int, ranks: int, network: Network, data: TrainingRows, block: Block, loss: LossCall, factor: float, lr: float,
     fuses_update: bool, wait: Pointer,
 ) -> None:  # fmt: skip
     """Add the gradients of the block's rows to its ``grad`` and note the loss of each slab of them.
@@ -32,15 +33,15 @@ def block_gradients(
     """
     layers, parameter, scratch = network.layers, pointer(network.parameter), block.scratch
     scalars, steps, before = pointer(network.scalars), block.steps, block.before
-    last = layers.shape[0] - 1
+    last, earliest = layers.shape[0] - 1, first_trained(layers)  # nobody needs the gradients before that
     first_row, stop_row = rank_range(block.rows, SLAB, rank, ranks)
     _propagate(network, data, block, loss, factor, first_row, stop_row)
     in_turn = ranks == 1 and not fuses_update  # a layer's inputs make room for gradients as soon as its own are there
     if not in_turn:
-        for layer in range(last, 0, -1):
+        for layer in range(last, earliest, -1):
             backward_rows(layers, layer, parameter, scalars, scratch, first_row, stop_row, steps, before)
         barrier(ranks, wait)
-    for layer in range(last, -1, -1):
+    for layer in range(last, earliest - 1, -1):
         x, x_row, x_kind = _inputs(layers, layer, scratch, data, block.start)
         g = shift(scratch, layers[layer, G])
         if layers[layer, OPERATION] != LINEAR:
@@ -49,23 +50,28 @@ def block_gradients(
             fused_sgd_gradients(layers, layer, x, x_row, x_kind, g, parameter, block.rows, lr, rank, ranks)
         else:
             layer_gradients(layers, layer, x, x_row, x_kind, g, block.grad, block.rows, rank, ranks)
-        if in_turn:
+        if in_turn and layer > earliest:
             backward_rows(layers, layer, parameter, scalars, scratch, first_row, stop_row, steps, before)
 
 
 @inlined_kernel
 def _propagate(
-    network: Network, data: TrainingRows, block: Block, loss: int, factor: float, first_row: int, stop_row: int
+    network: Network, data: TrainingRows, block: Block, loss: LossCall, factor: float, first_row: int, stop_row: int
 ) -> None:
     """Run forward and loss of some rows of the block: their gradient is then in the last layer's G."""
     layers, scratch, order = network.layers, block.scratch, data.order
     last = layers.shape[0] - 1
     target = shift(pointer(data.target), block.start * layers[last, OUT])
-    classes = shift(pointer(data.classes), block.start)
+    classes, weights = shift(pointer(data.classes), block.start), shift(pointer(data.weights), block.start)
+    is_weighted = data.weights.size > 0
     if order.size:
         place, place_row = layers[0, X], layers[0, X_ROW]
         gather(scratch, place, place_row, data.input, order, block.epoch, block.start, first_row, stop_row)
-        if TAKES_CLASSES[loss]:
+        if is_weighted:
+            weights = block.weights
+            for row in range(first_row, stop_row):
+                weights[row] = data.weights[order[block.epoch, block.start + row]]
+        if loss.takes_classes:
             classes = block.classes
             for row in range(first_row, stop_row):
                 classes[row] = data.classes[order[block.epoch, block.start + row]]
@@ -78,7 +84,8 @@ def _propagate(
         layers, pointer(network.parameter), pointer(network.scalars), scratch, x, x_row, first_row, stop_row,
         block.steps, block.before,
     )  # fmt: skip
-    loss_rows(loss, layers, scratch, target, classes, factor, first_row, stop_row, block.slab_sums)
+    scalars = pointer(network.scalars)
+    loss_rows(loss, is_weighted, layers, scalars, block, target, classes, weights, factor, first_row, stop_row)
 
 
 @inlined_kernel

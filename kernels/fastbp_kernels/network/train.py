@@ -30,9 +30,10 @@ from math import isfinite
 
 from fastbp_kernels.compiler.cache import inlined_kernel, inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop, zero_loop
-from fastbp_kernels.compiler.pointers import pointer, shift
-from fastbp_kernels.functions.losses import MEAN_OVER_ELEMENTS, SLAB, SLOPES
-from fastbp_kernels.functions.optimizers import update
+from fastbp_kernels.compiler.pointers import Pointer, pointer, shift
+from fastbp_kernels.functions.gradient_norm import NORM_SLAB, clip_factor, scale_gradient, square_sums
+from fastbp_kernels.functions.losses import SLAB, LossCall, row_weight, scale_of_weights
+from fastbp_kernels.functions.optimizers import update_spans
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
     BY_CHUNKS,
@@ -47,7 +48,6 @@ from fastbp_kernels.network.arguments import (
 )
 from fastbp_kernels.network.evaluate import evaluate_blocks, evaluate_snapshots, validation_blocks
 from fastbp_kernels.network.gradients import block_gradients
-from fastbp_kernels.network.table import OUT
 from fastbp_kernels.parallel.barrier import SYNC_SIZE, barrier
 from fastbp_kernels.parallel.partition import rank_range
 from fastbp_kernels.parallel.work_queue import close, free_slot, offer
@@ -87,7 +87,7 @@ def train(
             fuses_update = workspace.fuses_update and following < stop  # the last gradient is left behind
             loss = _train_batch(rank, trainers, network, data, step, workspace, epoch, batch, steps, fuses_update)
             if rank == 0:
-                _note_loss(loss, step.mean, data, epoch, batch, results)
+                _note_loss(loss, step.loss.is_mean, data, epoch, batch, results)
             steps += 1
         elif unit == first or batch == batches:  # all that the call does of this epoch's validation
             slot = free_slot(queue, slots)
@@ -126,8 +126,9 @@ def _workspace_of(rank: int, ranks: int, workspace: Workspace) -> Workspace:
     scratch, sums = workspace.scratch.size // parts, workspace.slab_sums.size // parts
     return Workspace(
         workspace.mode, workspace.fuses_update, workspace.block_rows,
-        workspace.scratch[part * scratch : (part + 1) * scratch], workspace.classes, workspace.chunk_grads,
-        workspace.snapshots, workspace.slab_sums[part * sums : (part + 1) * sums], workspace.sync,
+        workspace.scratch[part * scratch : (part + 1) * scratch], workspace.classes, workspace.weights,
+        workspace.chunk_grads, workspace.snapshots, workspace.slab_sums[part * sums : (part + 1) * sums],
+        workspace.sync,
     )  # fmt: skip
 
 
@@ -139,13 +140,10 @@ def _train_batch(
     """Run forward, loss, backward and update of a mini-batch, after ``steps`` others; rank 0 returns the loss."""
     start = batch * data.mini_batch_size
     stop = min(start + data.mini_batch_size, data.input.shape[0])
-    counted = stop - start
-    if MEAN_OVER_ELEMENTS[step.loss]:
-        counted *= network.layers[network.layers.shape[0] - 1, OUT]
-    scale = 1.0 / counted if step.mean else 1.0
-    factor = network.parameter.dtype.type(SLOPES[step.loss] * scale)
+    scale = _scale(step.loss, data, epoch, start, stop)
+    factor = network.parameter.dtype.type(step.loss.slope * scale)
     scalars = step.scalars[min(steps, step.scalars.shape[0] - 1)]
-    lr, size, wait = scalars[0], network.parameter.size, pointer(workspace.sync)
+    lr, size, wait = scalars[0, 0], network.parameter.size, pointer(workspace.sync)
     p, g = pointer(network.parameter), pointer(network.grad)
     own_first, own_stop = rank_range(size, SLAB, rank, ranks)
     if not fuses_update:
@@ -167,8 +165,8 @@ def _train_batch(
         else:
             end = min(group + block_rows, stop)
             block = Block(
-                pointer(workspace.scratch), pointer(workspace.classes), g, workspace.slab_sums, epoch, group,
-                end - group, steps, group - start,
+                pointer(workspace.scratch), pointer(workspace.classes), pointer(workspace.weights), g,
+                workspace.slab_sums, epoch, group, end - group, steps, group - start,
             )  # fmt: skip
             block_gradients(rank, ranks, network, data, block, step.loss, factor, lr, fuses_update, wait)
         if rank == 0:
@@ -176,23 +174,50 @@ def _train_batch(
                 total += workspace.slab_sums[slab]
         barrier(ranks, wait)
     if not fuses_update:
-        update(
-            step.optimizer, own_stop - own_first, pointer(scalars), shift(p, own_first), shift(g, own_first),
-            shift(pointer(network.state), own_first), size,
-        )  # fmt: skip
+        if step.norm_sums.size:
+            clipped = network.grad.dtype.type(_clip_factor(rank, ranks, size, g, step, wait))
+            scale_gradient(own_stop - own_first, clipped, shift(g, own_first))
+        update_spans(step.optimizer, scalars, step.spans, own_first, own_stop, p, g, pointer(network.state), size)
         barrier(ranks, wait)
     return total * scale
 
 
 @inner_kernel
+def _scale(loss: LossCall, data: TrainingRows, epoch: int, start: int, stop: int) -> float:
+    """Return the factor of the sum in the loss of the rows from ``start`` to ``stop`` of the epoch's order."""
+    if not loss.is_mean:
+        return 1.0
+    if not loss.sums_weights:
+        return 1.0 / ((stop - start) * loss.elements)
+    total, is_weighted = 0.0, data.weights.size > 0
+    for place in range(start, stop):
+        row = data.order[epoch, place] if data.order.size else place
+        total += row_weight(loss, is_weighted, pointer(data.classes), pointer(data.weights), row)
+    return scale_of_weights(loss, is_weighted, total)
+
+
+@inner_kernel
+def _clip_factor(rank: int, ranks: int, size: int, grad: Pointer, step: Step, wait: Pointer) -> float:
+    """Return what the gradient is multiplied by, after its norm was found together with the other ranks."""
+    slabs, total = (size + NORM_SLAB - 1) // NORM_SLAB, 0.0
+    first, stop = rank_range(slabs, 1, rank, ranks)
+    square_sums(first, stop, size, grad, step.norm_sums)
+    barrier(ranks, wait)
+    for slab in range(slabs):
+        total += step.norm_sums[slab]
+    return clip_factor(total, step.max_norm)
+
+
+@inner_kernel
 def _chunk_gradients(
-    rank: int, ranks: int, network: Network, data: TrainingRows, loss: int, factor: float, workspace: Workspace,
+    rank: int, ranks: int, network: Network, data: TrainingRows, loss: LossCall, factor: float, workspace: Workspace,
     epoch: int, start: int, stop: int, steps: int, before: int,
 ) -> None:  # fmt: skip
     """Compute the gradients of this rank's chunks of the rows from ``start`` to ``stop``, each in ``chunk_grads``."""
     size, block_rows = network.parameter.size, workspace.block_rows
     scratch = shift(pointer(workspace.scratch), rank * (workspace.scratch.size // ranks))
     classes = shift(pointer(workspace.classes), rank * (workspace.classes.size // ranks))
+    weights = shift(pointer(workspace.weights), rank * (workspace.weights.size // ranks))
     wait = pointer(workspace.sync)
     for row in range(start + rank * block_rows, stop, ranks * block_rows):
         chunk = (row - start) // block_rows
@@ -200,6 +225,6 @@ def _chunk_gradients(
         zero_loop(size, grad)
         sums = workspace.slab_sums[chunk * block_rows // SLAB :]
         rows, ahead = min(block_rows, stop - row), before + row - start
-        block = Block(scratch, classes, grad, sums, epoch, row, rows, steps, ahead)
+        block = Block(scratch, classes, weights, grad, sums, epoch, row, rows, steps, ahead)
         block_gradients(0, 1, network, data, block, loss, factor, factor, False, wait)
     barrier(ranks, wait)

@@ -1,0 +1,71 @@
+"""Binary cross entropy: of probabilities, and of logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastbp.nn.losses.kernel_loss import KernelLoss
+from fastbp.validation.arrays import Array
+from fastbp.validation.probabilities import require_probabilities
+from fastbp.validation.weights import weight_vector
+
+
+class BCELoss(KernelLoss):
+    """``-(y log x + (1 - y) log(1 - x))`` of a probability x and a target y, as ``torch.nn.BCELoss``.
+
+    Logarithms below -100 count as -100. Both are from 0 to 1; ``BCEWithLogitsLoss`` takes a network without a sigmoid
+    at its end, and is exact for probabilities near 0 and 1.
+
+    Parameters
+    ----------
+    weight : sequence of float, or None
+        By which the loss of each column is multiplied: one number, or one for each. A mean still divides by the number
+        of elements. A weight for each row of data is ``sample_weight``.
+    reduction : "mean", "sum" or "none"
+    """
+
+    row = "BCELoss"
+    checks_prediction = True
+
+    def __init__(self, weight: Any = None, *, reduction: str = "mean") -> None:
+        self.weight = weight_vector(weight, "BCELoss", "weight")
+        super().__init__(reduction)
+
+    def require_targets(self, target: Array, outputs: int, owner: str, name: str) -> None:
+        require_probabilities(target, owner, name, "targets of BCELoss")
+
+    def _checked(self, prediction: Array, target: Array) -> tuple[Array, Array, Array]:
+        checked = super()._checked(prediction, target)
+        remedy = "predictions of BCELoss; end the network with Sigmoid, or use BCEWithLogitsLoss"
+        require_probabilities(checked[0], "BCELoss", "prediction", remedy)
+        self.require_targets(checked[1], checked[1].shape[1], "BCELoss", "target")
+        return checked
+
+
+class BCEWithLogitsLoss(KernelLoss):
+    """``BCELoss`` of the sigmoid of a prediction, computed without overflow, as ``torch.nn.BCEWithLogitsLoss``.
+
+    Parameters
+    ----------
+    weight : sequence of float, or None
+        As in ``BCELoss``.
+    reduction : "mean", "sum" or "none"
+    pos_weight : sequence of float, or None
+        By which ``y log(sigmoid(x))`` is multiplied besides: one number, or one for each column.
+    """
+
+    row = "BCEWithLogitsLoss"
+    takes_logits = True
+
+    def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None) -> None:
+        self.weight = weight_vector(weight, "BCEWithLogitsLoss", "weight")
+        self.pos_weight = weight_vector(pos_weight, "BCEWithLogitsLoss", "pos_weight")
+        super().__init__(reduction)
+
+    def require_targets(self, target: Array, outputs: int, owner: str, name: str) -> None:
+        require_probabilities(target, owner, name, "targets of BCEWithLogitsLoss")
+
+    def _checked(self, prediction: Array, target: Array) -> tuple[Array, Array, Array]:
+        checked = super()._checked(prediction, target)
+        self.require_targets(checked[1], checked[1].shape[1], "BCEWithLogitsLoss", "target")
+        return checked

@@ -1,0 +1,261 @@
+"""Losses that the engine knows: value and gradient in one pass of a kernel."""
+
+from __future__ import annotations
+
+from math import nan
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from fastbp.nn.last_forward import token_of_output
+from fastbp.nn.losses.loss import Loss, LossValue
+from fastbp.runtime.buffers import Buffer, Slot
+from fastbp.validation.arrays import Array, plain, require_floats
+from fastbp.validation.weights import require_row_weights
+from fastbp_kernels.functions.losses import (
+    LOSS_CODES,
+    LOSSES,
+    SCALARS,
+    SLAB,
+    LossCall,
+    loss_forward,
+    loss_forward_backward,
+    loss_values,
+    sum_of_weights,
+)
+
+NO_CLASSES = np.empty(0, np.int64)
+_NO_VALUES = {np.dtype(name): np.empty((0, 0), name) for name in ("float32", "float64")}
+_NO_WEIGHTS = {np.dtype(name): np.empty(0, name) for name in ("float32", "float64")}
+
+
+class Checked(NamedTuple):
+    """What a loss is computed of, as the kernels take it.
+
+    Attributes
+    ----------
+    prediction : ndarray of shape (n, o)
+    target : ndarray of that shape, or of no numbers where the loss takes classes
+    classes : ndarray of int64, shape (n,), or empty
+        -1 where a row is ignored.
+    weights : ndarray of shape (n,), or empty
+    """
+
+    prediction: Array
+    target: Array
+    classes: Array
+    weights: Array
+
+
+class KernelLoss(Loss):
+    """A loss with a row in ``fastbp_kernels.functions.losses``.
+
+    Subclasses name the row; where they have several, ``row_for`` tells which. Rows of data have weights, if
+    ``sample_weight`` is given: each row's loss is multiplied by its weight. The reduction "mean" then divides by the
+    sum of the weights, times the elements of a row where each element has a loss, "sum" just sums, and "none" returns
+    each loss times its weight. A mean over rows whose weights sum to 0 is 0, and so is its gradient.
+    """
+
+    row: ClassVar[str]
+    checks_prediction: ClassVar[bool] = False  # whether not every number is a prediction
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self._grad, self._scaled = Buffer(), Buffer()
+        self._last: Slot | None = None
+        self._is_spent = self._is_over_rows = False
+        self._calls: dict[tuple[Any, ...], LossCall] = {}  # by what they were made for
+
+    def scale(self, count: float) -> float:
+        """Return the factor of the sum in a loss of so many elements or rows; NaN for a mean of none."""
+        return 1.0 if self._reduction in ("sum", "none") else 1.0 / (count or nan)
+
+    def row_for(self, target: Array) -> str:
+        """Return the name of the row for targets like ``target``."""
+        return self.row
+
+    def call(self, target: Array, outputs: int, dtype: np.dtype[Any], sums_weights: bool) -> LossCall:
+        """Return what the kernels take for targets like ``target`` and so many outputs a row of data."""
+        row = self.row_for(target)
+        key = row, outputs, dtype, self._reduction, sums_weights
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = self._make_call(*key)
+        return call
+
+    def _make_call(self, name: str, outputs: int, dtype: np.dtype[Any], reduction: str, sums_weights: bool) -> LossCall:
+        row = LOSSES[LOSS_CODES[name]]
+        over_rows = row.over == "rows"
+        settings = [np.zeros(SCALARS)]
+        settings[0][: len(row.scalars)] = [getattr(self, scalar) for scalar in row.scalars]
+        for vector in row.vectors:
+            weights = self._vector(vector, outputs)
+            settings.append(weights if over_rows else np.tile(weights, SLAB))
+        elements = 1 if over_rows or reduction == "batchmean" else outputs
+        return LossCall(
+            LOSS_CODES[name], row.target == "classes", over_rows, row.slope, reduction in ("mean", "batchmean"),
+            elements, sums_weights, np.concatenate(settings).astype(dtype),
+        )  # fmt: skip
+
+    def _vector(self, name: str, outputs: int) -> Array:
+        """Return the setting ``name`` with a number for each of the outputs; of ones where it is None."""
+        vector = getattr(self, name)
+        if vector is None:
+            return np.ones(outputs)
+        if vector.size in (1, outputs):
+            return np.broadcast_to(vector, outputs)
+        raise ValueError(
+            f"{type(self).__name__} takes {name} with a number for each of {outputs} outputs, got {vector.size}; "
+            "a weight for each row of data is sample_weight"
+        )
+
+    def sums_weights(self, row: str, classes: Array) -> bool:
+        """Whether rows without weights of their own count differently in a mean."""
+        return False
+
+    @property
+    def columns_per_target(self) -> int:
+        """How many columns of a prediction there are for each of the target."""
+        return 1
+
+    def require_targets(self, target: Array, outputs: int, owner: str, name: str) -> None:
+        """Raise ValueError unless the numbers of ``target`` are targets for so many outputs."""
+
+    def for_kernels(self, target: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return targets of ``dtype`` and two dimensions, or class indices, as the kernels take them.
+
+        They are values (n, o), or of no numbers, and classes (n,), or none.
+        """
+        return target, NO_CLASSES
+
+    def _checked(self, prediction: Array, target: Array) -> tuple[Array, Array, Array]:
+        """Return prediction (n, o), target (n, o) or of no numbers, and classes (n,) or none, as the kernels do."""
+        name = type(self).__name__
+        require_floats(prediction, name)
+        require_floats(target, f"{name} with a prediction of that dtype", prediction.dtype)
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"{name} takes a target of the prediction's shape {prediction.shape}, got {target.shape}; "
+                "reshape the target, nothing is broadcast"
+            )
+        return _rows(plain(prediction)), _rows(plain(target)), NO_CLASSES
+
+    def _call_for(
+        self, prediction: Array, target: Array, sample_weight: Array | None
+    ) -> tuple[LossCall, Checked, float]:
+        """Return what the kernels take, and the factor of the sum in the loss."""
+        rows, values, classes = self._checked(prediction, target)
+        dtype = rows.dtype
+        if sample_weight is None:
+            weights = _NO_WEIGHTS[dtype]
+        else:
+            owner = type(self).__name__
+            weights = plain(require_row_weights(sample_weight, dtype, prediction.shape[:1], owner, "sample_weight"))
+        sums = bool(weights.size) or self.sums_weights(self.row_for(target), classes)
+        call = self.call(target, rows.shape[1], dtype, sums)
+        checked = Checked(rows, values, classes, weights)
+        return call, checked, self.scale_of(call, checked)
+
+    def scale_of(self, call: LossCall, rows: Checked) -> float:
+        """Return the factor of the sum in the loss of all ``rows``."""
+        count: float = len(rows.prediction)
+        if call.is_mean and call.sums_weights:
+            count = sum_of_weights(call, rows.classes, rows.weights, len(rows.prediction))
+            if count == 0.0 and rows.weights.size:
+                return 0.0
+        return self.scale(count * call.elements)
+
+    def forward(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
+        """Return the loss, summed in float64, and compute its gradient for ``backward`` on the way.
+
+        All arrays are read here only and may change afterwards. ``sample_weight`` is a weight of 0 or more for each
+        row, shape (n,), of the prediction's dtype.
+
+        Returns
+        -------
+        LossValue, or for the reduction "none" an ndarray
+            Of the target's shape, or (n,) where a row has one loss.
+        """
+        call, rows, scale = self._call_for(prediction, target, sample_weight)
+        slot = self._grad.take(prediction.shape, prediction.dtype)
+        factor = prediction.dtype.type(call.slope * scale)
+        self._last = None
+        total = self._value_and_gradient(call, rows, factor, _rows(slot.array))
+        slot.memory.gradient_for = token_of_output(prediction)
+        self._last, self._is_spent, self._is_over_rows = slot, False, call.is_over_rows
+        return self._values(call, rows, prediction) if self._reduction == "none" else LossValue(total * scale)
+
+    def _value_and_gradient(self, call: LossCall, rows: Checked, factor: float, grad: Array) -> float:
+        return loss_forward_backward(call, rows.prediction, rows.target, rows.classes, rows.weights, factor, grad)
+
+    def _values(self, call: LossCall, rows: Checked, prediction: Array) -> Array:
+        """Return the loss of each element, or of each row, in a new array."""
+        shape = prediction.shape[:1] if call.is_over_rows else prediction.shape
+        values = np.empty(shape, prediction.dtype)
+        if values.size:
+            out = values.reshape(len(rows.prediction), -1)
+            loss_values(call, rows.prediction, rows.target, rows.classes, out)
+            if rows.weights.size:
+                out *= rows.weights[:, None]
+        return values
+
+    def evaluate(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
+        """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
+        if "evaluate" in self._passed_by or "forward" in vars(self):
+            return super().evaluate(prediction, target, sample_weight)
+        call, rows, scale = self._call_for(prediction, target, sample_weight)
+        if self._reduction == "none":
+            return self._values(call, rows, prediction)
+        return loss_forward(call, rows.prediction, rows.target, rows.classes, rows.weights) * scale
+
+    def backward(self, grad_output: Array | None = None, *, retain_graph: bool = False) -> Array:
+        """Return the gradient of the last ``forward`` with respect to its prediction; it is the caller's.
+
+        Where the reduction is "none", ``grad_output`` is an array like what ``forward`` returned, by which each loss's
+        gradient is multiplied; else there is none. ``retain_graph`` lets another backward follow this one for the same
+        forward, with the same array.
+        """
+        name = type(self).__name__
+        if self._last is None:
+            raise RuntimeError(f"{name}.backward needs a forward before it: call criterion(prediction, target)")
+        if self._is_spent:
+            raise RuntimeError(
+                f"{name}.backward was called for the last forward already; keep the array that it returned, or give "
+                "the first of several backwards retain_graph=True"
+            )
+        slot = self._last if self._reduction != "none" and grad_output is None else self._times(grad_output)
+        self._is_spent = not retain_graph
+        return slot.array.view()
+
+    def _times(self, grad_output: Array | None) -> Slot:
+        """Return the last gradient times that of each loss."""
+        name, last = type(self).__name__, self._last
+        assert last is not None
+        if self._reduction != "none":
+            raise TypeError(f"{name}.backward takes grad_output for reduction 'none' only, got {self._reduction!r}")
+        shape = last.shape[:1] if self._is_over_rows else last.shape
+        if grad_output is None:
+            raise TypeError(f"{name}.backward needs grad_output of shape {shape} for reduction 'none', got none")
+        grad_output = require_floats(grad_output, f"{name}.backward", last.dtype)
+        if grad_output.shape != shape:
+            raise ValueError(f"{name}.backward takes grad_output of shape {shape}, got {grad_output.shape}")
+        slot = self._scaled.take(last.shape, last.dtype)
+        np.multiply(last.array, grad_output[:, None] if self._is_over_rows else grad_output, out=slot.array)
+        slot.memory.gradient_for = last.memory.gradient_for
+        return slot
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_grad": Buffer(), "_scaled": Buffer(), "_last": None, "_calls": {}}
+
+
+def no_values(dtype: np.dtype[Any]) -> Array:
+    """Return what stands for targets where a loss takes classes."""
+    return _NO_VALUES[dtype]
+
+
+def _rows(array: Array) -> Array:
+    """View an array of any shape as (n, elements), a vector or a number as one column."""
+    if array.ndim == 2:
+        return array
+    n = len(array) if array.ndim else 1
+    return array.reshape(n, array.size // n if n else 0) if array.ndim > 1 else array.reshape(n, 1)
