@@ -26,7 +26,6 @@ from fastbp.training.arguments import (
     require_own_parameters,
     require_parts,
     rows_of,
-    weighted_rows,
 )
 from fastbp.training.block_trainer import BlockTrainer
 from fastbp.training.data import require_mini_batches, try_first_row
@@ -38,7 +37,7 @@ from fastbp.training.nonfinite import NonFiniteMonitor, OnNonfinite
 from fastbp.training.progress import ProgressBar
 from fastbp.training.row_blocks import BlockReader, RowBlocks
 from fastbp.training.schedule import Interval, require_schedule
-from fastbp.training.shuffle import EpochShuffler, generator_at
+from fastbp.training.shuffle import shuffler_for
 from fastbp.training.trained_parts import TrainedParts
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
 from fastbp.training.validation_metrics import Metric
@@ -190,12 +189,9 @@ def train_model(
     seconds = positive_seconds(max_seconds)
     require_parts(model, criterion, opt)
     schedule = require_schedule(scheduler, scheduler_interval, opt)
-    if clip_grad_norm is not None:
-        clip_grad_norm = require_limit(clip_grad_norm, "train_model", "clip_grad_norm")
-    train, validation, reader = rows_of(model, criterion, (train_input, train_target), (val_input, val_target))
-    if reader is not None and sample_weight is not None:
-        raise ValueError("train_model takes sample_weight with arrays, got it with RowBlocks")
-    train, validation = weighted_rows(criterion, train, validation, sample_weight, val_sample_weight)
+    clip = None if clip_grad_norm is None else require_limit(clip_grad_norm, "train_model", "clip_grad_norm")
+    data = (train_input, train_target, sample_weight), (val_input, val_target, val_sample_weight)
+    train, validation, reader = rows_of(model, criterion, *data)
     history = require_history(history)
     flat = model._current()
     lock = flat.lock
@@ -203,31 +199,22 @@ def train_model(
     try:
         trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size, reader)
         after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
-        setting = Setting(
-            0 if reader else len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description,
-            () if after is None else after.metrics,
-        )  # fmt: skip
+        sizes = 0 if reader else len(train), mini_batch_size, bool(shuffle), trainer.series
+        setting = Setting(*sizes, plan_of(model).description, () if after is None else after.metrics)
         history.check_going_on(setting, epochs)
         if schedule:
             schedule.require_steps(history, epochs, None if reader else trainer.batches)
-        state = history.position.generator if history.has_begun else None
-        generator = generator_at(rng, bool(shuffle), state)
+        shuffler = shuffler_for(rng, bool(shuffle), history, len(train))
         monitor = NonFiniteMonitor(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
         history.warn_if_complete(epochs)
         bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
 
-        history.backend, history.fallback_reason = trainer.backend, reason
-        history.begin(setting)
-        shuffler = EpochShuffler(generator, len(train), state)
+        history.begin(setting, trainer.backend, reason)
         with lock, Interrupts() as interrupts, closing(bar):
-            is_watched = callable(progress) or after is not None
-            # Only functions of the user's set methods meanwhile, and only the engine does not look for them.
-            parts = TrainedParts(flat, criterion, opt, is_watched and trainer.backend == "engine")
-            run = TrainingRun(
-                history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged,
-                is_watched or (schedule is not None and schedule.stops_at_epochs), perf_counter() + seconds, schedule,
-                clip_grad_norm,
-            )  # fmt: skip
+            parts = TrainedParts(flat, criterion, opt, trainer.backend == "engine" and (callable(progress) or after))
+            stops = callable(progress) or after or (schedule and schedule.stops_at_epochs)
+            run = TrainingRun(history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, bool(stops))
+            run.deadline, run.schedule, run.clip_grad_norm = perf_counter() + seconds, schedule, clip
             _run(trainer, run, model, flat, progress if callable(progress) else bar.show, after)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
@@ -287,6 +274,7 @@ def _train(trainer: Trainer, run: TrainingRun, flat: FlatView, show: Callable[[H
     history, before = run.history, run.history.epochs
     shown = before
     start = perf_counter() - history.seconds
+    run.shuffler.begin()
     history.position.generator = run.shuffler.state
     try:
         for _ in trainer.train(run):
