@@ -17,10 +17,11 @@ class TrainedParts:
     criterion : Criterion
     opt : Optimizer
     are_methods_fixed : bool
-        Whether the methods of loss and optimiser are to be those of the beginning.
+        Whether the methods of loss and optimiser are to be those of the beginning. Only functions of the user's set
+        them meanwhile, and only the engine does not look for them.
     """
 
-    def __init__(self, flat: FlatView, criterion: Criterion, opt: Optimizer, are_methods_fixed: bool) -> None:
+    def __init__(self, flat: FlatView, criterion: Criterion, opt: Optimizer, are_methods_fixed: object) -> None:
         self._flat, self._criterion, self._opt = flat, criterion, opt
         self._are_methods_fixed = are_methods_fixed
         self._reduction = getattr(criterion, "reduction", None)

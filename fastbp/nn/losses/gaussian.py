@@ -109,9 +109,10 @@ class GaussianNLLLoss(Loss):
         if variance.shape == shape[:-1] and shape:
             variance = variance[..., None]
         if target.shape != shape or variance.shape not in (shape, (*shape[:-1], 1)):
+            remedy = "reshape the target to target[..., None], " if shape == (*target.shape, 1) else ""
             raise ValueError(
                 f"GaussianNLLLoss takes target and var of the prediction's shape {shape}, got {target.shape} and "
-                f"{variance.shape}; nothing else is broadcast"
+                f"{variance.shape}; {remedy}nothing else is broadcast"
             )
         if (variance < 0).any():
             raise ValueError(f"GaussianNLLLoss takes var of 0 or more, got {variance.min()}")
