@@ -3,12 +3,14 @@
 from fastbp import datasets, nn, optim
 from fastbp.checkpoint.file_format import CheckpointError
 from fastbp.checkpoint.save_load import Checkpoint, load, save
+from fastbp.engine.jacobian import jacobian
 from fastbp.interop.torch import from_torch, to_torch
 from fastbp.runtime.threads import get_num_threads, set_num_threads
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import History
 from fastbp.training.metrics import compute_accuracy
 from fastbp.training.nonfinite import DivergenceError, DivergenceWarning
+from fastbp.training.row_blocks import RowBlocks
 from fastbp.training.train_model import TrainingInterrupted, train_model
 from fastbp.version import __version__
 from fastbp.warmup import warmup
@@ -20,12 +22,14 @@ __all__ = [
     "DivergenceWarning",
     "EarlyStopping",
     "History",
+    "RowBlocks",
     "TrainingInterrupted",
     "__version__",
     "compute_accuracy",
     "datasets",
     "from_torch",
     "get_num_threads",
+    "jacobian",
     "load",
     "nn",
     "optim",

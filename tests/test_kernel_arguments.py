@@ -28,6 +28,14 @@ LINEAR_BACKWARD = (
 
 # The arrays that each kernel reads, and those that it writes. Where it takes any shape, here are two dimensions.
 ARRAYS = {
+    "batch_norm_backward": (
+        {"grad_output": "ni", "weight": "i", "normalized": "ni", "rstd": "i"},
+        {"grad_input": "ni"},
+    ),
+    "batch_norm_forward": (
+        {"input": "ni", "weight": "i", "bias": "i"},
+        {"running_mean": "i", "running_variance": "i", "normalized": "ni", "rstd": "i", "output": "ni"},
+    ),
     "cross_entropy_forward": ({"logits": "no"}, {}),
     "cross_entropy_forward_backward": ({"logits": "no"}, {"grad": "no"}),
     "dropout_forward": FORWARD,
@@ -71,7 +79,8 @@ ARRAYS = {
     "tanh_forward": FORWARD,
 }
 NUMBERS = {"rank": 0, "ranks": 1, "lr": 0.1, "factor": 2.0, "classes": numpy.zeros(SIZES["n"], numpy.int64)} | {
-    "eps": 1e-5, "seed": 1, "forwards": 2, "threshold": 3, "scale": 1.0, "kept": 0.0, "dropped": 0.0
+    "eps": 1e-5, "momentum": 0.1, "takes_batch": 1,
+    "seed": 1, "forwards": 2, "threshold": 3, "scale": 1.0, "kept": 0.0, "dropped": 0.0
 }  # fmt: skip
 
 # What takes the place of a good array, and what the error says of it.

@@ -41,12 +41,18 @@ NETWORKS = {
         nn.Residual(nn.GELU(), linear(16, 16, 3, dtype)),
         nn.Residual(nn.Dropout(0.1, rng=2)),
     ],
+    "batch norm": lambda dtype: [linear(5, 17, 0, dtype), nn.BatchNorm1d(17, dtype=dtype), nn.ReLU()],
+    "batch norm before GELU, mean of all": lambda dtype: [
+        linear(5, 8, 0, dtype), nn.BatchNorm1d(8, momentum=None, affine=False, dtype=dtype), nn.GELU()
+    ],
+    "batch norm first": lambda dtype: [nn.BatchNorm1d(5, dtype=dtype)],
     "softmax between": lambda dtype: [linear(5, 16, 0, dtype), nn.Softmax(-1)],
     "log softmax before tanh": lambda dtype: [linear(5, 16, 0, dtype), nn.LogSoftmax(1), nn.Tanh()],
 }  # fmt: skip
 ENDS = {
     "linear": lambda dtype: [],
     "layer norm": lambda dtype: [nn.LayerNorm(3, dtype=dtype)],
+    "batch norm": lambda dtype: [nn.BatchNorm1d(3, dtype=dtype)],
     "log softmax": lambda dtype: [nn.LogSoftmax(-1)],
     "dropout": lambda dtype: [nn.Dropout(0.2, rng=9)],
 }
@@ -76,8 +82,8 @@ def trained(model, criterion, rows, mini_batch_size, opt, **options):
 
 
 def assert_same_bits(model, other):
-    for one, two in zip(model.parameters(), other.parameters(), strict=True):
-        assert one.data.tobytes() == two.data.tobytes()
+    for (name, one), (_, two) in zip(model.state_dict().items(), other.state_dict().items(), strict=True):
+        assert one.tobytes() == two.tobytes(), name
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -86,8 +92,8 @@ def assert_same_bits(model, other):
 def test_engine_and_modules_give_the_same_bits(dtype, name, end):
     model, other = network(name, dtype, end), network(name, dtype, end)
     history, by_modules = (
-        trained(model, nn.MSELoss(), 61, 20, optim.Adam),
-        trained(other, OwnLoss(), 61, 20, optim.Adam),
+        trained(model, nn.MSELoss(), 63, 20, optim.Adam),
+        trained(other, OwnLoss(), 63, 20, optim.Adam),
     )
     assert (history.backend, by_modules.backend) == ("engine", "modules")
     assert_same_bits(model, other)
@@ -142,6 +148,53 @@ def test_outputs_and_gradients_are_those_of_torch(name):
     numpy.testing.assert_allclose(ours.backward(grad_output), tensor.grad.numpy(), rtol=1e-11, atol=1e-13)
     for parameter, tensor in zip(ours.parameters(), theirs.parameters(), strict=True):
         numpy.testing.assert_allclose(parameter.grad, tensor.grad.numpy(), rtol=1e-11, atol=1e-13)
+
+
+BATCH_NORMS = [{}, {"momentum": None}, {"affine": False, "eps": 0.1}, {"track_running_stats": False}, {"momentum": 0.7}]
+
+
+@pytest.mark.parametrize("options", BATCH_NORMS, ids=map(str, BATCH_NORMS))
+def test_batch_norm_follows_that_of_torch_in_training_and_after(options):
+    ours = nn.BatchNorm1d(4, dtype=numpy.float64, **options)
+    theirs = torch.nn.BatchNorm1d(4, dtype=torch.float64, **options)
+    for step in range(6):
+        if step == 4:
+            ours.eval(), theirs.eval()
+        input, grad_output = draw((9, 4), numpy.float64, seed=step) * 3 + 1, draw((9, 4), numpy.float64, seed=step + 50)
+        tensor = torch.tensor(input, requires_grad=True)
+        output = theirs(tensor)
+        output.backward(torch.tensor(grad_output))
+        numpy.testing.assert_allclose(ours(input), output.detach().numpy(), rtol=1e-12, atol=1e-13)
+        numpy.testing.assert_allclose(ours.backward(grad_output), tensor.grad.numpy(), rtol=1e-10, atol=1e-13)
+        for parameter, tensor in zip(ours.parameters(), theirs.parameters(), strict=True):
+            numpy.testing.assert_allclose(parameter.grad, tensor.grad.numpy(), rtol=1e-11, atol=1e-13)
+        assert ours.state_dict().keys() == theirs.state_dict().keys()
+        for name, value in theirs.state_dict().items():
+            numpy.testing.assert_allclose(ours.state_dict()[name], value.numpy(), rtol=1e-13)
+        numpy.testing.assert_allclose(ours.predict(input), theirs.eval()(torch.tensor(input)).detach(), rtol=1e-12)
+        theirs.train(step < 3)
+
+
+def test_batch_norm_takes_the_state_of_torch_and_converts_with_it():
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    theirs(torch.randn(20, 3, generator=torch.Generator().manual_seed(0)))
+    ours = nn.Sequential(nn.Linear(3, 4, rng=0), nn.BatchNorm1d(4))
+    ours.load_state_dict(theirs.state_dict())
+    input = draw((5, 3), numpy.float64)
+    expected = theirs.double().eval()(torch.tensor(input)).detach().numpy()
+    numpy.testing.assert_allclose(ours.double().predict(input), expected, rtol=1e-12)
+    assert ours[1].running_mean.dtype == numpy.float64
+
+
+def test_a_mini_batch_of_one_row_is_refused_before_anything_changes():
+    model = nn.Sequential(nn.Linear(3, 4, rng=0), nn.BatchNorm1d(4), nn.Linear(4, 1, rng=1))
+    before, x, y = model.state_dict(), draw((21, 3), numpy.float32), draw((21, 1), numpy.float32)
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="BatchNorm1d takes mini-batches of 2 rows or more in training, got 21"):
+        fastbp.train_model(model, x, y, None, None, nn.MSELoss(), opt, 1, 10)
+    assert all((value == before[name]).all() for name, value in model.state_dict().items())
+    with pytest.raises(ValueError, match="BatchNorm1d takes mini-batches of 2 rows or more in training, got 1"):
+        nn.BatchNorm1d(3)(x[:1])
 
 
 @pytest.mark.parametrize("kind", [nn.Softmax, nn.LogSoftmax])
@@ -212,16 +265,16 @@ def test_dropout_in_eval_mode_is_trained_through_as_it_is():
     for module in other:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    trained(model, nn.MSELoss(), 61, 20, optim.SGD)
-    trained(other, nn.MSELoss(), 61, 20, optim.SGD)
+    trained(model, nn.MSELoss(), 63, 20, optim.SGD)
+    trained(other, nn.MSELoss(), 63, 20, optim.SGD)
     assert_same_bits(model, other)
 
 
 def test_seeded_dropout_repeats_and_goes_on_where_it_was():
     model, other = network("two dropouts", numpy.float32), network("two dropouts", numpy.float32)
-    trained(model, nn.MSELoss(), 61, 20, optim.SGD)
+    trained(model, nn.MSELoss(), 63, 20, optim.SGD)
     assert [module.forwards for module in model if isinstance(module, nn.Dropout)] == [8, 8]
-    trained(other, nn.MSELoss(), 61, 20, optim.SGD)
+    trained(other, nn.MSELoss(), 63, 20, optim.SGD)
     assert_same_bits(model, other)
 
 
@@ -278,20 +331,20 @@ def test_what_does_not_fit_is_refused(name):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_saved_networks_go_on_with_the_same_bits(name, dtype, tmp_path):
     model = network(name, dtype)
-    trained(model, nn.MSELoss(), 61, 20, optim.SGD)
+    trained(model, nn.MSELoss(), 63, 20, optim.SGD)
     fastbp.save(tmp_path / "model", model)
     other = fastbp.load(tmp_path / "model").model
     for each in (model, other):
-        trained(each, nn.MSELoss(), 61, 20, optim.SGD)
+        trained(each, nn.MSELoss(), 63, 20, optim.SGD)
     assert_same_bits(model, other)
 
 
 def test_copies_and_pickles_go_on_with_the_same_bits():
     model = network("residual within a residual", numpy.float32)
-    trained(model, nn.MSELoss(), 61, 20, optim.SGD)
+    trained(model, nn.MSELoss(), 63, 20, optim.SGD)
     copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
     for each in (model, *copies):
-        trained(each, nn.MSELoss(), 61, 20, optim.SGD)
+        trained(each, nn.MSELoss(), 63, 20, optim.SGD)
         assert_same_bits(model, each)
 
 
@@ -312,17 +365,17 @@ def flattening(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_images_are_flattened_in_the_engine_and_module_by_module(dtype):
-    x, y = draw((61, 3, 4), dtype, seed=1), draw((61, 3), dtype, seed=2)
+    x, y = draw((63, 3, 4), dtype, seed=1), draw((63, 3), dtype, seed=2)
     models = [flattening(dtype), flattening(dtype), flattening(dtype)]
     backends = []
-    for model, criterion, input in zip(models, (nn.MSELoss(), OwnLoss(), nn.MSELoss()), (x, x, x.reshape(61, 12))):
+    for model, criterion, input in zip(models, (nn.MSELoss(), OwnLoss(), nn.MSELoss()), (x, x, x.reshape(63, 12))):
         opt = optim.SGD(model.parameters(), lr=0.1)
         history = fastbp.train_model(model, input, y, input[:9], y[:9], criterion, opt, 2, 20, shuffle=True, rng=1)
         backends.append(history.backend)
         assert_same_bits(model, models[0])
     assert backends == ["engine", "modules", "engine"]
     for model in models:
-        assert model.predict(x).tobytes() == model(x).tobytes() == model.predict(x.reshape(61, 12)).tobytes()
+        assert model.predict(x).tobytes() == model(x).tobytes() == model.predict(x.reshape(63, 12)).tobytes()
 
 
 def test_what_flattens_is_not_predicted_as_rows_of_rows():

@@ -23,6 +23,14 @@ MODULES = {
     "Sigmoid": lambda cls: cls(),
     "GELU": lambda cls: cls(),
     "Identity": lambda cls: cls(),
+    "BatchNorm1d": lambda cls: cls(4).eval(),  # which would take other statistics in forward than in predict
+    "LayerNorm": lambda cls: cls(4),
+    "Dropout": lambda cls: cls(0.5, rng=0).eval(),  # which would drop in forward, and nothing in predict
+    "AlphaDropout": lambda cls: cls(0.5, rng=0).eval(),
+    "Flatten": lambda cls: cls(),
+    "Softmax": lambda cls: cls(-1),
+    "LogSoftmax": lambda cls: cls(-1),
+    "Residual": lambda cls: cls(nn.Linear(4, 4, rng=0), nn.Tanh()),
     "Sequential": lambda cls: cls(nn.Linear(4, 4, rng=0), nn.Tanh()),
 }
 # Without a forward of their own, or tested below.

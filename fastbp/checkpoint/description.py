@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from fastbp.checkpoint.file_format import CheckpointError, require_field
 from fastbp.nn.activations import Activation, activation_classes
+from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
 from fastbp.nn.flatten import Flatten
@@ -97,6 +98,23 @@ def _layer_norm_parameters(settings: Mapping[str, Any]) -> Shapes:
     return dict.fromkeys(names, shape)
 
 
+def _describe_batch_norm(norm: BatchNorm1d) -> dict[str, Any]:
+    settings = {"num_features": norm.num_features, "eps": norm.eps, "affine": norm.affine, "dtype": str(norm._dtype)}
+    momentum = -1.0 if norm.momentum is None else norm.momentum
+    return {**settings, "momentum": momentum, "track_running_stats": norm.track_running_stats}
+
+
+def _build_batch_norm(momentum: float, **settings: Any) -> BatchNorm1d:
+    return BatchNorm1d(momentum=None if momentum < 0 else momentum, **settings)
+
+
+def _batch_norm_state(settings: Mapping[str, Any]) -> Shapes:
+    shape = (settings["num_features"],), settings["dtype"]
+    names = ["weight", "bias"] * settings["affine"] + ["running_mean", "running_var"] * settings["track_running_stats"]
+    tracked: Shapes = {"num_batches_tracked": ((), "int64")} if settings["track_running_stats"] else {}
+    return dict.fromkeys(names, shape) | tracked
+
+
 def _describe_dropout(dropout: Dropout) -> dict[str, Any]:
     return {"p": dropout.p, "seed": dropout.seed, "forwards": dropout.forwards}
 
@@ -116,6 +134,8 @@ def _describe_softmax(module: Softmax | LogSoftmax) -> dict[str, Any]:
 
 _LINEAR = {"in_features": int, "out_features": int, "bias": bool, "dtype": str}
 _LAYER_NORM = {"normalized_shape": list, "eps": float, "elementwise_affine": bool, "bias": bool, "dtype": str}
+_BATCH_NORM = {"num_features": int, "eps": float, "affine": bool, "dtype": str, "momentum": float}
+_BATCH_NORM |= {"track_running_stats": bool}
 _DROPOUT = {"p": float, "seed": int, "forwards": int}
 _KINDS = {
     kind.module.__name__: kind
@@ -125,6 +145,7 @@ _KINDS = {
         _Kind(Residual, Residual, contains=True),
         _Kind(Linear, _build_linear, _LINEAR, _describe_linear, _linear_parameters),
         _Kind(LayerNorm, None, _LAYER_NORM, _describe_layer_norm, _layer_norm_parameters),
+        _Kind(BatchNorm1d, _build_batch_norm, _BATCH_NORM, _describe_batch_norm, _batch_norm_state),
         *(_Kind(kind, _dropout_builder(kind), _DROPOUT, _describe_dropout) for kind in (Dropout, AlphaDropout)),
         *(_Kind(kind, None, {"dim": int}, _describe_softmax) for kind in (Softmax, LogSoftmax)),
         *(

@@ -21,7 +21,7 @@ _LONGEST_HEADER = 100_000_000  # as safetensors itself
 _LONGEST_INTEGER = 40  # digits: a generator's state has 39
 _DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BOOL": np.bool_,
-    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8,
+    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8
 }  # fmt: skip
 
 T = TypeVar("T")
@@ -106,6 +106,9 @@ def _read_metadata(data: bytes, path: Path) -> dict[str, Any]:
     return metadata
 
 
+_WRITTEN = (*FLOAT_DTYPES, np.dtype(np.int64))  # integers count mini-batches
+
+
 def _to_array(name: str, stored: dict[str, Any]) -> Array:
     dtype, shape, data = stored["dtype"], stored["shape"], stored["data"]
     if dtype == "BF16":  # the upper half of a float32; NumPy has no such dtype
@@ -122,7 +125,7 @@ def _read_content(metadata: dict[str, str], tensors: dict[str, Array]) -> dict[s
     if metadata["sha256"] != _checksum(tensors, text):
         raise CheckpointError("its checksum is another, so it is damaged")
     content = _parse(text)
-    if not isinstance(content, dict) or any(array.dtype not in FLOAT_DTYPES for array in tensors.values()):
+    if not isinstance(content, dict) or any(array.dtype not in _WRITTEN for array in tensors.values()):
         raise CheckpointError("it holds what fastbp does not write")
     return content
 

@@ -60,7 +60,7 @@ def build_history(content: Any, tensors: dict[str, Array]) -> History:
     batches = require_field(content, "batches", int)
     if history.setting is not None:
         rows, size = history.setting.training_rows, history.setting.mini_batch_size
-        if not (rows > 0 and size > 0 and 0 <= batches <= -(-rows // size)):
+        if rows < 0 or size <= 0 or batches < 0 or (rows and batches > -(-rows // size)):
             raise CheckpointError("the file's history contradicts itself")
     elif history.epochs or batches:
         raise CheckpointError("the file's history contradicts itself")

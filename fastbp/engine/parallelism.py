@@ -58,7 +58,14 @@ class Division(NamedTuple):
 
 
 def divide(
-    flop: int, parameters: int, mini_batch_size: int, train_rows: int, val_rows: int, *, beside: bool = True
+    flop: int,
+    parameters: int,
+    mini_batch_size: int,
+    train_rows: int,
+    val_rows: int,
+    *,
+    beside: bool = True,
+    whole: bool = False,
 ) -> Division:
     """Return the division of labour for a training.
 
@@ -71,7 +78,12 @@ def divide(
     mini_batch_size, train_rows, val_rows : int
     beside : bool
         Whether validation may be left to other threads.
+    whole : bool
+        Whether a mini-batch is to pass in one block, for its rows depend on each other.
     """
+    if whole:
+        slabs = -(-max(mini_batch_size, _VALIDATION_ROWS) // SLAB)
+        return Division(BY_ROWS, slabs * SLAB, 1, 0, 0, in_place=False)
     row_chunks = -(-mini_batch_size // K_BLOCK)
     ranks = ranks_for(3 * flop * K_BLOCK * get_num_threads(), row_chunks)
     if ranks > 1 and parameters <= _CHUNK_PARAMETERS:

@@ -76,8 +76,8 @@ class Plan(Derived):
         Whether all modules are ``Linear`` or activations behind one.
     flattens : bool
         Whether a ``Flatten`` makes rows of inputs of any shape.
-    dropouts : list of (int, Dropout)
-        Those that drop, with their rows in the table.
+    dropouts, batch_norms : list of (int, Module)
+        Those that drop, and those that normalise mini-batches, with their rows in the table.
     scalars : ndarray of shape (layers, SCALARS)
         Beside the table.
     parameter, grad : ndarray
@@ -132,9 +132,7 @@ class Plan(Derived):
             scalars[table.OPERATION_SCALARS :][: len(row.scalars)] = row.scalars
         self.flattens = builder.flattens
         self.is_linear = not self.flattens and all(row.columns[table.OPERATION] == table.LINEAR for row in self._rows)
-        self.dropouts: list[tuple[int, Any]] = [
-            (n, row.module) for n, row in enumerate(self._rows) if row.columns[table.OPERATION] == table.DROPOUT
-        ]
+        self.dropouts, self.batch_norms = self._rows_of(table.DROPOUT), self._rows_of(table.BATCH_NORM)
         self.first = linears[0]
         self.out_features = self._rows[-1].columns[table.OUT]
         self.flop = sum(row.flop for row in self._rows)
@@ -146,6 +144,11 @@ class Plan(Derived):
         self.trainer: EngineTrainer | None = None
         self.parameters, self.dtypes, self.description = set(parameters), {self.dtype}, ""
         super().__init__([*modules, *around, parameters[0].storage])
+
+    def _rows_of(self, operation: int) -> list[tuple[int, Any]]:
+        """Return the numbers of the rows of one operation, with its modules."""
+        rows = enumerate(self._rows)
+        return [(number, row.module) for number, row in rows if row.columns[table.OPERATION] == operation]
 
     def layout(
         self, block_rows: int, *, in_place: bool = False, padded: bool = True, backward: bool = True
@@ -180,15 +183,18 @@ class Plan(Derived):
                 g = place
                 place += area
             row[[table.X, table.X_ROW, table.Z, table.Y, table.G, table.Y_ROW]] = x, x_row, z, y, g, y_row
-            if planned.columns[table.OPERATION] == table.LAYER_NORM:
+            if planned.columns[table.OPERATION] in (table.LAYER_NORM, table.BATCH_NORM):
                 row[[table.SAVED, table.SAVED_ROW]] = place, place + area
-                place += area + self._whole_lines(block_rows)
+                place += area + self._whole_lines(max(block_rows, o))
             x, x_row = y, y_row
         for row, planned in zip(layers, self._rows, strict=True):
             other, added = layers[planned.other], layers[planned.added_by]
             row[[table.OTHER, table.OTHER_ROW]] = other[[table.Y, table.Y_ROW]]
             row[table.ADDED_G] = added[table.G] if planned.added_by >= 0 else -1
             row[table.ADDED_G_ROW] = added[table.Y_ROW]
+        for number, norm in self.batch_norms:
+            addresses = [norm.running_mean.ctypes.data, norm.running_var.ctypes.data]
+            layers[number, [table.MEAN_AT, table.VARIANCE_AT, table.TAKES_BATCH]] = *addresses, norm.takes_batch
         for number, dropout in self.dropouts:
             layers[number, [table.SEED, table.THRESHOLD]] = dropout.seed, dropout.threshold
         return layers, place

@@ -20,6 +20,7 @@ _FLOP = {
     table.COPY: 4,
     table.ADD: 6,
     table.LAYER_NORM: 60,
+    table.BATCH_NORM: 60,
     table.DROPOUT: 60,
     table.SOFTMAX: 120,
     table.LOG_SOFTMAX: 120,

@@ -22,7 +22,7 @@ _SETTINGS = {kind.__name__: kind.settings for kind in activation_classes()} | {
     "Dropout": ("p",), "AlphaDropout": ("p",), "Softmax": ("dim",), "LogSoftmax": ("dim",),
     "Identity": (), "Flatten": (),
 }  # fmt: skip
-_WITH_PARAMETERS = ("Linear", "LayerNorm")
+_WITH_PARAMETERS = ("Linear", "LayerNorm", "BatchNorm1d")
 _KINDS = (*_WITH_PARAMETERS, *_SETTINGS, "Sequential")
 _CONVERTED = f"{', '.join(_KINDS[:-1])} and {_KINDS[-1]}"
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")  # of torch's modules
@@ -105,8 +105,16 @@ class _FromTorch:
         ours: nn.Module
         if kind == "Linear":
             ours = nn.Linear(module.in_features, module.out_features, "bias" in theirs, init="zeros", dtype=dtype)
-        else:
+        elif kind == "LayerNorm":
             ours = nn.LayerNorm(module.normalized_shape, module.eps, bool(theirs), "bias" in theirs, dtype=dtype)
+        else:
+            tracks = module.track_running_stats
+            dtype = _dtype_name(module.running_mean) if tracks else dtype
+            features, eps, momentum = module.num_features, module.eps, module.momentum
+            ours = nn.BatchNorm1d(features, eps, momentum, bool(theirs), tracks, dtype=dtype)
+            ours.training = module.training
+        for name, buffer in ours.named_buffers():
+            buffer[...] = getattr(module, name).detach().cpu().numpy()
         for name, parameter in theirs.items():
             if parameter in self._made:
                 setattr(ours, name, self._made[parameter])
@@ -187,21 +195,26 @@ class _ToTorch:
         return getattr(self._torch.nn, kind)(**_settings(model, kind)).train(model.training)
 
     def _convert_with_parameters(self, ours: Any, kind: str) -> Any:
-        torch, state = self._torch, ours.state_dict()
+        torch = self._torch
         # Without memory yet, and without numbers drawn from torch's generator.
         options = {"device": "meta"}
         if kind == "Linear":
             options |= {"dtype": getattr(torch, str(ours.dtype))}
             module = torch.nn.Linear(ours.in_features, ours.out_features, ours.bias is not None, **options)
-        else:
+        elif kind == "LayerNorm":
             affine, bias = ours.elementwise_affine, ours.bias is not None
             module = torch.nn.LayerNorm(ours.normalized_shape, ours.eps, affine, bias, **options)
+        else:
+            features, eps, momentum, tracks = ours.num_features, ours.eps, ours.momentum, ours.track_running_stats
+            module = torch.nn.BatchNorm1d(features, eps, momentum, ours.affine, tracks, **options).train(ours.training)
+        for name, buffer in ours.named_buffers():
+            setattr(module, name, torch.tensor(buffer))
         for name in ("weight", "bias"):
             parameter = getattr(ours, name)
             if parameter is None:
                 continue
             if parameter not in self._made:
-                self._made[parameter] = torch.nn.Parameter(torch.tensor(state[name]))
+                self._made[parameter] = torch.nn.Parameter(torch.tensor(parameter.data))
             setattr(module, name, self._made[parameter])
         return module
 
@@ -227,7 +240,7 @@ def _refuse_additions(module: Any, path: str, kind: str) -> None:
     parameters = module.named_parameters(recurse=False, remove_duplicate=False)
     parts = [name for name, _ in chain(parameters, module.named_buffers(recurse=False))]
     parts += [] if kind == "Sequential" else [name for name, _ in module.named_children()]
-    own = ("weight", "bias") if kind in _WITH_PARAMETERS else ()
+    own = ("weight", "bias", *getattr(nn, kind)._buffer_names) if kind in _WITH_PARAMETERS else ()
     added = set_in_place_of_methods(module) + [name for name in parts if name not in own]
     _refuse_added(added, module, path, "from_torch")
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from fastbp.nn import init
 from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
+from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
 from fastbp.nn.flatten import Flatten
@@ -37,6 +38,7 @@ __all__ = [
     "AlphaDropout",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
     "CrossEntropyLoss",
     "Dropout",
     "ElementwiseLoss",

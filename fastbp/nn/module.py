@@ -63,6 +63,7 @@ class Module(Source):
 
     _has_modes: ClassVar[bool] = False  # whether ``training`` makes a difference to this class
     _branch: Sequence[Module] | None = None  # what a residual block consists of
+    _buffer_names: ClassVar[tuple[str, ...]] = ()  # of arrays that belong to the state and are not trained
     _operation: Any = None  # fastbp.nn.operation: what this is to the engine's plan, if it is a row of its own
     _passed_by: ClassVar[frozenset[str]] = frozenset()  # short cuts of a base that this class may not take
 
@@ -176,6 +177,11 @@ class Module(Source):
         yield self
 
     @property
+    def _least_rows(self) -> int:
+        """How many rows a mini-batch needs in training."""
+        return 1
+
+    @property
     def _activation(self) -> int | None:
         """The code of the activation that this is, if it is one with a row in the registry."""
         return None
@@ -256,11 +262,27 @@ class Module(Source):
             convert(self.parameters(), dtype)
             for module in self.modules():
                 module._follow_dtype()
+                module._convert_buffers(dtype)
                 module.changed()
         return self
 
     def _follow_dtype(self) -> None:
         """Note the parameters' dtype after they were converted."""
+
+    def _convert_buffers(self, dtype: np.dtype[Any]) -> None:
+        """Convert what belongs to the state and is no parameter."""
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Array]]:
+        """Yield each array that belongs to the state and is not trained, such as running statistics, with its name."""
+        for path, module in self.named_modules(prefix):
+            for name in module._buffer_names:
+                if getattr(module, name) is not None:
+                    yield _joined(path, name), getattr(module, name)
+
+    def _named_state(self) -> dict[str, Parameter | Array]:
+        """Return parameters and buffers by name, in PyTorch's order: module by module."""
+        state: dict[str, Parameter | Array] = dict(self.named_parameters(remove_duplicate=False))
+        return {**state, **dict(self.named_buffers())} if any(True for _ in self.named_buffers()) else state
 
     def _current(self) -> FlatView:
         """Return the parameters' flat vectors, with the lock that keeps a second thread out."""
@@ -278,7 +300,8 @@ class Module(Source):
         lock = self._current().lock
         taken = lock.acquire()
         try:
-            return {name: parameter.data.copy() for name, parameter in self.named_parameters(remove_duplicate=False)}
+            state = self._named_state().items()
+            return {name: np.array(value.data if isinstance(value, Parameter) else value) for name, value in state}
         finally:
             taken.release()
 
@@ -306,12 +329,13 @@ class Module(Source):
         TypeError
             If ``state_dict`` is no mapping.
         """
-        parameters = dict(self.named_parameters(remove_duplicate=False))
+        parameters = self._named_state()
         values, keys = checked_values(f"{type(self).__name__}.load_state_dict", parameters, state_dict, strict)
         lock = self._current().lock
         with lock:
             for name, value in values.items():
-                parameters[name].data = value
+                own = parameters[name]
+                (own.data if isinstance(own, Parameter) else own)[...] = value
         return keys
 
     def __getstate__(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class IncompatibleKeys(NamedTuple):
 
 
 def checked_values(
-    caller: str, parameters: Mapping[str, Parameter], state_dict: Mapping[str, Any], strict: bool
+    caller: str, parameters: Mapping[str, Parameter | Array], state_dict: Mapping[str, Any], strict: bool
 ) -> tuple[dict[str, Array], IncompatibleKeys]:
     """Return the value for each parameter that ``state_dict`` names, in its dtype, and the names without counterpart.
 
@@ -42,7 +42,7 @@ def checked_values(
             value = _to_numpy(state_dict[name])
             if value is None:
                 faults.append(f"{name!r} is no array: {type(state_dict[name]).__name__}")
-            elif value.dtype.kind != "f":
+            elif value.dtype.kind not in ("f" if parameter.dtype.kind == "f" else "iu"):
                 faults.append(f"{name!r} has dtype {value.dtype}")
             elif value.shape != parameter.shape:
                 faults.append(f"{name!r} has shape {value.shape} instead of {parameter.shape}")
@@ -55,12 +55,12 @@ def checked_values(
     return values, IncompatibleKeys(missing, unexpected)
 
 
-def _torn_ties(parameters: Mapping[str, Parameter], values: Mapping[str, Array]) -> list[str]:
+def _torn_ties(parameters: Mapping[str, Parameter | Array], values: Mapping[str, Array]) -> list[str]:
     """Return a fault for each parameter that has several names, and under them values that differ."""
-    first: dict[Parameter, str] = {}
+    first: dict[int, str] = {}
     faults = []
     for name, value in values.items():
-        other = first.setdefault(parameters[name], name)
+        other = first.setdefault(id(parameters[name]), name)
         if not np.array_equal(value, values[other], equal_nan=True):
             faults.append(f"{other!r} and {name!r} are one parameter here and differ")
     return faults

@@ -125,6 +125,20 @@ class AfterEpoch:
                 self._model.load_state_dict(history.best.state)
 
 
+def after_epoch(
+    model: Module,
+    criterion: Criterion,
+    validation: Rows | None,
+    series: int,
+    metrics: Iterable[str | Metric] | Mapping[str, Metric] | None,
+    rule: EarlyStopping | None,
+) -> AfterEpoch | None:
+    """Return what ``AfterEpoch`` does with these arguments; None if there is nothing to do."""
+    if metrics is None and rule is None:
+        return None
+    return AfterEpoch(model, criterion, validation, series, metrics, rule)
+
+
 def put_back(run: TrainingRun, model: Module) -> None:
     """Give the model the parameters where its training ended, if it has those of the best epoch and goes on."""
     position = run.history.position

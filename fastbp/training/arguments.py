@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ import numpy as np
 from fastbp.engine.plan import plan_of
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
-from fastbp.training.data import require_model_dtype, require_number_of, require_pairs, require_weights, takes_classes
+from fastbp.training.data import checked_rows, require_number_of, require_weights
 from fastbp.training.history import History
+from fastbp.training.row_blocks import BlockReader, RowBlocks
 from fastbp.training.training_run import Criterion, Optimizer, Rows
-from fastbp.validation.arrays import Array, guarded, plain
-from fastbp.validation.classes import class_indices, require_integers
+from fastbp.validation.arrays import Array, guarded
 from fastbp.validation.scalars import require_number
 
 
@@ -28,7 +29,9 @@ def count(name: str, value: Any, least: int) -> int:
 
 
 def positive_seconds(value: Any) -> float:
-    """Return ``value`` as a number above 0, or raise TypeError or ValueError."""
+    """Return ``value`` as a number above 0, infinity for None, or raise TypeError or ValueError."""
+    if value is None:
+        return inf
     seconds = require_number(value, "train_model", "max_seconds")
     if not seconds > 0:
         raise ValueError(f"train_model takes max_seconds above 0, got {value!r}")
@@ -68,11 +71,11 @@ def require_history(history: Any) -> History:
 
 
 def rows_of(
-    model: Module, criterion: Criterion, train: tuple[Array, Array], val: tuple[Array | None, Array | None]
-) -> tuple[Rows, Rows | None]:
+    model: Module, criterion: Criterion, train: tuple[Any, Any], val: tuple[Array | None, Array | None]
+) -> tuple[Rows, Rows | None, BlockReader | None]:
     """Return the rows to train and to validate with, as the kernels take them.
 
-    Classes are copied: one that somebody changes during the training would be an index beyond the outputs.
+    Of training rows in blocks it is the first block, and what reads all of them.
 
     Parameters
     ----------
@@ -86,24 +89,19 @@ def rows_of(
     TypeError, ValueError
         For data that do not fit the model's dtype, the criterion's kind of targets, or each other.
     """
-    pairs = [_by_name("train", train)]
     if (val[0] is None) != (val[1] is None):
         raise ValueError("train_model takes val_input and val_target together, got only one of them")
+    reader = None
+    if isinstance(train[0], RowBlocks):
+        reader = BlockReader(*train, model, criterion)
+        train = reader.first.input, reader.first.target
+    pairs = [_by_name("train", train)]
     if val[0] is not None:
         pairs.append(_by_name("val", val))
-    floats = pairs[0] if len(pairs) == 1 else {**pairs[0], **pairs[1]}
-    if takes_classes(criterion, pairs[0]["train_target"]):
-        floats = {name: array for name, array in floats.items() if name.endswith("input")}
-        for pair in pairs:
-            name = next(reversed(pair))
-            pair[name] = class_indices(require_integers(pair[name], "train_model", name))
-    require_model_dtype("train_model", model, floats)
-    for pair in pairs:
-        require_pairs(pair)
-    if not len(pairs[0]["train_input"]):
+    rows = checked_rows(model, criterion, pairs)
+    if not len(rows[0]):
         raise ValueError("train_model takes one training row or more, got none")
-    rows = [Rows(*map(plain, pair.values())) for pair in pairs]
-    return rows[0], rows[1] if len(rows) > 1 else None
+    return rows[0], rows[1] if len(rows) > 1 else None, reader
 
 
 def weighted_rows(

@@ -5,7 +5,7 @@ An error names all arguments that are wrong, each with its whole shape or dtype,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from math import prod
 from typing import Any
@@ -16,13 +16,35 @@ from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.linear import Linear
 from fastbp.nn.losses import CrossEntropyLoss, GaussianNLLLoss, KernelLoss
 from fastbp.nn.module import Module
-from fastbp.training.training_run import Criterion, evaluation_of
+from fastbp.training.training_run import Criterion, Rows, evaluation_of
 from fastbp.validation.arrays import FLOAT_DTYPES, Array, plain
 from fastbp.validation.callers import is_raised_here
-from fastbp.validation.classes import require_classes
+from fastbp.validation.classes import class_indices, require_classes, require_integers
 from fastbp.validation.foreign import require_array
 from fastbp.validation.user_methods import own_methods
 from fastbp.validation.weights import require_row_weights, require_some_weight
+
+
+def checked_rows(model: Module, criterion: Criterion, pairs: Sequence[dict[str, Any]]) -> list[Rows]:
+    """Return pairs of an input and a target, each by its name, as the kernels take them.
+
+    Classes are copied: one that somebody changes during the training would be an index beyond the outputs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For data that do not fit the model's dtype, the criterion's kind of targets, or each other.
+    """
+    floats = pairs[0] if len(pairs) == 1 else {**pairs[0], **pairs[1]}
+    if takes_classes(criterion, next(reversed(pairs[0].values()))):
+        floats = {name: pair[name] for pair in pairs for name in list(pair)[:1]}
+        for pair in pairs:
+            name = next(reversed(pair))
+            pair[name] = class_indices(require_integers(pair[name], "train_model", name))
+    require_model_dtype("train_model", model, floats)
+    for pair in pairs:
+        require_pairs(pair)
+    return [Rows(*map(plain, pair.values())) for pair in pairs]
 
 
 def require_model_dtype(owner: str, model: Module, data: Mapping[str, Any]) -> None:
@@ -59,6 +81,18 @@ def require_pairs(data: Mapping[str, Array]) -> None:
         raise ValueError(
             f"{input_name} and {target_name} take one row a sample each, got shapes {input.shape} and {target.shape}"
         )
+
+
+def require_mini_batches(model: Module, rows: int, mini_batch_size: int) -> None:
+    """Raise ValueError if a mini-batch of the training has fewer rows than a module of the model needs."""
+    fewest = rows % mini_batch_size or min(rows, mini_batch_size)
+    for module in model.modules():
+        if module._least_rows > fewest:
+            raise ValueError(
+                f"{type(module).__name__} takes mini-batches of {module._least_rows} rows or more in training, got "
+                f"{rows} rows in mini-batches of {mini_batch_size}, one of {fewest}; choose another mini_batch_size or "
+                "leave rows out"
+            )
 
 
 def require_features(owner: str, model: Module, name: str, shape: tuple[int, ...]) -> None:

@@ -104,8 +104,8 @@ class EngineTrainer:
         self._val_counted = len(self._val_rows.prediction) - ignored  # of rows, in an accuracy
         self._scores = records_accuracy(criterion, validation)
         self.series = 1 + (validation is not None) + self._scores
-        self._per_sample = LossPerSample(criterion, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
+        self.per_sample = LossPerSample(criterion, len(train), validation, self._size)
         self.batches = -(-len(train) // self._size)
         self._is_running = False
         self._divide()
@@ -149,7 +149,8 @@ class EngineTrainer:
     def _divide(self, *, beside: bool = True) -> None:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
         plan, rows, val_rows = self._plan, len(self._rows.prediction), len(self._val_rows.prediction)
-        division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside)
+        whole = bool(plan.batch_norms)
+        division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside, whole=whole)
         fuses = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
         self._fuses_update = fuses and plan.is_linear
         self._workspace = workspace_for(plan, division)
@@ -228,6 +229,8 @@ class EngineTrainer:
         steps = self._steps_within(first, stop)
         for row, dropout in plan.dropouts:
             self._workspace.layers[row, FORWARDS] = dropout.forwards
+        for row, norm in plan.batch_norms:
+            self._workspace.layers[row, FORWARDS] = norm.num_batches_tracked
         state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
         team.run(
@@ -244,6 +247,8 @@ class EngineTrainer:
         opt.advance(steps)
         for _, dropout in plan.dropouts:
             dropout.forwards += steps
+        for _, norm in plan.batch_norms:
+            norm.num_batches_tracked += steps * norm.training
 
     def _steps_within(self, first: int, stop: int) -> int:
         """Return the number of mini-batches among the units from ``first`` up to ``stop``."""
@@ -253,14 +258,14 @@ class EngineTrainer:
     def _epochs(self, train_losses: list[list[float]], results: Results) -> Epochs:
         """Return what the engine's sums say of finished epochs."""
         losses = [loss for loss, _ in train_losses]
-        means = self._per_sample.train([weighted for _, weighted in train_losses])
+        means = self.per_sample.train([weighted for _, weighted in train_losses])
         if self._validation is None:
             return Epochs(losses, [], [], means, [])
         finished, counted = len(losses), self._val_counted
         val_losses = (results.val_sums[:finished] * self._val_scale).tolist()
         accuracies = results.val_hits[:finished] / counted if counted else np.full(finished, np.nan)
         scores = accuracies.tolist() if self._scores else []
-        return Epochs(losses, val_losses, scores, means, self._per_sample.val(val_losses))
+        return Epochs(losses, val_losses, scores, means, self.per_sample.val(val_losses))
 
 
 def waiting_trainer(

@@ -44,7 +44,7 @@ class Position:
 class Setting(NamedTuple):
     """What must stay the same for a training to go on."""
 
-    training_rows: int
+    training_rows: int  # 0 where they come in blocks
     mini_batch_size: int
     shuffle: bool
     recorded_series: int  # 1 for the training loss alone, 2 with validation loss, 3 with accuracy
@@ -115,7 +115,7 @@ class History(Mapping[str, list[float]]):
         self.position = position
 
     def begin(self, setting: Setting) -> None:
-        """Note what is trained, and take the series of its metrics."""
+        """Note what is trained, with the series of its metrics."""
         if len(self._values) > len(_SERIES) and not self.has_begun:
             self._values = {name: self._values[name] for name in _SERIES}
         for name in setting.metrics:

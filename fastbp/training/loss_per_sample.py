@@ -16,15 +16,22 @@ class LossPerSample:
     Parameters
     ----------
     criterion : Criterion
-    train : Rows
+    rows : int
+        That are trained in an epoch.
     validation : Rows or None
     mini_batch_size : int
+        The rows of a mini-batch that counts 1.
+
+    Attributes
+    ----------
+    counted : float
+        What the mini-batches of an epoch count together.
     """
 
-    def __init__(self, criterion: Criterion, train: Rows, validation: Rows | None, mini_batch_size: int) -> None:
+    def __init__(self, criterion: Criterion, rows: int, validation: Rows | None, mini_batch_size: int) -> None:
         self._sums = getattr(criterion, "reduction", None) == "sum"
-        self._size = 1 if self._sums else min(mini_batch_size, len(train))
-        self._counted = len(train) / self._size
+        self._size = 1 if self._sums else mini_batch_size
+        self.counted = rows / self._size
         self._val_rows = 0 if validation is None else len(validation)
 
     def weight(self, rows: int) -> float:
@@ -33,7 +40,7 @@ class LossPerSample:
 
     def train(self, weighted_losses: list[float]) -> list[float]:
         """Return the mean per sample for each epoch's sum of the weighted losses of its mini-batches."""
-        return [loss / self._counted for loss in weighted_losses]
+        return [loss / self.counted for loss in weighted_losses]
 
     def val(self, losses: list[float]) -> list[float]:
         """Return the mean per sample for each loss of the validation data."""

@@ -47,7 +47,7 @@ class ModuleTrainer:
         self._scores = records_accuracy(criterion, validation)
         self._val_target = _marked(criterion, validation or train)
         self.series = 1 + (validation is not None) + self._scores
-        self._per_sample = LossPerSample(criterion, train, validation, mini_batch_size)
+        self.per_sample = LossPerSample(criterion, len(train), validation, min(mini_batch_size, len(train)))
 
     def train(self, run: TrainingRun) -> Iterator[None]:
         """Train, and yield after each epoch, or where the time is over."""
@@ -59,8 +59,8 @@ class ModuleTrainer:
             if not self._train_epoch(drawn[0] if drawn else None, run):
                 yield
                 continue
-            val_loss, val_accuracy = self._evaluate()
-            position, per_sample = history.position, self._per_sample
+            val_loss, val_accuracy = self.evaluate()
+            position, per_sample = history.position, self.per_sample
             train_mean, val_mean = per_sample.train([position.weighted_loss]), per_sample.val(val_loss)
             left = Epochs([position.loss], val_loss, val_accuracy, train_mean, val_mean)
             with run.held:
@@ -83,7 +83,7 @@ class ModuleTrainer:
             with held:
                 self._opt.step()
                 position.loss += loss
-                position.weighted_loss += loss * self._per_sample.weight(stop - start)
+                position.weighted_loss += loss * self.per_sample.weight(stop - start)
                 position.batches += 1
             if run.monitor and not isfinite(loss):
                 run.monitor.loss(run.history.epochs + 1, position.batches)
@@ -96,7 +96,7 @@ class ModuleTrainer:
         weights = self._train_rows.weights
         return {} if weights is None else {"sample_weight": _batch(weights, order, start, stop, self._weights)}
 
-    def _evaluate(self) -> tuple[list[float], list[float]]:
+    def evaluate(self) -> tuple[list[float], list[float]]:
         """Return loss and accuracy on the validation data, each in a list that is empty without."""
         data = self._validation
         if data is None:

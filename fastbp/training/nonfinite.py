@@ -63,13 +63,20 @@ class NonFiniteMonitor:
         if action not in ("raise", "warn", "ignore"):
             raise ValueError(f"train_model takes on_nonfinite 'raise', 'warn' or 'ignore', got {action!r}")
         self._action, self._history, self._lr = action, history, lr
+        self._before = 0, 0  # epochs and mini-batches before those that it is told of
         self._data = {"train_input": train.input, "train_target": train.target}
         if validation is not None:
             self._data |= {"val_input": validation.input, "val_target": validation.target}
         self.wanted = action != "ignore"
 
+    def look_at(self, train: Rows, epochs: int, batches: int) -> None:
+        """Take other training data, which come after so many epochs and mini-batches of an epoch."""
+        self._data |= {"train_input": train.input, "train_target": train.target}
+        self._before = epochs, batches
+
     def loss(self, epoch: int, batch: int | None) -> None:
         """Tell that the loss of a mini-batch, or of the validation data if ``batch`` is None, is not finite."""
+        epoch, batch = epoch + self._before[0], None if batch is None else batch + self._before[1]
         place = f"in epoch {epoch}, " + ("validation" if batch is None else f"mini-batch {batch}")
         self._tell(f"the loss became NaN or infinite {place}", epoch, batch)
 

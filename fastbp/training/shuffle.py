@@ -23,10 +23,15 @@ class EpochShuffler:
     generator : numpy.random.Generator or None
         None leaves the rows as they stand.
     rows : int
+        May be set between orders.
+    state : dict or None
+        Of the generator from now on; None leaves it as it is.
     """
 
-    def __init__(self, generator: np.random.Generator | None, rows: int) -> None:
-        self._generator, self._rows = generator, rows
+    def __init__(self, generator: np.random.Generator | None, rows: int, state: Any = None) -> None:
+        if generator is not None and state is not None:
+            generator.bit_generator.state = state
+        self._generator, self.rows = generator, rows
         self._drawn: list[tuple[Any, Array]] = []  # the generator's state before each order, and the order
 
     def draw(self, epochs: int) -> list[Array]:
@@ -34,7 +39,7 @@ class EpochShuffler:
         if self._generator is None:
             return []
         while len(self._drawn) < epochs:
-            self._drawn.append((self._generator.bit_generator.state, self._generator.permutation(self._rows)))
+            self._drawn.append((self._generator.bit_generator.state, self._generator.permutation(self.rows)))
         return [order for _, order in self._drawn[:epochs]]
 
     def finish(self, epochs: int) -> None:

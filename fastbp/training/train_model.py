@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from math import inf
 from time import perf_counter
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
-from fastbp.training.after_epoch import AfterEpoch, go_on_without_rule
+from fastbp.training.after_epoch import AfterEpoch, after_epoch, go_on_without_rule
 from fastbp.training.arguments import (
     count,
     named_pairs,
@@ -26,18 +26,22 @@ from fastbp.training.arguments import (
     rows_of,
     weighted_rows,
 )
-from fastbp.training.data import try_first_row
+from fastbp.training.block_trainer import BlockTrainer
+from fastbp.training.data import require_mini_batches, try_first_row
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.engine_trainer import EngineTrainer, waiting_trainer
 from fastbp.training.history import History, Setting
 from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.nonfinite import NonFiniteMonitor, OnNonfinite
 from fastbp.training.progress import ProgressBar
+from fastbp.training.row_blocks import BlockReader, RowBlocks
 from fastbp.training.shuffle import EpochShuffler, generator_at
 from fastbp.training.trained_parts import TrainedParts
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
 from fastbp.training.validation_metrics import Metric
 from fastbp.validation.arrays import Array, RandomSource
+
+Trainer: TypeAlias = EngineTrainer | ModuleTrainer | BlockTrainer
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -61,8 +65,8 @@ class TrainingInterrupted(KeyboardInterrupt):
 @holder
 def train_model(
     model: Module,
-    train_input: Array,
-    train_target: Array,
+    train_input: Array | RowBlocks,
+    train_target: Array | None,
     val_input: Array | None,
     val_target: Array | None,
     criterion: Criterion,
@@ -89,9 +93,9 @@ def train_model(
     Parameters
     ----------
     model : Module
-    train_input, train_target : ndarray of shape (n, ...)
+    train_input, train_target : ndarray of shape (n, ...), or RowBlocks and None
         One row a sample, in the model's dtype; class indices of ``CrossEntropyLoss`` and ``NLLLoss`` are integers of
-        shape (n,).
+        shape (n,). Data larger than memory come as ``numpy.memmap``, which is not copied, or as ``RowBlocks``.
     val_input, val_target : ndarray of shape (m, ...), or both None
         Evaluated after every epoch.
     criterion : a loss of ``fastbp.nn``, or any object with ``forward(prediction, target)`` and ``backward()``
@@ -165,21 +169,21 @@ def train_model(
     Arrays that are not C-contiguous, aligned and writeable are copied once.
     """
     epochs, mini_batch_size = count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1)
-    seconds = inf if max_seconds is None else positive_seconds(max_seconds)
+    seconds = positive_seconds(max_seconds)
     require_parts(model, criterion, opt)
-    train, validation = rows_of(model, criterion, (train_input, train_target), (val_input, val_target))
+    train, validation, reader = rows_of(model, criterion, (train_input, train_target), (val_input, val_target))
+    if reader is not None and sample_weight is not None:
+        raise ValueError("train_model takes sample_weight with arrays, got it with RowBlocks")
     train, validation = weighted_rows(criterion, train, validation, sample_weight, val_sample_weight)
     history = require_history(history)
     flat = model._current()
     lock = flat.lock
     taken = lock.acquire()
     try:
-        trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size)
-        after: AfterEpoch | None = None
-        if metrics is not None or early_stopping is not None:
-            after = AfterEpoch(model, criterion, validation, trainer.series, metrics, early_stopping)
+        trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size, reader)
+        after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
         setting = Setting(
-            len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description,
+            0 if reader else len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description,
             () if after is None else after.metrics,
         )  # fmt: skip
         history.check_going_on(setting, epochs)
@@ -189,15 +193,13 @@ def train_model(
         history.warn_if_complete(epochs)
         bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
 
-        if state is not None and generator is not None:
-            generator.bit_generator.state = state
         history.backend, history.fallback_reason = trainer.backend, reason
         history.begin(setting)
-        shuffler = EpochShuffler(generator if shuffle else None, len(train))
+        shuffler = EpochShuffler(generator, len(train), state)
         with lock, Interrupts() as interrupts, closing(bar):
             is_watched = callable(progress) or after is not None
             # Only functions of the user's set methods meanwhile, and only the engine does not look for them.
-            parts = TrainedParts(flat, criterion, opt, is_watched and isinstance(trainer, EngineTrainer))
+            parts = TrainedParts(flat, criterion, opt, is_watched and trainer.backend == "engine")
             run = TrainingRun(
                 history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, is_watched,
                 perf_counter() + seconds,
@@ -211,27 +213,34 @@ def train_model(
 
 
 def _choose_trainer(
-    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int
-) -> tuple[EngineTrainer | ModuleTrainer, str]:
+    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int,
+    reader: BlockReader | None,
+) -> tuple[Trainer, str]:  # fmt: skip
     """Return what trains, the engine wherever that knows all parts, and else the reason why not.
 
-    Data and optimiser are checked against the model here, unless the last training had the same.
+    Data and optimiser are checked against the model here, unless the last training had the same. Of blocks the first
+    one is ``train``.
     """
-    if validation is None:
+    if validation is None and reader is None:
         waiting = waiting_trainer(model, criterion, opt, train, mini_batch_size)
         if waiting is not None:
             return waiting, ""
     require_own_parameters(opt, model)
+    require_mini_batches(model, len(train), mini_batch_size)
     for pair in named_pairs(train, validation):
         try_first_row("train_model", model, criterion, pair)
+    trainer: EngineTrainer | ModuleTrainer
     try:
-        return EngineTrainer(model, criterion, opt, train, validation, mini_batch_size), ""
-    except NotPlannable as reason:
-        return ModuleTrainer(model, criterion, opt, train, validation, mini_batch_size), str(reason)
+        trainer, reason = EngineTrainer(model, criterion, opt, train, validation, mini_batch_size), ""
+    except NotPlannable as why:
+        trainer, reason = ModuleTrainer(model, criterion, opt, train, validation, mini_batch_size), str(why)
+    if reader is None:
+        return trainer, reason
+    return BlockTrainer(type(trainer), reader, model, criterion, opt, validation, mini_batch_size), reason
 
 
 def _run(
-    trainer: EngineTrainer | ModuleTrainer,
+    trainer: Trainer,
     run: TrainingRun,
     model: Module,
     flat: FlatView,
@@ -250,7 +259,7 @@ def _run(
 
 
 def _train(
-    trainer: EngineTrainer | ModuleTrainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]
+    trainer: Trainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]
 ) -> None:
     """Train, show every epoch, and leave history and generator as they are to be found."""
     history, before = run.history, run.history.epochs

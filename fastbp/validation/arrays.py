@@ -89,11 +89,13 @@ class _ReadOnlyMemory:
 
 
 def guarded(array: Array) -> Array:
-    """Return what ``plain`` returned, as a read-only array where the memory may not be written.
+    """Return what ``plain`` returned, or a view of it, as a read-only array where the memory may not be written.
 
     A write by a user's function would end the process.
     """
     base: Any = array.base
+    while type(base) is np.ndarray:
+        base = base.base
     if type(base) is _ReadOnlyMemory:
         array = array.view()
         array.flags.writeable = False

@@ -34,6 +34,7 @@ from fastbp_kernels.functions.softmax import (
     softmax_backward,
     softmax_forward,
 )
+from fastbp_kernels.linalg.batch_norm import batch_norm_backward, batch_norm_forward
 from fastbp_kernels.linalg.layer_norm import layer_norm_backward, layer_norm_backward_parameters, layer_norm_forward
 from fastbp_kernels.linalg.linear import (
     linear_backward,
@@ -47,6 +48,8 @@ from fastbp_kernels.linalg.linear import (
 )
 
 __all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
     "cross_entropy_forward",
     "cross_entropy_forward_backward",
     "dropout_forward",

@@ -47,6 +47,16 @@ def shift(typing_context: Context, start: types.CPointer, elements: types.Intege
 
 
 @intrinsic
+def pointer_at(typing_context: Context, like: types.CPointer, address: types.Integer) -> Definition:
+    """Return the pointer to ``address`` in memory, to elements of ``like``'s type."""
+
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
+        return builder.inttoptr(arguments[1], arguments[0].type)
+
+    return like(like, types.int64), codegen
+
+
+@intrinsic
 def stack_memory(typing_context: Context, like: types.CPointer, elements: types.IntegerLiteral) -> Definition | None:
     """Return a pointer to ``elements`` (a constant) elements of ``like``'s type, aligned to a cache line.
 

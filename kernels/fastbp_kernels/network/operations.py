@@ -5,9 +5,11 @@ Each takes rows of its inputs and writes rows of its outputs, or of their gradie
 
 from __future__ import annotations
 
+from numba import float64
+
 from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop
-from fastbp_kernels.compiler.pointers import Array, Pointer, shift
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer_at, shift
 from fastbp_kernels.functions.dropout import dropout_rows
 from fastbp_kernels.functions.losses import SLAB
 from fastbp_kernels.functions.softmax import (
@@ -16,17 +18,20 @@ from fastbp_kernels.functions.softmax import (
     softmax_backward_rows,
     softmax_rows,
 )
+from fastbp_kernels.linalg.batch_norm import batch_norm, batch_norm_backward_rows
 from fastbp_kernels.linalg.column_sums import add_column_product_sums, add_column_sums
 from fastbp_kernels.linalg.layer_norm import layer_norm_backward_rows, layer_norm_rows
 from fastbp_kernels.network.table import (
     ADD,
     ADDED_G,
     ADDED_G_ROW,
+    BATCH_NORM,
     BIAS,
     DROPOUT,
     FORWARDS,
     LAYER_NORM,
     LOG_SOFTMAX,
+    MEAN_AT,
     OPERATION,
     OPERATION_SCALARS,
     OTHER,
@@ -37,7 +42,9 @@ from fastbp_kernels.network.table import (
     SCALARS,
     SEED,
     SOFTMAX,
+    TAKES_BATCH,
     THRESHOLD,
+    VARIANCE_AT,
     WEIGHT,
     X_ROW,
     Y_ROW,
@@ -66,6 +73,19 @@ def operation_forward(
             shift(parameter, max(weight, 0)), shift(parameter, max(bias, 0)), s[0],
             shift(scratch, layers[layer, SAVED] + first_row * y_row),
             shift(scratch, layers[layer, SAVED_ROW] + first_row), y, y_row,
+        )  # fmt: skip
+    elif operation == BATCH_NORM:
+        weight, momentum = layers[layer, WEIGHT], float64(s[1])
+        if steps < 0 or not layers[layer, TAKES_BATCH]:
+            momentum = -1.0
+        elif momentum < 0:
+            momentum = 1.0 / (layers[layer, FORWARDS] + steps + 1)
+        batch_norm(
+            rows, features, x, x_row, shift(parameter, max(weight, 0)), shift(parameter, max(layers[layer, BIAS], 0)),
+            1 if weight >= 0 else 0, s[0], momentum, pointer_at(x, layers[layer, MEAN_AT]),
+            pointer_at(x, layers[layer, VARIANCE_AT]), layers[layer, MEAN_AT],
+            shift(scratch, layers[layer, SAVED] + first_row * y_row), shift(scratch, layers[layer, SAVED_ROW]), y,
+            y_row,
         )  # fmt: skip
     elif operation == SOFTMAX:
         softmax_rows(rows, features, x, x_row, y, y_row)
@@ -101,6 +121,13 @@ def operation_backward(
             rows, features, g, y_row, 1 if weight >= 0 else 0, shift(parameter, max(weight, 0)),
             shift(scratch, layers[layer, SAVED] + first_row * y_row),
             shift(scratch, layers[layer, SAVED_ROW] + first_row), grad_x, x_row,
+        )  # fmt: skip
+    elif operation == BATCH_NORM:
+        weight = layers[layer, WEIGHT]
+        batch_norm_backward_rows(
+            rows, features, g, y_row, 1 if weight >= 0 else 0, shift(parameter, max(weight, 0)),
+            shift(scratch, layers[layer, SAVED] + first_row * y_row), shift(scratch, layers[layer, SAVED_ROW]),
+            layers[layer, TAKES_BATCH] != 0, grad_x, x_row,
         )  # fmt: skip
     elif operation == SOFTMAX:
         y = shift(scratch, layers[layer, Y] + first_row * y_row)

@@ -1,0 +1,112 @@
+"""Jacobians: the derivatives of all outputs of a network with respect to all inputs of a row."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from fastbp.engine.plan import Plan, plan_of
+from fastbp.nn.module import Module
+from fastbp.runtime.model_lock import holder
+from fastbp.runtime.threads import whole_or_shared
+from fastbp.validation.arrays import Array, aligned_zeros, require_floats
+from fastbp_kernels.network.forward_backward import chain_backward, chain_forward
+from fastbp_kernels.parallel.barrier import SYNC_SIZE
+
+_BLOCK_ROWS = 512  # that pass through the network together, so that memory does not grow with the rows
+
+
+def jacobian(model: Module, inputs: Array) -> Array:
+    """Return the Jacobian of a model's outputs for each row of inputs.
+
+    It is that of ``model.predict``, which drops nothing. Rows are taken to be independent of each other. Gradients of
+    the parameters stay as they are. A model of ``Linear`` layers and activations runs in the compiled engine, and may
+    be asked by any number of threads; any other module by module, in a forward and a backward for each output, so that
+    a backward for a forward from before is refused.
+
+    Parameters
+    ----------
+    model : Module
+    inputs : ndarray of shape (n, in_features)
+        In the model's dtype.
+
+    Returns
+    -------
+    ndarray of shape (n, out_features, in_features)
+        ``[row, o, i]`` is the derivative of output ``o`` with respect to input ``i``, as
+        ``torch.func.vmap(torch.func.jacrev(model))(inputs)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For inputs that are not of that shape or dtype, and models whose outputs are not of shape (n, out_features).
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"jacobian takes a fastbp.nn.Module, got {type(model).__name__}")
+    require_floats(inputs, "jacobian")
+    if inputs.ndim != 2:
+        remedy = "; pass inputs[None] for one row" if inputs.ndim == 1 else ""
+        raise ValueError(f"jacobian takes inputs of shape (n, in_features), got {inputs.shape}{remedy}")
+    plan = plan_of(model)
+    if isinstance(plan, Plan) and plan.is_linear and not plan.own_methods:
+        return _by_the_engine(plan, inputs)
+    return _by_modules(model, inputs)
+
+
+def _by_the_engine(plan: Plan, inputs: Array) -> Array:
+    rows, lock = plan.first._checked(inputs), plan.lock
+    changes = lock.changes
+    result = np.empty((len(rows), plan.out_features, rows.shape[1]), plan.dtype)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        _fill_block(plan, rows[start : start + _BLOCK_ROWS], result[start : start + _BLOCK_ROWS])
+    if lock.writer or lock.changes != changes:
+        lock.check_reading(changes)
+    return result
+
+
+def _fill_block(plan: Plan, rows: Array, result: Array) -> None:
+    """Write the Jacobian of some rows by one forward and a backward for each output."""
+    n = len(rows)
+    layers, size = plan.layout(n, padded=False)
+    memory, unused = aligned_zeros(size, plan.dtype), np.zeros_like(plan.grad)  # gradients of the parameters
+    output, grad_input = np.empty((n, plan.out_features), plan.dtype), np.empty_like(rows)
+    forward = whole_or_shared(plan.flop * n, partial(chain_forward, 0, 1), chain_forward)
+    backward = whole_or_shared(4 * plan.parameter.size * n, partial(chain_backward, 0, 1), chain_backward)
+    forward(layers, plan.parameter, memory, rows, output)
+    sync = np.zeros(SYNC_SIZE, np.int64)
+    for column in range(plan.out_features):
+        grad_output = _one_hot(output, column)
+        backward(sync, layers, plan.parameter, unused, memory, rows, output, grad_output, grad_input, True)
+        result[:, column] = grad_input
+
+
+@holder
+def _by_modules(model: Module, inputs: Array) -> Array:
+    output = model.predict(inputs)
+    if output.ndim != 2 or len(output) != len(inputs):
+        raise ValueError(f"jacobian takes a model with outputs of shape (n, out_features), got {output.shape}")
+    result = np.empty((len(inputs), output.shape[1], inputs.shape[1]), inputs.dtype)
+    flat, in_training = model._current(), [module for module in model.modules() if module.training]
+    lock = flat.lock
+    taken = lock.acquire()
+    gradients = [(grad, grad.copy()) for _, grad in flat.runs]
+    try:
+        model.eval()
+        for column in range(output.shape[1]):
+            model(inputs)
+            result[:, column] = model.backward(_one_hot(output, column))
+    finally:
+        for module in in_training:
+            module.training = True
+        for grad, before in gradients:
+            grad[...] = before
+        taken.release()
+    return result
+
+
+def _one_hot(output: Array, column: int) -> Array:
+    """Return the gradient of one column of outputs."""
+    grad_output = np.zeros_like(output)
+    grad_output[:, column] = 1
+    return grad_output

@@ -1,0 +1,182 @@
+"""Batch normalisation."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.nn.operation import Operation
+from fastbp.nn.parameter import Parameter, flatten
+from fastbp.nn.row_module import RowModule
+from fastbp.runtime.buffers import Buffer
+from fastbp.validation.arrays import Array, plain, require_dtype, require_floats
+from fastbp.validation.scalars import require_finite
+from fastbp_kernels import batch_norm_backward, batch_norm_forward, layer_norm_backward_parameters
+from fastbp_kernels.network.table import BATCH_NORM
+
+
+class BatchNorm1d(RowModule):
+    """Each feature less its mean and over its standard deviation over the samples, as ``torch.nn.BatchNorm1d``.
+
+    In training by the statistics of the mini-batch, which running ones follow; after ``eval()``, and in ``predict``, by
+    the running ones. Inputs have the shape (n, features).
+
+    Parameters
+    ----------
+    num_features : int
+    eps : float
+        Added to the variance, 0 or more.
+    momentum : float or None
+        The weight of a mini-batch in the running statistics; None for their mean over all mini-batches.
+    affine : bool
+        Whether there are weight and bias, 1 and 0 at first.
+    track_running_stats : bool
+        Without them a mini-batch's own statistics are taken always.
+    device : None or "cpu"
+    dtype : numpy.float32 or numpy.float64
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape (num_features,), or None
+    running_mean, running_var : ndarray of shape (num_features,), or None
+    num_batches_tracked : ndarray of int64, shape (), or None
+    """
+
+    _has_modes = True
+    _buffer_names: ClassVar[tuple[str, ...]] = ("running_mean", "running_var", "num_batches_tracked")
+    running_mean: Array | None
+    running_var: Array | None
+    num_batches_tracked: Array | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        if isinstance(num_features, bool) or not isinstance(num_features, int | np.integer) or num_features < 1:
+            raise ValueError(f"BatchNorm1d takes num_features as an int of 1 or more, got {num_features!r}")
+        if device is not None and str(device) != "cpu":
+            raise ValueError(f"BatchNorm1d computes on the CPU, got device={device!r}; leave it out")
+        super().__init__()
+        self._features = int(num_features)
+        self._eps = require_finite(eps, "BatchNorm1d", "eps", least=0)
+        self._momentum = None if momentum is None else require_finite(momentum, "BatchNorm1d", "momentum", least=0)
+        if self._momentum is not None and self._momentum > 1:
+            raise ValueError(f"BatchNorm1d takes a momentum from 0 to 1 or None, got {momentum!r}")
+        given = require_dtype(dtype, "BatchNorm1d")
+        self.weight = Parameter(np.ones(self._features, given)) if affine else None
+        self.bias = Parameter(np.zeros(self._features, given)) if affine else None
+        self.running_mean = self.running_var = self.num_batches_tracked = None
+        if track_running_stats:
+            self.running_mean, self.running_var = np.zeros(self._features, given), np.ones(self._features, given)
+            self.num_batches_tracked = np.zeros((), np.int64)
+        flatten(self.parameters())
+        self._normalized, self._rstd = Buffer(), Buffer()
+        self._dtype = given
+
+    @property
+    def num_features(self) -> int:
+        return self._features
+
+    @property
+    def eps(self) -> float:
+        return self._eps
+
+    @property
+    def momentum(self) -> float | None:
+        return self._momentum
+
+    @property
+    def affine(self) -> bool:
+        return self.weight is not None
+
+    @property
+    def track_running_stats(self) -> bool:
+        return self.running_mean is not None
+
+    @property
+    def takes_batch(self) -> bool:
+        """Whether a forward takes the statistics of its mini-batch."""
+        return self.training or self.running_mean is None
+
+    @property
+    def _least_rows(self) -> int:
+        return 2 if self.takes_batch else 1
+
+    @property
+    def _operation(self) -> Operation | None:
+        if self.running_mean is None:
+            return None  # a prediction would depend on the rows beside it
+        momentum = -1.0 if self._momentum is None else self._momentum
+        return Operation(BATCH_NORM, self._features, self.weight, self.bias, (self._eps, momentum))
+
+    def reset_running_stats(self) -> None:
+        """Begin the running statistics anew."""
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.running_mean[...], self.running_var[...], self.num_batches_tracked[...] = 0, 1, 0
+
+    def _convert_buffers(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        if self.running_mean is not None and self.running_var is not None:
+            self.running_mean, self.running_var = self.running_mean.astype(dtype), self.running_var.astype(dtype)
+
+    def _checked(self, input: Array) -> Array:
+        input = require_floats(input, "BatchNorm1d", self._dtype)
+        if input.ndim != 2 or input.shape[1] != self._features:
+            raise ValueError(f"BatchNorm1d takes inputs of shape (n, {self._features}), got {input.shape}")
+        return plain(input)
+
+    def _forward_rows(self, input: Array, output: Array) -> None:
+        if len(input) < self._least_rows:
+            raise ValueError(f"BatchNorm1d takes mini-batches of 2 rows or more in training, got {len(input)}")
+        momentum = 0.0 if self.takes_batch else -1.0
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+            momentum = 1 / float(self.num_batches_tracked)
+            if self._momentum is not None:
+                momentum = float(input.dtype.type(self._momentum))  # as the engine has it
+        normalized = self._normalized.take(input.shape, input.dtype).array
+        self._kept = normalized, self._rstd.take((self._features,), input.dtype).array, self.takes_batch
+        follows = self.training or not self.takes_batch
+        self._compute(input, momentum, follows, *self._kept[:2], output)
+
+    def _predict_rows(self, input: Array, output: Array) -> None:
+        runs = self.running_mean is not None
+        rstd = np.empty(self._features, input.dtype)
+        self._compute(input, -1.0 if runs else 0.0, runs, np.empty_like(input), rstd, output)
+
+    def _compute(
+        self, input: Array, momentum: float, runs: bool, normalized: Array, rstd: Array, output: Array
+    ) -> None:
+        none, number = np.empty(0, input.dtype), input.dtype.type
+        weight, bias = (none if each is None else each.kernel_data for each in (self.weight, self.bias))
+        running = (none, none)
+        if runs and self.running_mean is not None and self.running_var is not None:
+            running = self.running_mean, self.running_var
+        batch_norm_forward(
+            input, weight, bias, number(self._eps), momentum, *running, normalized, rstd, output
+        )
+
+    def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
+        normalized, rstd, takes_batch = self._kept
+        none = np.empty(0, output.dtype)
+        if grad_input is not None:
+            weight = none if self.weight is None else self.weight.kernel_data
+            batch_norm_backward(grad_output, weight, normalized, rstd, int(takes_batch), grad_input)
+        grads = (none if each is None else each.kernel_grad for each in (self.weight, self.bias))
+        layer_norm_backward_parameters(grad_output, normalized, *grads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in super().__getstate__().items() if name != "_kept"}
+        return state | {name: np.copy(state[name]) for name in self._buffer_names if state[name] is not None}
+
+    def extra_repr(self) -> str:
+        options = f"eps={self._eps}, momentum={self._momentum}, affine={self.affine}"
+        return f"{self._features}, {options}, track_running_stats={self.track_running_stats}"

@@ -1,0 +1,99 @@
+"""Training data that come in blocks of rows, so that a file larger than memory streams through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from fastbp.engine.plan import Plan, plan_of
+from fastbp.nn.losses import KernelLoss
+from fastbp.nn.module import Module
+from fastbp.training.data import checked_rows
+from fastbp.training.training_run import Criterion, Rows
+from fastbp.validation.arrays import Array
+
+
+class RowBlocks:
+    """Blocks of rows in place of ``train_input`` of ``train_model``, whose ``train_target`` is None then.
+
+    Each epoch goes through all blocks in order, and through each of them by mini-batches; the last mini-batch of a
+    block may be short. So where all blocks but the last have a multiple of ``mini_batch_size`` rows, the results are
+    those of the same rows in one array. With ``shuffle`` the rows of each block are shuffled among themselves.
+
+    Parameters
+    ----------
+    read : callable
+        Called without arguments at the beginning of every epoch, and once to look at the first block. It returns an
+        iterator over blocks: pairs of inputs (n, ...) and targets (n, ...), as ``train_model`` takes them. A generator
+        function does. The blocks are the same in every epoch of a training that stops and goes on: those that were
+        finished are read once more and passed over.
+
+    Raises
+    ------
+    TypeError
+    """
+
+    def __init__(self, read: Callable[[], Iterable[tuple[Array, Array]]]) -> None:
+        if not callable(read):
+            raise TypeError(
+                f"RowBlocks takes a function that returns an iterator over blocks, got {type(read).__name__}; pass the "
+                "generator function and not what it returns"
+            )
+        self.read = read
+
+
+class BlockReader:
+    """Reads blocks and checks each as ``train_model`` checks an array.
+
+    Parameters
+    ----------
+    blocks : RowBlocks
+    target : None
+        What came as ``train_target``.
+    model : Module
+    criterion : Criterion
+
+    Attributes
+    ----------
+    first : Rows
+        The first block.
+    """
+
+    def __init__(self, blocks: RowBlocks, target: Any, model: Module, criterion: Criterion) -> None:
+        if target is not None:
+            raise ValueError("train_model takes RowBlocks as train_input with train_target None, got both")
+        self._blocks, self._model, self._criterion = blocks, model, criterion
+        self._shapes: tuple[tuple[int, ...], ...] | None = None
+        self.first = next(iter(self))
+        self._shapes = self.first.input.shape[1:], self.first.target.shape[1:]
+
+    def __iter__(self) -> Iterator[Rows]:
+        """Yield the blocks of an epoch that have rows."""
+        has_rows = False
+        for number, block in enumerate(self._blocks.read(), 1):
+            rows = self._checked(block, number)
+            if len(rows):
+                has_rows = True
+                yield rows
+        if not has_rows:
+            raise ValueError(
+                "train_model takes RowBlocks of a function that returns a new iterator over one row or more each time, "
+                "got one without rows"
+            )
+
+    def _checked(self, block: Any, number: int) -> Rows:
+        if not isinstance(block, tuple | list) or len(block) != 2:
+            came = type(block).__name__
+            raise TypeError(f"train_model takes blocks as pairs (input, target), got {came} as block {number}")
+        names = f"the input of block {number}", f"the target of block {number}"
+        (rows,) = checked_rows(self._model, self._criterion, [dict(zip(names, block))])
+        shapes = rows.input.shape[1:], rows.target.shape[1:]
+        if self._shapes is not None and shapes != self._shapes:
+            raise ValueError(
+                f"train_model takes blocks whose rows have the shapes of the first block's, {self._shapes[0]} and "
+                f"{self._shapes[1]}, got {shapes[0]} and {shapes[1]} in block {number}"
+            )
+        plan = plan_of(self._model)
+        if isinstance(plan, Plan) and isinstance(self._criterion, KernelLoss):
+            self._criterion.require_targets(rows.target, plan.out_features, "train_model", names[1])
+        return rows
