@@ -193,8 +193,6 @@ def test_a_code_without_a_loss_is_not_taken_for_another():
     x, y = Case("MSELoss").data(numpy.float64)
     classes, weights = numpy.zeros(37, numpy.int64), numpy.empty(0)
     for code, over_rows in ((len(LOSSES), False), (len(LOSSES), True), (0, True)):
-        call = nn.MSELoss().call(y, OUTPUTS, y.dtype, False)._replace(
-            code=code, is_over_rows=over_rows, takes_classes=over_rows, settings=numpy.zeros(1000)
-        )
-        assert numpy.isnan(loss_forward(call, x, y, classes, weights))
-        assert numpy.isnan(loss_forward_backward(call, x, y, classes, weights, 1.0, numpy.zeros_like(x)))
+        arguments = code, over_rows, over_rows, numpy.zeros(1000), x, y, classes, weights
+        assert numpy.isnan(loss_forward(*arguments))
+        assert numpy.isnan(loss_forward_backward(*arguments, 1.0, numpy.zeros_like(x)))

@@ -51,18 +51,23 @@ class _ClassLoss(KernelLoss):
         require_classes(target, (len(target), outputs), owner, name, self.ignore_index)
 
     def for_kernels(self, target: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        ignored = target == self.ignore_index
-        return no_values(dtype), np.where(ignored, -1, target) if ignored.any() else target
+        if self.ignore_index < 0 and (not target.size or target.min() >= 0):
+            return no_values(dtype), target
+        return no_values(dtype), np.where(target == self.ignore_index, -1, target)
 
-    def sums_weights(self, row: str, classes: Array) -> bool:
+    def sums_weights(self, classes: Array) -> bool:
         return bool(classes.size) and (self.weight is not None or bool(classes.min() < 0))
 
     def _checked(self, prediction: Array, target: Array) -> tuple[Array, Array, Array]:
         name = type(self).__name__
         self._require_prediction(prediction)
         classes = class_indices(require_integers(target, name, "target"))
-        require_classes(classes, prediction.shape, name, "target", self.ignore_index)
-        return plain(prediction), *self.for_kernels(classes, prediction.dtype)
+        outputs = prediction.shape[1]
+        is_plain = classes.shape == prediction.shape[:1] and not 0 <= self.ignore_index < outputs
+        if not (is_plain and classes.size and classes.min() >= 0 and classes.max() < outputs):
+            require_classes(classes, prediction.shape, name, "target", self.ignore_index)
+            return plain(prediction), *self.for_kernels(classes, prediction.dtype)
+        return plain(prediction), no_values(prediction.dtype), classes
 
     def _require_prediction(self, prediction: Array) -> None:
         name = type(self).__name__
