@@ -101,7 +101,7 @@ class EngineTrainer:
             Rows(train.input[:0], train.target[:0]) if validation is None else validation
         )
         call = self._call_of(self._val_rows, self._val_rows.target if validation is None else validation.target)
-        self._val_scale = criterion.scale_of(call, self._val_rows)
+        self._val_scale = criterion.scale_of(call, *self._val_rows.counted())
         ignored = np.count_nonzero(self._val_rows.classes < 0)
         self._val_counted = len(self._val_rows.prediction) - ignored  # of rows, in an accuracy
         self._scores = records_accuracy(criterion, validation)
@@ -139,7 +139,7 @@ class EngineTrainer:
 
     def _call_of(self, rows: Checked, target: Array) -> LossCall:
         criterion = self._criterion
-        sums = bool(rows.weights.size) or criterion.sums_weights(criterion.row_for(target), rows.classes)
+        sums = bool(rows.weights.size) or criterion.sums_weights(rows.classes)
         return criterion.call(target, self._plan.out_features, self._plan.dtype, sums)
 
     @staticmethod

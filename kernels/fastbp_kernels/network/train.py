@@ -192,7 +192,9 @@ def _scale(loss: LossCall, data: TrainingRows, epoch: int, start: int, stop: int
     total, is_weighted = 0.0, data.weights.size > 0
     for place in range(start, stop):
         row = data.order[epoch, place] if data.order.size else place
-        total += row_weight(loss, is_weighted, pointer(data.classes), pointer(data.weights), row)
+        total += row_weight(
+            loss.takes_classes, loss.settings, is_weighted, pointer(data.classes), pointer(data.weights), row
+        )
     return scale_of_weights(loss, is_weighted, total)
 
 
