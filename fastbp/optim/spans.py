@@ -115,7 +115,7 @@ class Counts:
         number = {id(row): n for n, row in enumerate(self.rows)}
         start = 0
         for parameter in parameters:
-            row, stop = self._row_of[parameter], start + parameter.size
+            row, stop = self._row_of.get(parameter), start + parameter.size
             if row is not None:
                 if spans and spans[-1][1:] == [start, number[id(row)]]:
                     spans[-1][1] = stop
