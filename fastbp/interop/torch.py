@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 # By the classes without parameters: what they are built with, as attributes in both libraries.
-_SETTINGS = {kind.__name__: kind.settings for kind in activation_classes()} | {
+_SETTINGS = {kind.__name__: tuple(kind.settings) for kind in activation_classes()} | {
     "Dropout": ("p",), "AlphaDropout": ("p",), "Softmax": ("dim",), "LogSoftmax": ("dim",),
     "Identity": (), "Flatten": (),
 }  # fmt: skip

@@ -182,8 +182,8 @@ class Module(Source):
         return 1
 
     @property
-    def _activation(self) -> int | None:
-        """The code of the activation that this is, if it is one with a row in the registry."""
+    def _activation(self) -> Any:
+        """What this is to the engine's plan, if it is an activation: ``fastbp.nn.operation.ActivationCall`` or None."""
         return None
 
     def _leaves(self) -> Iterator[Module]:

@@ -84,7 +84,8 @@ def _propagate(
         layers, pointer(network.parameter), pointer(network.scalars), scratch, x, x_row, first_row, stop_row,
         block.steps, block.before,
     )  # fmt: skip
-    loss_rows(loss, is_weighted, layers, block, target, classes, weights, factor, first_row, stop_row)
+    scalars = pointer(network.scalars)
+    loss_rows(loss, is_weighted, layers, scalars, block, target, classes, weights, factor, first_row, stop_row)
 
 
 @inlined_kernel
