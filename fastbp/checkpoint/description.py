@@ -23,6 +23,7 @@ from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
+from fastbp.nn.prelu import PReLU
 from fastbp.nn.residual import Residual
 from fastbp.nn.sequential import Sequential
 from fastbp.nn.softmax import LogSoftmax, Softmax
@@ -98,6 +99,14 @@ def _layer_norm_parameters(settings: Mapping[str, Any]) -> Shapes:
     return dict.fromkeys(names, shape)
 
 
+def _describe_prelu(prelu: PReLU) -> dict[str, Any]:
+    return {"num_parameters": prelu.num_parameters, "dtype": str(prelu.weight.dtype)}
+
+
+def _prelu_parameters(settings: Mapping[str, Any]) -> Shapes:
+    return {"weight": ((settings["num_parameters"],), settings["dtype"])}
+
+
 def _describe_batch_norm(norm: BatchNorm1d) -> dict[str, Any]:
     settings = {"num_features": norm.num_features, "eps": norm.eps, "affine": norm.affine, "dtype": str(norm._dtype)}
     momentum = -1.0 if norm.momentum is None else norm.momentum
@@ -145,6 +154,7 @@ _KINDS = {
         _Kind(Residual, Residual, contains=True),
         _Kind(Linear, _build_linear, _LINEAR, _describe_linear, _linear_parameters),
         _Kind(LayerNorm, None, _LAYER_NORM, _describe_layer_norm, _layer_norm_parameters),
+        _Kind(PReLU, None, {"num_parameters": int, "dtype": str}, _describe_prelu, _prelu_parameters),
         _Kind(BatchNorm1d, _build_batch_norm, _BATCH_NORM, _describe_batch_norm, _batch_norm_state),
         *(_Kind(kind, _dropout_builder(kind), _DROPOUT, _describe_dropout) for kind in (Dropout, AlphaDropout)),
         *(_Kind(kind, None, {"dim": int}, _describe_softmax) for kind in (Softmax, LogSoftmax)),

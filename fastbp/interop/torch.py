@@ -22,7 +22,7 @@ _SETTINGS = {kind.__name__: tuple(kind.settings) for kind in activation_classes(
     "Dropout": ("p",), "AlphaDropout": ("p",), "Softmax": ("dim",), "LogSoftmax": ("dim",),
     "Identity": (), "Flatten": (),
 }  # fmt: skip
-_WITH_PARAMETERS = ("Linear", "LayerNorm", "BatchNorm1d")
+_WITH_PARAMETERS = ("Linear", "LayerNorm", "BatchNorm1d", "PReLU")
 _KINDS = (*_WITH_PARAMETERS, *_SETTINGS, "Sequential")
 _CONVERTED = f"{', '.join(_KINDS[:-1])} and {_KINDS[-1]}"
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")  # of torch's modules
@@ -98,7 +98,7 @@ class _FromTorch:
         return converted
 
     def _convert_with_parameters(self, module: Any, path: str, kind: str) -> nn.Module:
-        own = {"weight": module.weight, "bias": module.bias}
+        own = {"weight": module.weight, "bias": getattr(module, "bias", None)}
         theirs = {name: parameter for name, parameter in own.items() if parameter is not None}
         for name, parameter in theirs.items():
             self._require_takable(parameter, _joined(path, name))
@@ -108,6 +108,8 @@ class _FromTorch:
             ours = nn.Linear(module.in_features, module.out_features, "bias" in theirs, init="zeros", dtype=dtype)
         elif kind == "LayerNorm":
             ours = nn.LayerNorm(module.normalized_shape, module.eps, bool(theirs), "bias" in theirs, dtype=dtype)
+        elif kind == "PReLU":
+            ours = nn.PReLU(module.num_parameters, dtype=dtype)
         else:
             tracks = module.track_running_stats
             dtype = _dtype_name(module.running_mean) if tracks else dtype
@@ -201,13 +203,15 @@ class _ToTorch:
         elif kind == "LayerNorm":
             affine, bias = ours.elementwise_affine, ours.bias is not None
             module = torch.nn.LayerNorm(ours.normalized_shape, ours.eps, affine, bias, **options)
+        elif kind == "PReLU":
+            module = torch.nn.PReLU(ours.num_parameters, **options)
         else:
             features, eps, momentum, tracks = ours.num_features, ours.eps, ours.momentum, ours.track_running_stats
             module = torch.nn.BatchNorm1d(features, eps, momentum, ours.affine, tracks, **options).train(ours.training)
         for name, buffer in ours.named_buffers():
             setattr(module, name, torch.tensor(buffer))
         for name in ("weight", "bias"):
-            parameter = getattr(ours, name)
+            parameter = getattr(ours, name, None)
             if parameter is None:
                 continue
             if parameter not in self._made:

@@ -47,6 +47,7 @@ from fastbp.nn.losses import (
 )
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
+from fastbp.nn.prelu import PReLU
 from fastbp.nn.residual import Residual
 from fastbp.nn.sequential import Sequential
 from fastbp.nn.softmax import LogSoftmax, Softmax
@@ -84,6 +85,7 @@ __all__ = [
     "Module",
     "ModuleList",
     "NLLLoss",
+    "PReLU",
     "Parameter",
     "PoissonNLLLoss",
     "QuantileLoss",
