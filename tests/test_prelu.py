@@ -17,7 +17,9 @@ def network(features, dtype=numpy.float64):
     return nn.Sequential(first, nn.PReLU(features, init=0.1, dtype=dtype), last)
 
 
-@pytest.mark.parametrize(("features", "shape"), [(1, (4, 7)), (1, (7,)), (1, (2, 3, 7)), (7, (4, 7)), (7, (0, 7))])
+@pytest.mark.parametrize(
+    ("features", "shape"), [(1, (4, 7)), (1, (7,)), (1, (2, 3, 7)), (7, (4, 7)), (7, (4, 7, 2)), (7, (0, 7))]
+)
 def test_output_and_gradients_are_torchs(features, shape, dtype):
     x, grad = draw(shape, dtype), draw(shape, dtype, seed=1)
     x.ravel()[:1] = 0
@@ -87,7 +89,10 @@ def test_files_copies_and_torch_keep_the_slopes(features, tmp_path):
         (lambda: nn.PReLU(0), "PReLU takes num_parameters as an int of 1 or more, got 0"),
         (lambda: nn.PReLU(init=numpy.inf), "PReLU takes a finite init, got inf"),
         (lambda: nn.PReLU(device="cuda"), "PReLU computes on the CPU, got device='cuda'; leave it out"),
-        (lambda: nn.PReLU(7)(draw((4, 5), numpy.float32)), r"PReLU\(7\) takes inputs of shape \(n, 7\), got \(4, 5\)"),
+        (
+            lambda: nn.PReLU(7)(draw((4, 5), numpy.float32)),
+            r"PReLU\(7\) takes inputs of shape \(n, 7, ...\), got \(4, 5\)",
+        ),
     ],
 )
 def test_what_it_does_not_take_is_said(wrong, message):

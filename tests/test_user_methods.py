@@ -7,6 +7,7 @@ from types import MethodType
 import numpy
 import pytest
 from helpers import draw, mlp
+from numba import njit
 
 import fastbp
 from fastbp import nn, optim
@@ -14,6 +15,17 @@ from fastbp.validation.user_methods import own_methods
 
 F32 = numpy.float32
 X, TARGET = draw((12, 4), F32), numpy.eye(4, dtype=F32)[draw((12,), F32, 1).argsort() % 4]
+
+
+@njit
+def _twice(x):
+    return 2 * x
+
+
+@njit
+def _two(x):
+    return 2.0
+
 
 # One object of each public class, and the methods that a user may redefine; a new class has to be added here.
 MODULES = {
@@ -27,6 +39,21 @@ MODULES = {
     "LayerNorm": lambda cls: cls(4),
     "Dropout": lambda cls: cls(0.5, rng=0).eval(),  # which would drop in forward, and nothing in predict
     "AlphaDropout": lambda cls: cls(0.5, rng=0).eval(),
+    "LeakyReLU": lambda cls: cls(),
+    "ReLU6": lambda cls: cls(),
+    "ELU": lambda cls: cls(),
+    "CELU": lambda cls: cls(),
+    "SELU": lambda cls: cls(),
+    "SiLU": lambda cls: cls(),
+    "Mish": lambda cls: cls(),
+    "Softplus": lambda cls: cls(),
+    "Softsign": lambda cls: cls(),
+    "Hardtanh": lambda cls: cls(),
+    "Hardsigmoid": lambda cls: cls(),
+    "Hardswish": lambda cls: cls(),
+    "LogSigmoid": lambda cls: cls(),
+    "Elementwise": lambda cls: cls(_twice, _two),
+    "PReLU": lambda cls: cls(),
     "Flatten": lambda cls: cls(),
     "Softmax": lambda cls: cls(-1),
     "LogSoftmax": lambda cls: cls(-1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ class PReLU(RowModule):
     Parameters
     ----------
     num_parameters : int
-        1 for one slope, with inputs of any shape; else one for each feature of inputs (n, num_parameters).
+        1 for one slope, with inputs of any shape; else one for each feature of inputs (n, num_parameters, ...).
     init : float
         Of the slopes.
     device : None or "cpu"
@@ -57,13 +58,16 @@ class PReLU(RowModule):
 
     def _checked(self, input: Array) -> Array:
         input, features = require_floats(input, "PReLU", self.weight.dtype), self.num_parameters
-        if features > 1 and (input.ndim != 2 or input.shape[1] != features):
-            raise ValueError(f"PReLU({features}) takes inputs of shape (n, {features}), got {input.shape}")
+        if features > 1 and (input.ndim < 2 or input.shape[1] != features):
+            raise ValueError(f"PReLU({features}) takes inputs of shape (n, {features}, ...), got {input.shape}")
         return plain(input)
 
     def _rows(self, array: Array) -> Array:
+        """View an array as (n, features, others), as the slopes lie in it."""
         features = self.num_parameters
-        return array.reshape(array.size // features, features)
+        if features == 1:
+            return array.reshape(1, 1, array.size)
+        return array.reshape(len(array), features, prod(array.shape[2:]))
 
     def _forward_rows(self, input: Array, output: Array) -> None:
         self._kept = self._kept_input.take(input.shape, input.dtype).array
@@ -80,12 +84,12 @@ class PReLU(RowModule):
         if weight.requires_grad:
             with np.errstate(all="ignore"):
                 terms = np.where(input > 0, 0, grad_output * input)
-                weight.kernel_grad[...] += terms.sum(axis=0, dtype=np.float64).astype(weight.dtype)
+                weight.kernel_grad[...] += terms.sum(axis=(0, 2), dtype=np.float64).astype(weight.dtype)
 
     def _times_slope(self, factor: Array, input: Array, out: Array) -> None:
         """Write ``factor``, or ``weight * factor`` where ``input`` is not above 0."""
         with np.errstate(all="ignore"):
-            np.multiply(factor, self.weight.kernel_data, out=out)
+            np.multiply(factor, self.weight.kernel_data[:, None], out=out)
         np.copyto(out, factor, where=input > 0)
 
     def __getstate__(self) -> dict[str, Any]:
