@@ -26,7 +26,7 @@ from fastbp import nn, optim
 
 # torch has none for these.
 WITHOUT_SAMPLES = {"Identity", "Module", "ModuleList", "Parameter", "Sequential", "init"} | {
-    "AlphaDropout", "Dropout", "Flatten", "Residual"
+    "AlphaDropout", "Dropout", "Elementwise", "Flatten", "Residual"
 }  # fmt: skip
 MODULES = [name for name in nn.__all__ if name not in WITHOUT_SAMPLES]
 OPTIMISERS = [name for name in optim.__all__ if name != "Optimizer"]
