@@ -6,7 +6,6 @@ import numpy as np
 
 from fastbp import nn, optim
 from fastbp.nn.activations import activation_of_row
-from fastbp.nn.losses import loss_of_row
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.training.engine_trainer import EngineTrainer
 from fastbp.training.history import History
@@ -15,7 +14,6 @@ from fastbp.training.training_run import Rows, TrainingRun
 from fastbp.validation.arrays import FLOAT_DTYPES, Array
 from fastbp_kernels import linear_backward_parameters_share, linear_backward_share, linear_forward_share
 from fastbp_kernels.functions.activations import ACTIVATIONS
-from fastbp_kernels.functions.losses import LOSSES
 
 
 def warmup() -> None:
@@ -25,14 +23,26 @@ def warmup() -> None:
         for row in ACTIVATIONS:
             if row.name != "Identity":
                 _run(nn.Sequential(nn.Linear(1, 1, dtype=dtype), activation_of_row(row.name)), x)
+        norms = nn.LayerNorm(1, dtype=dtype), nn.BatchNorm1d(1, dtype=dtype)
+        for layer in (*norms, nn.Dropout(), nn.Softmax(1), nn.LogSoftmax(1)):
+            layer.backward(layer(x))
         model = nn.Sequential(nn.Linear(1, 1, dtype=dtype))
-        for loss in LOSSES:
-            _train(model, loss_of_row(loss.name), x, loss.target == "classes")
+        classes, weights = np.zeros(len(x), np.int64), np.ones(len(x), dtype)
+        _train(model, nn.MSELoss(), Rows(x, x.copy()))
+        _train(model, nn.CrossEntropyLoss(), Rows(x, classes, weights))  # with what all others take
+        nn.CrossEntropyLoss(reduction="none").evaluate(x, classes)
+        _step_groups(model)
         # What large layers use, with one thread for all: the number of threads makes no other code.
         weight, bias, output = np.zeros((1, 1), dtype), np.zeros(1, dtype), np.zeros((2, 1), dtype)
         linear_forward_share(0, 1, x, weight, bias, output)
         linear_backward_parameters_share(0, 1, output, x, weight, bias)
         linear_backward_share(0, 1, output, x, weight, weight.copy(), bias, x.copy())
+
+
+def _step_groups(model: nn.Sequential) -> None:
+    """Clip the gradients and step parameters that have settings of their own."""
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optim.SGD([{"params": parameter} for parameter in model.parameters()]).step()
 
 
 def _run(model: nn.Sequential, x: Array) -> None:
@@ -46,9 +56,8 @@ def _run(model: nn.Sequential, x: Array) -> None:
     model.backward(model(x))
 
 
-def _train(model: nn.Sequential, criterion: KernelLoss, x: Array, by_classes: bool) -> None:
+def _train(model: nn.Sequential, criterion: KernelLoss, rows: Rows) -> None:
     """Train and validate in the engine and module by module."""
-    rows = Rows(x, np.zeros(len(x), np.int64) if by_classes else x.copy())
     for trainer in (EngineTrainer, ModuleTrainer):
         opt = optim.SGD(model.parameters(), lr=0.1)
         list(trainer(model, criterion, opt, rows, rows, 1).train(TrainingRun(History(), 1)))

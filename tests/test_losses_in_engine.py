@@ -145,8 +145,8 @@ def test_what_does_not_fit_is_refused_before_anything_changes(criterion, target,
         (lambda: nn.QuantileLoss(1.0), "QuantileLoss takes quantiles between 0 and 1, got 1"),
         (lambda: nn.QuantileLoss([]), "QuantileLoss takes quantiles between 0 and 1"),
         (lambda: nn.CrossEntropyLoss(label_smoothing=1.5), "label_smoothing from 0 to 1, got 1.5"),
-        (lambda: nn.CrossEntropyLoss(weight=[1.0, -1.0]), "CrossEntropyLoss takes finite weight of 0 or more, got -1"),
-        (lambda: nn.NLLLoss(weight=[numpy.nan]), "NLLLoss takes finite weight of 0 or more, got nan"),
+        (lambda: nn.CrossEntropyLoss([1.0, numpy.inf]), "CrossEntropyLoss takes weight of finite numbers, got inf"),
+        (lambda: nn.NLLLoss(weight=[numpy.nan]), "NLLLoss takes weight of finite numbers, got nan"),
         (lambda: nn.NLLLoss(ignore_index=1.5), "NLLLoss takes ignore_index as an int, got 1.5"),
         (lambda: nn.GaussianNLLLoss(eps=0), "GaussianNLLLoss takes an eps above 0, got 0"),
         (lambda: nn.KLDivLoss("batch"), "takes reduction 'mean', 'batchmean', 'sum' or 'none', got 'batch'"),
@@ -193,8 +193,10 @@ def test_a_code_without_a_loss_is_not_taken_for_another():
     x, y = Case("MSELoss").data(numpy.float64)
     classes, weights = numpy.zeros(37, numpy.int64), numpy.empty(0)
     for code, over_rows in ((len(LOSSES), False), (len(LOSSES), True), (0, True)):
-        call = nn.MSELoss().call(y, OUTPUTS, y.dtype, False)._replace(
-            code=code, is_over_rows=over_rows, takes_classes=over_rows, settings=numpy.zeros(1000)
+        call = (
+            nn.MSELoss()
+            .call(y, OUTPUTS, y.dtype, False)
+            ._replace(code=code, is_over_rows=over_rows, takes_classes=over_rows, settings=numpy.zeros(1000))
         )
         assert numpy.isnan(loss_forward(call, x, y, classes, weights))
         assert numpy.isnan(loss_forward_backward(call, x, y, classes, weights, 1.0, numpy.zeros_like(x)))

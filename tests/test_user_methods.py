@@ -34,7 +34,7 @@ MODULES = {
     "Sequential": lambda cls: cls(nn.Linear(4, 4, rng=0), nn.Tanh()),
 }
 # Without a forward of their own, or tested below.
-OTHERS = {"Module", "ModuleList", "Parameter", "MSELoss", "CrossEntropyLoss", "init"}
+OTHERS = {"Module", "ModuleList", "Parameter", "init", *(name for name in nn.__all__ if name.endswith("Loss"))}
 METHODS = ("forward", "__call__", "predict", "backward", "backward_parameters")
 
 

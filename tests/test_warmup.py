@@ -20,12 +20,13 @@ for dtype in (numpy.float32, numpy.float64):
         (nn.ReLU, nn.MSELoss, optim.SGD),
         (nn.Tanh, nn.CrossEntropyLoss, optim.Adam),
         (nn.Sigmoid, nn.MSELoss, optim.Adam),
-        (nn.GELU, nn.MSELoss, optim.SGD),
+        (nn.GELU, nn.HuberLoss, optim.SGD),
         (lambda: nn.GELU("tanh"), nn.CrossEntropyLoss, optim.SGD),
     ]
     for activation, loss, optimizer in kinds:
         model = nn.Sequential(nn.Linear(4, 9, dtype=dtype), activation(), nn.Linear(9, 3, False, dtype=dtype))
         x, target = numpy.ones((600, 4), dtype), numpy.ones((600, 3), dtype)
+        weights = numpy.ones(600, dtype)
         if loss.takes_classes:
             target = numpy.zeros(600, int)
         for eager in (False, True):
@@ -45,9 +46,13 @@ for dtype in (numpy.float32, numpy.float64):
             output = model(x)
             criterion(output, target)
             criterion.evaluate(output, target)
+            loss("none")(output, target, weights) if loss is nn.HuberLoss else None
+            criterion(output, target, weights)
             model.backward(criterion.backward(retain_graph=True), retain_graph=True)
             model.backward_parameters(criterion.backward())
             opt.step()
+            optim.AdamW([{"params": parameter} for parameter in model.parameters()]).step()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         fastbp.set_num_threads(1)
         threads.FLOP_PER_THREAD, threads.FLOP_PER_START = thresholds
         predictor.FLOP_PER_START = threads.FLOP_PER_START

@@ -26,10 +26,10 @@ from fastbp import nn, optim
 
 # torch has none for these.
 WITHOUT_SAMPLES = {"Identity", "Module", "ModuleList", "Parameter", "Sequential", "init"} | {
-    "AlphaDropout", "Dropout", "Elementwise", "Flatten", "Residual"
+    "AlphaDropout", "Dropout", "Elementwise", "ElementwiseLoss", "Flatten", "QuantileLoss", "Residual", "utils"
 }  # fmt: skip
 MODULES = [name for name in nn.__all__ if name not in WITHOUT_SAMPLES]
-OPTIMISERS = [name for name in optim.__all__ if name != "Optimizer"]
+OPTIMISERS = [name for name in optim.__all__ if name not in ("Optimizer", "lr_scheduler", "minimize")]
 STEPS = 5
 
 
@@ -90,13 +90,14 @@ def _run_module(name, sample, dtype):
     arguments, options = sample.constructor_input.args, sample.constructor_input.kwargs
     theirs = getattr(torch.nn, name)(*arguments, **options).to(torch_dtype(dtype))
     trainable = any(True for _ in theirs.parameters())
-    ours = getattr(nn, name)(*arguments, **options, **({"dtype": dtype} if trainable else {}))
+    options = {key: _array(value) for key, value in options.items()}
+    ours = getattr(nn, name)(*map(_array, arguments), **options, **({"dtype": dtype} if trainable else {}))
     if trainable:
         ours.load_state_dict(theirs.state_dict())
 
     given = sample.forward_input
-    inputs = [input.detach().numpy() for input in (*given.args, *given.kwargs.values())]
-    differentiated, others = leaf(inputs[0]), map(tensor, inputs[1:])
+    inputs = [_array(input) for input in (*given.args, *given.kwargs.values())]
+    differentiated, others = leaf(inputs[0]), (tensor(x) if isinstance(x, numpy.ndarray) else x for x in inputs[1:])
     expected = theirs(differentiated, *others)
     assert_close(numpy.asarray(ours(*inputs), dtype), expected)
 
@@ -106,8 +107,15 @@ def _run_module(name, sample, dtype):
         assert_close(ours.backward(grad_output.numpy()), differentiated.grad)
         assert_same_gradients(ours, theirs)
     else:
-        expected.backward()
-        assert_close(ours.backward(), differentiated.grad)
+        grad_output = torch.randn_like(expected) if ours.reduction == "none" else None
+        expected.backward(grad_output)
+        grad = ours.backward(None if grad_output is None else grad_output.numpy())
+        assert_close(grad, differentiated.grad)
+
+
+def _array(value):
+    """What we take for something that torch takes."""
+    return value.detach().numpy() if isinstance(value, torch.Tensor) else value
 
 
 def _run_optimiser(name, sample, dtype):

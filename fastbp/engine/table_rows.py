@@ -118,6 +118,7 @@ class RowsBuilder:
         row.columns[table.IN] = row.columns[table.OUT] = operation.features or 0
         for column, parameter in ((table.WEIGHT, operation.weight), (table.BIAS, operation.bias)):
             row.columns[column] = -1 if parameter is None else parameter.offset - self.start
+        row.columns[table.TRAINED] = _trained(operation.weight, operation.bias)
         self.rows.append(row)
 
     def _add_branch(self, residual: Module) -> None:
@@ -150,7 +151,7 @@ class RowsBuilder:
         return self.rows
 
     def _row(self, operation: int) -> Row:
-        none = {table.WEIGHT: -1, table.BIAS: -1, table.KIND: 0, table.ACTIVATION: IDENTITY}
+        none = {table.WEIGHT: -1, table.BIAS: -1, table.KIND: 0, table.ACTIVATION: IDENTITY, table.TRAINED: 0}
         return Row({table.OPERATION: operation, table.IN: 0, table.OUT: 0, **none})
 
     def _linear(self, linear: Linear) -> dict[int, int]:
@@ -164,7 +165,14 @@ class RowsBuilder:
             table.BIAS: -1 if linear.bias is None else linear.bias.offset - self.start,
             table.KIND: ROOMY_ROWS if behind >= widths(weight.dtype.itemsize)[0] else ROWS,
             table.ACTIVATION: IDENTITY,
+            table.TRAINED: _trained(weight, linear.bias),
         }
+
+
+def _trained(weight: Parameter | None, bias: Parameter | None) -> int:
+    """Return which of them need a gradient."""
+    trained = table.TRAINED_WEIGHT if weight is not None and weight.requires_grad else 0
+    return trained + (table.TRAINED_BIAS if bias is not None and bias.requires_grad else 0)
 
 
 def parameters_of(modules: Iterable[Module]) -> list[Parameter]:

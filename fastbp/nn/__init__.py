@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fastbp.nn import init
+from fastbp.nn import init, utils
 from fastbp.nn.activations import (
     CELU,
     ELU,
@@ -99,6 +99,7 @@ __all__ = [
     "Softsign",
     "Tanh",
     "init",
+    "utils",
 ]
 
 if not TYPE_CHECKING:  # what is missing is missing for a type checker too
@@ -111,6 +112,6 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
             "Hardsigmoid", "Hardswish", "Hardtanh", "LSTM", "LayerNorm",
             "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention",
             "PReLU", "ParameterDict", "ParameterList", "RNN", "ReLU6", "SELU", "SiLU",
-            "Softmax", "Softplus", "Softsign", "Unflatten", "functional", "utils",
+            "Softmax", "Softplus", "Softsign", "Unflatten", "functional",
         ),
     )  # fmt: skip

@@ -214,6 +214,12 @@ class Module(Source):
         """
         self._current().zero_grad()
 
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Set ``requires_grad`` of all parameters; return this module. False freezes them."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
     def train(self: M, mode: bool = True) -> M:
         """Set ``training`` of this module and all inside it; return this one."""
         if not isinstance(mode, bool | np.bool_):

@@ -24,7 +24,9 @@ def require_row_weights(weights: Any, dtype: np.dtype[Any], shape: tuple[int, ..
     found = require_floats(require_array(weights, f"{owner}({name}=...)", (dtype.name,)), f"{owner}({name}=...)", dtype)
     if found.shape != shape or not shape:
         raise ValueError(f"{owner} takes {name} with a weight for each row, shape {shape or '(n,)'}, got {found.shape}")
-    _require_weights(found, owner, name)
+    wrong = found[~((found >= 0) & (found < np.inf))]
+    if wrong.size:
+        raise ValueError(f"{owner} takes finite {name} of 0 or more, got {wrong[0]}")
     return found
 
 
@@ -35,7 +37,7 @@ def require_some_weight(weights: Array, owner: str, name: str) -> None:
 
 
 def weight_vector(weights: Any, owner: str, name: str) -> Array | None:
-    """Return ``weights``, numbers of 0 or more or None, as a vector of float64 of its own that nobody can change."""
+    """Return ``weights``, finite numbers or None, as a vector of float64 of its own that nobody can change."""
     if weights is None:
         return None
     given = np.asarray(weights) if isinstance(weights, int | float | list | tuple) else weights
@@ -43,12 +45,8 @@ def weight_vector(weights: Any, owner: str, name: str) -> Array | None:
     if found.dtype.kind not in "iuf" or found.ndim > 1:
         raise TypeError(f"{owner} takes {name} as a vector of numbers, got {found.dtype} of shape {found.shape}")
     vector = np.array(found, np.float64).reshape(found.size)
-    _require_weights(vector, owner, name)
+    wrong = vector[~np.isfinite(vector)]
+    if wrong.size:
+        raise ValueError(f"{owner} takes {name} of finite numbers, got {wrong[0]}")
     vector.flags.writeable = False
     return vector
-
-
-def _require_weights(weights: Array, owner: str, name: str) -> None:
-    wrong = weights[~((weights >= 0) & (weights < np.inf))]
-    if wrong.size:
-        raise ValueError(f"{owner} takes finite {name} of 0 or more, got {wrong[0]}")

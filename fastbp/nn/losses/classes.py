@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.nn.losses.class_axis import ClassAxis, by_rows
 from fastbp.nn.losses.kernel_loss import NO_CLASSES, KernelLoss, no_values
 from fastbp.validation.arrays import Array, plain, require_floats
 from fastbp.validation.classes import class_indices, require_classes, require_integers
@@ -26,23 +27,47 @@ class _ClassLoss(KernelLoss):
             raise TypeError(f"{name} takes ignore_index as an int, got {ignore_index!r}")
         self.ignore_index = int(ignore_index)
         super().__init__(reduction)
+        self._axis: ClassAxis | None = None  # of the last forward, where a prediction had not two dimensions
+
+    def forward(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
+        axis, *arrays = by_rows(type(self).__name__, prediction, target, sample_weight)
+        value = super().forward(*arrays)
+        self._axis = axis
+        return value if axis is None or self._reduction != "none" else value.reshape(axis.places)
+
+    def evaluate(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
+        axis, *arrays = by_rows(type(self).__name__, prediction, target, sample_weight)
+        value = super().evaluate(*arrays)
+        return value if axis is None or self._reduction != "none" else value.reshape(axis.places)
+
+    def backward(self, grad_output: Array | None = None, *, retain_graph: bool = False) -> Array:
+        if self._axis is None or self._last is None:
+            return super().backward(grad_output, retain_graph=retain_graph)
+        if grad_output is not None and grad_output.shape == self._axis.places:
+            grad_output = grad_output.reshape(len(self._last.array))
+        return self._axis.put_back(super().backward(grad_output, retain_graph=retain_graph))
 
     def require_targets(self, target: Array, outputs: int, owner: str, name: str) -> None:
         require_classes(target, (len(target), outputs), owner, name, self.ignore_index)
 
     def for_kernels(self, target: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        ignored = target == self.ignore_index
-        return no_values(dtype), np.where(ignored, -1, target) if ignored.any() else target
+        if self.ignore_index < 0 and (not target.size or target.min() >= 0):
+            return no_values(dtype), target
+        return no_values(dtype), np.where(target == self.ignore_index, -1, target)
 
-    def sums_weights(self, row: str, classes: Array) -> bool:
+    def sums_weights(self, classes: Array) -> bool:
         return bool(classes.size) and (self.weight is not None or bool(classes.min() < 0))
 
     def _checked(self, prediction: Array, target: Array) -> tuple[Array, Array, Array]:
         name = type(self).__name__
         self._require_prediction(prediction)
         classes = class_indices(require_integers(target, name, "target"))
-        require_classes(classes, prediction.shape, name, "target", self.ignore_index)
-        return plain(prediction), *self.for_kernels(classes, prediction.dtype)
+        outputs = prediction.shape[1]
+        is_plain = classes.shape == prediction.shape[:1] and not 0 <= self.ignore_index < outputs
+        if not (is_plain and classes.size and classes.min() >= 0 and classes.max() < outputs):
+            require_classes(classes, prediction.shape, name, "target", self.ignore_index)
+            return plain(prediction), *self.for_kernels(classes, prediction.dtype)
+        return plain(prediction), no_values(prediction.dtype), classes
 
     def _require_prediction(self, prediction: Array) -> None:
         name = type(self).__name__
@@ -61,7 +86,8 @@ class CrossEntropyLoss(_ClassLoss):
 
     A prediction are logits of shape (n, classes). A target are integers of shape (n,), each from 0 up to classes - 1,
     or probabilities of the classes from 0 to 1, of the prediction's shape and dtype; then a loss is the sum over the
-    classes of ``weight probability (log(sum of exp(logits)) - logits)``.
+    classes of ``weight probability (log(sum of exp(logits)) - logits)``. As in PyTorch, a prediction may also have the
+    shape (classes,) or (n, classes, ...), of which each place counts as a row.
 
     Parameters
     ----------

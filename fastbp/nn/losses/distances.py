@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.nn.losses.kernel_loss import NO_CLASSES, Checked, KernelLoss
+from fastbp.nn.losses.kernel_loss import NO_CLASSES, KernelLoss
 from fastbp.validation.arrays import Array
 from fastbp.validation.scalars import require_finite
 from fastbp_kernels import mse_forward_backward
@@ -25,10 +25,12 @@ class MSELoss(KernelLoss):
 
     row = "MSELoss"
 
-    def _value_and_gradient(self, call: LossCall, rows: Checked, factor: float, grad: Array) -> float:
-        if rows.weights.size:
-            return super()._value_and_gradient(call, rows, factor, grad)
-        return mse_forward_backward(rows.prediction, rows.target, factor, grad)  # fewer arguments to look at
+    def _value_and_gradient(
+        self, call: LossCall, rows: Array, values: Array, classes: Array, weights: Array, factor: float, grad: Array
+    ) -> float:
+        if weights.size:
+            return super()._value_and_gradient(call, rows, values, classes, weights, factor, grad)
+        return mse_forward_backward(rows, values, factor, grad)  # fewer arguments to look at
 
 
 class L1Loss(KernelLoss):

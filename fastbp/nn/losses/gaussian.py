@@ -50,7 +50,8 @@ class GaussianNLLLoss(Loss):
     ) -> Any:
         """Return the loss and compute its gradients for ``backward``.
 
-        All arrays have one shape, but ``var`` may also be one number, or have one for each row: shape (n,) or (n, 1).
+        All arrays have one shape, but ``var`` may also be one number, have one for each row, of shape (n,), or any
+        dimension of 1.
         """
         variance = np.maximum(self._checked_variance(prediction, target, var), prediction.dtype.type(self.eps))
         difference = prediction - target
@@ -108,10 +109,12 @@ class GaussianNLLLoss(Loss):
         shape = prediction.shape
         if variance.shape == shape[:-1] and shape:
             variance = variance[..., None]
-        if target.shape != shape or variance.shape not in (shape, (*shape[:-1], 1)):
+        fits = variance.ndim == len(shape) and all(own in (1, size) for own, size in zip(variance.shape, shape))
+        if target.shape != shape or not fits:
+            remedy = "reshape the target to target[..., None], " if shape == (*target.shape, 1) else ""
             raise ValueError(
                 f"GaussianNLLLoss takes target and var of the prediction's shape {shape}, got {target.shape} and "
-                f"{variance.shape}; nothing else is broadcast"
+                f"{variance.shape}; {remedy}nothing else is broadcast"
             )
         if (variance < 0).any():
             raise ValueError(f"GaussianNLLLoss takes var of 0 or more, got {variance.min()}")

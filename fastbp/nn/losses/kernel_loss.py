@@ -25,8 +25,8 @@ from fastbp_kernels.functions.losses import (
 )
 
 NO_CLASSES = np.empty(0, np.int64)
-_NO_VALUES = {np.dtype(name): np.empty((0, 0), name) for name in ("float32", "float64")}
-_NO_WEIGHTS = {np.dtype(name): np.empty(0, name) for name in ("float32", "float64")}
+_NO_VALUES = {char: np.empty((0, 0), char) for char in "fd"}  # by the dtype's letter, whose hash is at hand
+_NO_WEIGHTS = {char: np.empty(0, char) for char in "fd"}
 
 
 class Checked(NamedTuple):
@@ -45,6 +45,10 @@ class Checked(NamedTuple):
     target: Array
     classes: Array
     weights: Array
+
+    def counted(self) -> tuple[int, Array, Array]:
+        """Return what a mean divides by: the number of rows, their classes and their weights."""
+        return len(self.prediction), self.classes, self.weights
 
 
 class KernelLoss(Loss):
@@ -76,11 +80,10 @@ class KernelLoss(Loss):
 
     def call(self, target: Array, outputs: int, dtype: np.dtype[Any], sums_weights: bool) -> LossCall:
         """Return what the kernels take for targets like ``target`` and so many outputs a row of data."""
-        row = self.row_for(target)
-        key = row, outputs, dtype, self._reduction, sums_weights
+        key = self.row_for(target), outputs, dtype.char, self._reduction, sums_weights
         call = self._calls.get(key)
         if call is None:
-            call = self._calls[key] = self._make_call(*key)
+            call = self._calls[key] = self._make_call(key[0], outputs, dtype, self._reduction, sums_weights)
         return call
 
     def _make_call(self, name: str, outputs: int, dtype: np.dtype[Any], reduction: str, sums_weights: bool) -> LossCall:
@@ -109,8 +112,8 @@ class KernelLoss(Loss):
             "a weight for each row of data is sample_weight"
         )
 
-    def sums_weights(self, row: str, classes: Array) -> bool:
-        """Whether rows without weights of their own count differently in a mean."""
+    def sums_weights(self, classes: Array) -> bool:
+        """Whether rows of these classes, without weights of their own, count differently in a mean."""
         return False
 
     @property
@@ -132,38 +135,34 @@ class KernelLoss(Loss):
         """Return prediction (n, o), target (n, o) or of no numbers, and classes (n,) or none, as the kernels do."""
         name = type(self).__name__
         require_floats(prediction, name)
-        require_floats(target, f"{name} with a prediction of that dtype", prediction.dtype)
+        if type(target) is not np.ndarray or target.dtype is not prediction.dtype:
+            require_floats(target, f"{name} with a prediction of that dtype", prediction.dtype)
         if prediction.shape != target.shape:
+            remedy = " to target[..., None]" if prediction.shape == (*target.shape, 1) else ""
             raise ValueError(
                 f"{name} takes a target of the prediction's shape {prediction.shape}, got {target.shape}; "
-                "reshape the target, nothing is broadcast"
+                f"reshape the target{remedy}, nothing is broadcast"
             )
         return _rows(plain(prediction)), _rows(plain(target)), NO_CLASSES
 
-    def _call_for(
-        self, prediction: Array, target: Array, sample_weight: Array | None
-    ) -> tuple[LossCall, Checked, float]:
-        """Return what the kernels take, and the factor of the sum in the loss."""
-        rows, values, classes = self._checked(prediction, target)
-        dtype = rows.dtype
+    def _row_weights(self, sample_weight: Array | None, prediction: Array) -> Array:
+        """Return weights of the prediction's rows, of which there are none for None."""
+        dtype = prediction.dtype
         if sample_weight is None:
-            weights = _NO_WEIGHTS[dtype]
-        else:
-            owner = type(self).__name__
-            weights = plain(require_row_weights(sample_weight, dtype, prediction.shape[:1], owner, "sample_weight"))
-        sums = bool(weights.size) or self.sums_weights(self.row_for(target), classes)
-        call = self.call(target, rows.shape[1], dtype, sums)
-        checked = Checked(rows, values, classes, weights)
-        return call, checked, self.scale_of(call, checked)
+            return _NO_WEIGHTS[dtype.char]
+        owner, shape = type(self).__name__, prediction.shape[:1]
+        return plain(require_row_weights(sample_weight, dtype, shape, owner, "sample_weight"))
 
-    def scale_of(self, call: LossCall, rows: Checked) -> float:
-        """Return the factor of the sum in the loss of all ``rows``."""
-        count: float = len(rows.prediction)
-        if call.is_mean and call.sums_weights:
-            count = sum_of_weights(call, rows.classes, rows.weights, len(rows.prediction))
-            if count == 0.0 and rows.weights.size:
-                return 0.0
-        return self.scale(count * call.elements)
+    def _call_of(self, target: Array, rows: Array, weights: Array) -> LossCall:
+        """Return what the kernels take for ``rows``; to look whether classes count differently would take longer."""
+        return self.call(target, rows.shape[1], rows.dtype, weights.size > 0 or self.takes_classes)
+
+    def scale_of(self, call: LossCall, rows: int, classes: Array, weights: Array) -> float:
+        """Return the factor of the sum in the loss of so many ``rows``."""
+        if not (call.sums_weights and call.is_mean):
+            return self.scale(rows * call.elements)
+        total = sum_of_weights(call.takes_classes, call.settings, classes, weights, rows)
+        return 0.0 if total == 0.0 and weights.size else self.scale(total * call.elements)
 
     def forward(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
         """Return the loss, summed in float64, and compute its gradient for ``backward`` on the way.
@@ -174,19 +173,29 @@ class KernelLoss(Loss):
         Returns
         -------
         LossValue, or for the reduction "none" an ndarray
-            Of the target's shape, or (n,) where a row has one loss.
+            Of the prediction's shape, or (n,) where a row has one loss.
         """
-        call, rows, scale = self._call_for(prediction, target, sample_weight)
+        rows, values, classes = self._checked(prediction, target)
+        weights = self._row_weights(sample_weight, prediction)
+        call = self._call_of(target, rows, weights)
+        scale = self.scale_of(call, len(rows), classes, weights)
         slot = self._grad.take(prediction.shape, prediction.dtype)
         factor = prediction.dtype.type(call.slope * scale)
         self._last = None
-        total = self._value_and_gradient(call, rows, factor, _rows(slot.array))
+        total = self._value_and_gradient(call, rows, values, classes, weights, factor, _rows(slot.array))
         slot.memory.gradient_for = token_of_output(prediction)
         self._last, self._is_spent, self._is_over_rows = slot, False, call.is_over_rows
-        return self._values(call, rows, prediction) if self._reduction == "none" else LossValue(total * scale)
+        if self._reduction == "none":
+            return self._values(call, Checked(rows, values, classes, weights), prediction)
+        return LossValue(total * scale)
 
-    def _value_and_gradient(self, call: LossCall, rows: Checked, factor: float, grad: Array) -> float:
-        return loss_forward_backward(call, rows.prediction, rows.target, rows.classes, rows.weights, factor, grad)
+    def _value_and_gradient(
+        self, call: LossCall, rows: Array, values: Array, classes: Array, weights: Array, factor: float, grad: Array
+    ) -> float:
+        code, takes_classes, is_over_rows = call[:3]
+        return loss_forward_backward(
+            code, takes_classes, is_over_rows, call.settings, rows, values, classes, weights, factor, grad
+        )
 
     def _values(self, call: LossCall, rows: Checked, prediction: Array) -> Array:
         """Return the loss of each element, or of each row, in a new array."""
@@ -203,10 +212,14 @@ class KernelLoss(Loss):
         """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
         if "evaluate" in self._passed_by or "forward" in vars(self):
             return super().evaluate(prediction, target, sample_weight)
-        call, rows, scale = self._call_for(prediction, target, sample_weight)
+        rows, values, classes = self._checked(prediction, target)
+        weights = self._row_weights(sample_weight, prediction)
+        call = self._call_of(target, rows, weights)
         if self._reduction == "none":
-            return self._values(call, rows, prediction)
-        return loss_forward(call, rows.prediction, rows.target, rows.classes, rows.weights) * scale
+            return self._values(call, Checked(rows, values, classes, weights), prediction)
+        code, takes_classes, is_over_rows = call[:3]
+        total = loss_forward(code, takes_classes, is_over_rows, call.settings, rows, values, classes, weights)
+        return total * self.scale_of(call, len(rows), classes, weights)
 
     def backward(self, grad_output: Array | None = None, *, retain_graph: bool = False) -> Array:
         """Return the gradient of the last ``forward`` with respect to its prediction; it is the caller's.
@@ -250,7 +263,7 @@ class KernelLoss(Loss):
 
 def no_values(dtype: np.dtype[Any]) -> Array:
     """Return what stands for targets where a loss takes classes."""
-    return _NO_VALUES[dtype]
+    return _NO_VALUES[dtype.char]
 
 
 def _rows(array: Array) -> Array:

@@ -52,7 +52,8 @@ def log1p(v: Vectors, x: ir.Value) -> ir.Value:
     is_near_zero = builder.fcmp_ordered("==", k, v.constant(0.0))
     f = builder.select(is_near_zero, x, f)
     lost = builder.select(is_near_zero, v.constant(0.0), builder.fdiv(lost, rounded))
-    return _limits(v, x, _sum(v, k, f, lost), least=-1.0, factor=x)
+    value = _limits(v, x, _sum(v, k, f, lost), least=-1.0, factor=x)
+    return builder.select(builder.fcmp_ordered("==", x, v.constant(0.0)), x, value)  # -0 stays -0
 
 
 def _take_apart(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:

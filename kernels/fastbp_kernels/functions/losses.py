@@ -141,12 +141,14 @@ def _row_loss(
 
 
 @inner_kernel
-def row_weight(loss: LossCall, is_weighted: bool, classes: Pointer, weights: Pointer, row: int) -> float:
+def row_weight(
+    takes_classes: bool, settings: Array, is_weighted: bool, classes: Pointer, weights: Pointer, row: int
+) -> float:
     """Return what a row counts in a mean that ``sums_weights``, over ``elements``."""
     weight = float64(weights[row]) if is_weighted else 1.0
-    if loss.takes_classes:
+    if takes_classes:
         own = int(classes[row])
-        weight *= float64(loss.settings[SCALARS + own]) if own >= 0 else 0.0
+        weight *= float64(settings[SCALARS + own]) if own >= 0 else 0.0
     return weight
 
 
@@ -162,21 +164,25 @@ def scale_of_weights(loss: LossCall, is_weighted: bool, total: float) -> float:
 
 
 @kernel
-def sum_of_weights(loss: LossCall, classes: Array, weights: Array, rows: int) -> float:
+def sum_of_weights(takes_classes: bool, settings: Array, classes: Array, weights: Array, rows: int) -> float:
     """Return what all rows count in a mean that ``sums_weights``; the arrays are as in ``loss_forward``."""
     total = 0.0
     for row in range(rows):
-        total += row_weight(loss, weights.size > 0, pointer(classes), pointer(weights), row)
+        total += row_weight(takes_classes, settings, weights.size > 0, pointer(classes), pointer(weights), row)
     return total
 
 
 @kernel
-def loss_forward(loss: LossCall, prediction: Array, target: Array, classes: Array, weights: Array) -> float:
+def loss_forward(
+    code: int, takes_classes: bool, is_over_rows: bool, settings: Array, prediction: Array, target: Array,
+    classes: Array, weights: Array,
+) -> float:  # fmt: skip
     """Return the sum of the loss over all rows.
 
     Parameters
     ----------
-    loss : LossCall
+    code, takes_classes, is_over_rows, settings
+        See ``LossCall``, which costs microseconds where it comes from Python.
     prediction : array of shape (n, o), read
     target : array of shape (n, o), read
         Empty where the loss takes classes.
@@ -186,6 +192,7 @@ def loss_forward(loss: LossCall, prediction: Array, target: Array, classes: Arra
         Those of the rows, or empty.
     """
     n, o = prediction.shape
+    loss = LossCall(code, takes_classes, is_over_rows, 1.0, False, o, False, settings)
     total = 0.0
     for row in range(0, n, SLAB):
         total += loss_slab(
@@ -197,10 +204,12 @@ def loss_forward(loss: LossCall, prediction: Array, target: Array, classes: Arra
 
 @kernel
 def loss_forward_backward(
-    loss: LossCall, prediction: Array, target: Array, classes: Array, weights: Array, factor: float, grad: Array
-) -> float:
+    code: int, takes_classes: bool, is_over_rows: bool, settings: Array, prediction: Array, target: Array,
+    classes: Array, weights: Array, factor: float, grad: Array,
+) -> float:  # fmt: skip
     """Do ``loss_forward`` and write the gradient times ``factor``, of the arrays' dtype, to ``grad`` (n, o)."""
     n, o = prediction.shape
+    loss = LossCall(code, takes_classes, is_over_rows, 1.0, False, o, False, settings)
     total = 0.0
     for row in range(0, n, SLAB):
         total += loss_slab_with_gradient(
@@ -213,7 +222,10 @@ def loss_forward_backward(
 
 @kernel
 def loss_values(loss: LossCall, prediction: Array, target: Array, classes: Array, out: Array) -> None:
-    """Write the loss of each element to ``out`` (n, o), or of each row to ``out`` (n, 1); else as ``loss_forward``."""
+    """Write the loss of each element to ``out`` (n, o), or of each row to ``out`` (n, 1).
+
+    The others are as in ``loss_forward``.
+    """
     n, o = prediction.shape
     width = out.shape[1]
     step = o // width if width else 0

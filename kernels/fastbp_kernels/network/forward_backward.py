@@ -21,7 +21,13 @@ from fastbp_kernels.functions.activations import IDENTITY
 from fastbp_kernels.functions.losses import SLAB
 from fastbp_kernels.linalg.product import ROWS, product
 from fastbp_kernels.linalg.tile import STORE
-from fastbp_kernels.network.passes import backward_rows, forward_layer, layer_gradients, times_layer_derivative
+from fastbp_kernels.network.passes import (
+    backward_rows,
+    first_trained,
+    forward_layer,
+    layer_gradients,
+    times_layer_derivative,
+)
 from fastbp_kernels.network.table import ACTIVATION, IN, KIND, OUT, WEIGHT, Y_ROW, G, X, Y, Z
 from fastbp_kernels.parallel.barrier import barrier
 from fastbp_kernels.parallel.partition import rank_range
@@ -66,7 +72,7 @@ def chain_backward(
     rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, scalars: Array, grad: Array, scratch: Array,
     input: Array, output: Array, grad_output: Array, grad_input: Array, wants_grad_input: bool,
 ) -> None:  # fmt: skip
-    """Add the gradients of all parameters to ``grad``, and write that of the input to ``grad_input`` if it is wanted.
+    """Add the gradients of what is trained to ``grad``, and write that of the input to ``grad_input`` if it is wanted.
 
     Parameters
     ----------
@@ -89,10 +95,11 @@ def chain_backward(
     p, g, s, wait, numbers = pointer(parameter), pointer(grad), pointer(scratch), pointer(sync), pointer(scalars)
     first, stop = rank_range(n, SLAB, rank, ranks)
     _activation_of_last_layer(layers, numbers, s, pointer(output), pointer(grad_output), first, stop)
-    for layer in range(last, 0, -1):
+    earliest = 0 if wants_grad_input else first_trained(layers)  # nobody needs the gradients before that
+    for layer in range(last, earliest, -1):
         backward_rows(layers, layer, p, numbers, s, first, stop, 0, 0)
     barrier(ranks, wait)
-    for layer in range(last, -1, -1):
+    for layer in range(last, earliest - 1, -1):
         x = pointer(input) if layer == 0 else shift(s, layers[layer, X])
         x_row, g_layer = layers[layer, IN], shift(s, layers[layer, G])
         layer_gradients(layers, layer, x, x_row, ROWS, g_layer, g, n, rank, ranks)

@@ -30,6 +30,9 @@ from fastbp_kernels.network.table import (
     OPERATION,
     OUT,
     SCALARS,
+    TRAINED,
+    TRAINED_BIAS,
+    TRAINED_WEIGHT,
     VALUE_AT,
     WEIGHT,
     X_ROW,
@@ -197,16 +200,27 @@ def backward_rows(
 
 
 @inner_kernel
+def first_trained(layers: Array) -> int:
+    """Return the first layer with a parameter that needs a gradient; the number of layers if there is none."""
+    layer = 0
+    while layer < layers.shape[0] and not layers[layer, TRAINED]:
+        layer += 1
+    return layer
+
+
+@inner_kernel
 def layer_gradients(
     layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, grad: Pointer, rows: int, rank: int,
     ranks: int,
 ) -> None:  # fmt: skip
-    """Add the gradients of this rank's range of one layer's weight and bias over ``rows`` rows of ``x`` and ``g``.
+    """Add the gradients of this rank's range of one layer's trained parameters over ``rows`` rows of ``x`` and ``g``.
 
     ``x_kind`` is how ``product`` may read ``x``: ROOMY_ROWS or ROWS.
     """
-    _weight_product(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
-    if layers[layer, BIAS] >= 0:
+    trained = layers[layer, TRAINED]
+    if trained & TRAINED_WEIGHT:
+        _weight_product(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
+    if trained & TRAINED_BIAS:
         first, stop = rank_range(layers[layer, OUT], SLAB, rank, ranks)
         bias_grad = shift(grad, layers[layer, BIAS] + first)
         add_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], bias_grad)
