@@ -14,7 +14,7 @@ from fastbp_kernels.functions.loss_registry import LOSSES
 from fastbp_kernels.functions.losses import loss_forward, loss_forward_backward
 
 pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean'")  # torch's advice on KLDivLoss
-N = 40
+N, STEPS = 40, 240
 
 
 def network(case, dtype, hidden=(9,), activation="Tanh"):
@@ -69,7 +69,7 @@ def test_a_long_training_follows_torch(case, hidden):
     twin = fastbp.to_torch(model)
     theirs, criterion = torch.optim.Adam(twin.parameters(), lr=0.003), case.theirs()
     inputs, targets, losses = tensor(x), tensor(target), []
-    for step in range(400):
+    for step in range(STEPS):
         rows = slice(step % 4 * 10, step % 4 * 10 + 10)
         theirs.zero_grad()
         value = criterion(twin(inputs[rows]), targets[rows])
@@ -77,10 +77,10 @@ def test_a_long_training_follows_torch(case, hidden):
         theirs.step()
         losses.append(value.item())
     history = fastbp.train_model(
-        model, x, target, None, None, case.ours(), optim.Adam(model.parameters(), lr=0.003), 100, 10
+        model, x, target, None, None, case.ours(), optim.Adam(model.parameters(), lr=0.003), STEPS // 4, 10
     )
     assert history.backend == "engine"
-    expected = numpy.reshape(losses, (100, 4)).sum(axis=1)
+    expected = numpy.reshape(losses, (STEPS // 4, 4)).sum(axis=1)
     numpy.testing.assert_allclose(history["train_loss"], expected, rtol=1e-9, atol=1e-9)
     for parameter, other in zip(model.parameters(), twin.parameters(), strict=True):
         numpy.testing.assert_allclose(parameter.data, other.detach().numpy(), rtol=0, atol=1e-9)
