@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from bench.contenders import OURS, PEERS
+from bench.recipes import RECIPES
 from bench.workloads import LINEARS, ORIGINAL, PREDICT, SWEEP, SWEEP_WIDTHS, TANH, TRAININGS
 
 Measured = Mapping[str, Any]
@@ -151,6 +152,8 @@ GOALS: tuple[Goal, ...] = (
     Faster(_large, 1.1, threads=None),
     Faster(_tanh, 8, ("torch",), threads=None),
     Faster(_tanh, 2.5, ("jax",), threads=None),
+    *(Faster(recipe.name, factor, TORCH) for recipe, factor in zip(RECIPES, (50, 40, 4, 12, 15))),
+    *(Faster(recipe.name, factor, ("jax",)) for recipe, factor in zip(RECIPES, (3, 2.5, 1.6, 2, 2))),
     NoCliff(SWEEP_NAME, SWEPT, 1.5),
     *(NearLimit(name, 0.7 if w == 64 else 0.8) for name, w in zip(SWEPT, SWEEP_WIDTHS) if w == 64 or w >= 128),
     *(NearLimit(workload.name, least) for workload, least in zip(LINEARS, (0.6, 0.85, 0.9, 0.9, 0.9))),

@@ -28,6 +28,7 @@ from bench import machine, speed_report
 from bench.contenders import PEERS, sampled
 from bench.figures import save_table
 from bench.goals import COLD, FIRST_STEP, WARM
+from bench.recipes import RECIPES
 from bench.workers import Workers, one_round
 from bench.workloads import (
     LINEARS,
@@ -103,6 +104,7 @@ class _Measurement:
         swept = ("fastbp", "torch", "jax") if dtype == "float32" else ("fastbp", "torch")
         groups: tuple[tuple[tuple[Workload, ...], tuple[str, ...], tuple[int, ...], float], ...] = (
             (TRAININGS, tuple(self._peers), self._threads, SECONDS),
+            (RECIPES if dtype == "float32" else (), tuple(self._peers), (1,), SECONDS),
             (SWEEP, swept, self._threads, KERNEL_SECONDS),
             ((*LINEARS, TANH, PREDICT), tuple(self._peers), (1,), KERNEL_SECONDS),
         )

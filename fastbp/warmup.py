@@ -28,11 +28,18 @@ def warmup() -> None:
         _train(model, nn.MSELoss(), Rows(x, x.copy()))
         _train(model, nn.CrossEntropyLoss(), Rows(x, classes, weights))  # with what all others take
         nn.CrossEntropyLoss(reduction="none").evaluate(x, classes)
+        _step_groups(model)
         # What large layers use, with one thread for all: the number of threads makes no other code.
         weight, bias, output = np.zeros((1, 1), dtype), np.zeros(1, dtype), np.zeros((2, 1), dtype)
         linear_forward_share(0, 1, x, weight, bias, output)
         linear_backward_parameters_share(0, 1, output, x, weight, bias)
         linear_backward_share(0, 1, output, x, weight, weight.copy(), bias, x.copy())
+
+
+def _step_groups(model: nn.Sequential) -> None:
+    """Clip the gradients and step parameters that have settings of their own."""
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optim.SGD([{"params": parameter} for parameter in model.parameters()]).step()
 
 
 def _run(model: nn.Sequential, x: Array) -> None:

@@ -269,21 +269,12 @@ def test_one_number_is_read_as_a_number_and_several_are_ambiguous(weight):
 # As PyTorch's parameters
 
 
-def test_a_gradient_is_always_required():
+def test_a_gradient_is_required_until_the_parameter_is_frozen():
     weight = nn.Linear(4, 3).weight
     assert weight.requires_grad is True
-    weight.requires_grad = True
+    assert weight.requires_grad_(False) is weight
+    assert weight.requires_grad is False
     assert weight.requires_grad_() is weight
-    assert weight.requires_grad_(True) is weight
-
-
-def test_freezing_a_parameter_is_refused_with_its_remedy():
-    weight = nn.Linear(4, 3).weight
-    match = r"Parameter does not support requires_grad=False; leave it out of the optimiser.*SGD\(\["
-    with pytest.raises(NotImplementedError, match=match):
-        weight.requires_grad = False
-    with pytest.raises(NotImplementedError, match=match):
-        weight.requires_grad_(False)
     assert weight.requires_grad is True
 
 

@@ -102,8 +102,8 @@ def run_beside_forbidden_pages(dtype):
                 s = scratch.array((size,), dtype, at_end)
                 x, grad_y = input.array((n, i), dtype, at_end), grad_output.array((n, o), dtype, at_end)
                 y, grad_x = output.array((n, o), dtype, at_end), grad_input.array((n, i), dtype, at_end)
-                chain_forward(0, 1, layers, p, s, x, y)
-                chain_backward(0, 1, sync, layers, p, g, s, x, y, grad_y, grad_x, True)
+                chain_forward(0, 1, layers, p, plan.scalars, s, x, y)
+                chain_backward(0, 1, sync, layers, p, plan.scalars, g, s, x, y, grad_y, grad_x, True)
                 assert last or (g[-o:] == 1 + n).all()
 
 

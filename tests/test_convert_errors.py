@@ -157,17 +157,6 @@ def test_a_torch_sequential_with_a_parameter_of_its_own_is_refused():
         fastbp.from_torch(module)
 
 
-@pytest.mark.parametrize("name", ["weight", "bias"])
-def test_a_frozen_parameter_is_refused_with_its_remedy(name):
-    """fastbp would train it."""
-    module = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(3, 2))
-    getattr(module[1], name).requires_grad_(False)
-    with pytest.raises(ValueError, match=rf"'1\.{name}' .*requires_grad=False.*requires_grad_\(True\)"):
-        fastbp.from_torch(module)
-    module.requires_grad_(True)
-    fastbp.from_torch(module)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_is_refused_by_its_name(dtype):
     with pytest.raises(TypeError, match=rf"float32 or float64.*got {str(dtype)[6:]} in '1\.weight'.*\.float\(\)"):

@@ -238,3 +238,16 @@ def test_a_file_whose_best_epoch_does_not_fit_is_refused(tmp_path):
         (tmp_path / "c").write_bytes(forged(whole, damage))
         with pytest.raises(fastbp.CheckpointError, match=re.escape(str(tmp_path / "c"))):
             fastbp.load(tmp_path / "c")
+
+
+@pytest.mark.parametrize("opt_class", [optim.SGD, OwnSGD], ids=["engine", "module by module"])
+def test_running_statistics_are_those_of_the_best_epoch_too(opt_class, dtype):
+    x, target, *val = NETWORK.data(dtype, 40, 20)
+    model = fastbp.nn.Sequential(
+        fastbp.nn.Linear(4, 9, rng=0, dtype=dtype), fastbp.nn.BatchNorm1d(9, dtype=dtype),
+        fastbp.nn.Linear(9, 3, rng=1, dtype=dtype),
+    )  # fmt: skip
+    opt, rule = opt_class(model.parameters(), lr=0.5), fastbp.EarlyStopping(3)
+    history = fastbp.train_model(model, x, target, *val, fastbp.nn.MSELoss(), opt, 60, 8, early_stopping=rule)
+    assert history.best_epoch < history.epochs
+    assert fastbp.nn.MSELoss().evaluate(model.predict(val[0]), val[1]) == min(history["val_loss"])

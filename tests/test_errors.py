@@ -250,8 +250,7 @@ def test_a_learning_rate_that_is_no_number_is_refused(lr):
 
 
 NEUTRAL = {
-    "momentum": 0.0, "dampening": 0, "weight_decay": 0.0, "nesterov": False,
-    "maximize": False, "foreach": None, "differentiable": False, "fused": False,
+    "foreach": None, "differentiable": False, "fused": False,
 }  # fmt: skip
 
 
@@ -263,14 +262,46 @@ def test_options_of_torch_that_change_nothing_are_taken():
 
 @pytest.mark.parametrize("name", NEUTRAL)
 def test_an_option_that_would_change_the_step_is_named_with_its_value(name):
-    match = rf"SGD computes parameter -= lr \* grad and does not support {name}=0\.9$"
+    match = rf"SGD has one compiled step and does not support {name}=0\.9; leave it out$"
     with pytest.raises(ValueError, match=match):
         optim.SGD(nn.Linear(5, 3).parameters(), lr=0.1, **{**NEUTRAL, name: 0.9})
 
 
 def test_an_option_that_torch_has_not_either_is_named():
-    with pytest.raises(TypeError, match=r"SGD takes params and lr, got learning_rate$"):
+    with pytest.raises(TypeError, match=r"SGD takes params and lr, momentum, .*, maximize, got learning_rate$"):
         optim.SGD(nn.Linear(5, 3).parameters(), learning_rate=0.1)
+
+
+WRONG_SETTINGS = [
+    ("SGD", {"momentum": -0.1}, r"SGD takes a finite momentum of 0 or more, got -0\.1"),
+    (
+        "SGD",
+        {"nesterov": True},
+        r"SGD takes nesterov=True with a momentum and no dampening, got momentum=0, dampening=0",
+    ),
+    ("SGD", {"weight_decay": numpy.nan}, r"SGD takes a finite weight_decay of 0 or more, got nan"),
+    ("Adam", {"amsgrad": 1}, r"Adam takes amsgrad as True or False, got 1"),
+    ("AdamW", {"betas": (0.9, 1.0)}, r"AdamW takes betas below 1, got \(0\.9, 1\.0\)"),
+    ("NAdam", {"momentum_decay": -1}, r"NAdam takes a finite momentum_decay of 0 or more, got -1"),
+    ("RMSprop", {"alpha": "a"}, r"RMSprop takes alpha as a number, got 'a'"),
+    ("Adadelta", {"rho": 1.5}, r"Adadelta takes rho from 0 to 1, got 1\.5"),
+    ("Rprop", {"etas": (0.5, 1)}, r"Rprop takes etas as one between 0 and 1 and one above 1, got \(0\.5, 1\)"),
+    ("Rprop", {"step_sizes": 1}, r"Rprop takes step_sizes as a tuple of two numbers, got 1"),
+    ("Adagrad", {"lr": 1e300}, r"Adagrad takes an lr that float32 holds, the parameters' dtype, got 1e\+300"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "match"), WRONG_SETTINGS)
+def test_a_setting_out_of_range_is_refused_by_its_name(name, options, match):
+    parameters = list(nn.Linear(5, 3).parameters())
+    with pytest.raises((TypeError, ValueError), match=f"^{match}$"):
+        getattr(optim, name)(parameters, **options)
+    opt = getattr(optim, name)(parameters)
+    before = dict(opt.param_groups[0])
+    if "nesterov" not in options:
+        with pytest.raises((TypeError, ValueError), match=f"^{match}$"):
+            opt.param_groups[0].update(options)
+    assert dict(opt.param_groups[0]) == before
 
 
 def test_the_default_learning_rate_is_that_of_torch():

@@ -93,15 +93,24 @@ def without_lr(model):
 
 
 FORM = r"SGD\.load_state_dict takes a mapping with 'state' and 'param_groups', got"
-OPTIONS = r"SGD computes parameter -= lr \* grad and does not support"
+OPTIONS = r"SGD has one compiled step and does not support"
 CASES = {
-    "momentum": (with_momentum, rf"{OPTIONS} momentum=0\.9$"),
+    "momentum below 0": (
+        lambda model: changed(theirs(model).state_dict(), momentum=-1),
+        r"SGD takes a finite momentum of 0 or more, got -1$",
+    ),
+    "nesterov alone": (
+        lambda model: changed(theirs(model).state_dict(), nesterov=True),
+        r"SGD takes nesterov=True with a momentum and no dampening, got momentum=0, dampening=0$",
+    ),
     "a buffer alone": (
         lambda model: {**theirs(model).state_dict(), "state": with_momentum(model)["state"]},
         r"takes no state of parameters, got momentum_buffer$",
     ),
-    "weight decay": (in_torch(weight_decay=0.1), rf"{OPTIONS} weight_decay=0\.1$"),
-    "two options": (in_torch(maximize=True, foreach=True), rf"{OPTIONS} maximize=True, foreach=True$"),
+    "two options": (
+        lambda model: changed(theirs(model).state_dict(), differentiable=True, foreach=True),
+        rf"{OPTIONS} foreach=True, differentiable=True; leave it out$",
+    ),
     "Adam": (
         lambda model: torch.optim.Adam(twin(model).parameters()).state_dict(),
         r"takes the state of an SGD, got one with betas, eps, amsgrad",

@@ -82,24 +82,21 @@ def test_a_learning_rate_in_an_array_is_refused_with_its_remedy(opt, wrong):
     assert opt.lr == wrong.item()
 
 
-NEUTRAL = {
-    "momentum": 0.0, "dampening": 0, "weight_decay": 0.0, "nesterov": False,
-    "maximize": False, "foreach": False, "differentiable": False, "fused": None,
-}  # fmt: skip
+NEUTRAL = {"foreach": False, "differentiable": False, "fused": None}
 
 
 @pytest.mark.parametrize("name", NEUTRAL)
 def test_an_option_may_be_set_to_what_changes_nothing_and_to_nothing_else(opt, name):
     group = opt.param_groups[0]
     group[name] = NEUTRAL[name]
-    with pytest.raises(ValueError, match=rf"SGD computes parameter -= lr \* grad and does not support {name}=0\.9$"):
+    with pytest.raises(ValueError, match=rf"SGD has one compiled step and does not support {name}=0\.9; leave it out$"):
         group[name] = 0.9
     assert not group[name]
 
 
 def test_an_option_that_sgd_has_not_is_refused_by_name(opt):
     group = opt.param_groups[0]
-    with pytest.raises(TypeError, match=r"SGD takes params and lr, got learning_rate$"):
+    with pytest.raises(TypeError, match=r"SGD takes params and lr, momentum, .*, maximize, got learning_rate$"):
         group["learning_rate"] = 0.1
     with pytest.raises(KeyError):
         group["initial_lr"]
@@ -110,7 +107,7 @@ def test_an_option_that_sgd_has_not_is_refused_by_name(opt):
 def test_groups_and_their_parameters_cannot_be_changed(opt):
     group, before = opt.param_groups[0], opt.parameters
     stray = nn.Linear(3, 2).weight
-    with pytest.raises(TypeError, match=r"SGD keeps the parameters .* build a new one"):
+    with pytest.raises(TypeError, match=r"SGD keeps the parameters .* add_param_group, or build a new one"):
         group["params"] = [stray]
     for name in ("params", "lr", "momentum"):
         with pytest.raises(TypeError, match=r"entries .* cannot be removed"):
@@ -126,16 +123,76 @@ def test_groups_and_their_parameters_cannot_be_changed(opt):
     assert group["params"] is before
 
 
-@pytest.mark.parametrize("make", [lambda stray: {"params": [stray]}, lambda stray: {"params": stray, "lr": 0.1}])
-def test_a_second_group_is_refused_with_its_remedy(opt, make):
-    stray, before = nn.Linear(3, 2).weight, opt.parameters
-    match = r"SGD has one group of parameters.*SGD\(\[\*model\.parameters\(\), \*other\.parameters\(\)\]"
-    with pytest.raises(NotImplementedError, match=match):
-        opt.add_param_group(make(stray))
-    for groups in ([{"params": before}, make(stray)], [*before, make(stray)], [make(stray), *before]):
-        with pytest.raises(NotImplementedError, match=match):
-            optim.SGD(groups, lr=0.1)
+def set_gradients(mine, theirs):
+    for own, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+        own.grad[...] = own.data / 8 + 1
+        other.grad = other.detach() / 8 + 1
+
+
+def test_groups_with_settings_of_their_own_are_stepped_as_in_torch(dtype):
+    model = mlp(5, 4, 3, dtype=dtype)
+    other = twin(model)
+    pair = [
+        library.SGD([{"params": one[0].parameters(), "momentum": 0.9}, {"params": [one[2].weight], "lr": 0.25}], lr=0.5)
+        for library, one in ((optim, model), (torch.optim, other))
+    ]
+    assert [group["lr"] for group in pair[0].param_groups] == [0.5, 0.25]
+    for step in range(4):
+        if step == 2:
+            for one, bias in zip(pair, (model[2].bias, other[2].bias), strict=True):
+                one.add_param_group({"params": bias, "lr": 0.125, "momentum": 0.5})
+        set_gradients(model, other)
+        for one in pair:
+            one.step()
+        assert_same_parameters(model, other)
+
+
+def test_a_group_that_is_added_later_counts_its_own_steps_as_in_torch(dtype):
+    model = mlp(5, 4, 3, dtype=dtype)
+    other = twin(model)
+    pair = optim.NAdam(model[0].parameters()), torch.optim.NAdam(other[0].parameters())
+    for step in range(6):
+        if step == 3:
+            for one, last in zip(pair, (model[2], other[2]), strict=True):
+                one.add_param_group({"params": list(last.parameters()), "lr": 0.125})
+        set_gradients(model, other)
+        for one in pair:
+            one.step()
+        assert_same_parameters(model, other)
+    steps, products = (
+        [[float(own[name]) for own in one.state_dict()["state"].values()] for one in pair]
+        for name in ("step", "mu_product")
+    )
+    assert steps == [[6, 6, 3, 3]] * 2
+    assert products[0] == products[1]
+
+
+def test_a_setting_of_the_optimiser_is_set_in_all_groups_and_read_from_the_first():
+    one, two = nn.Linear(5, 3), nn.Linear(3, 2)
+    opt = optim.SGD([{"params": one.parameters(), "lr": 0.5}, {"params": two.parameters(), "lr": 0.25}])
+    assert opt.lr == 0.5
+    with pytest.raises(ValueError, match="SGD takes a finite lr"):
+        opt.lr = -1
+    assert [group["lr"] for group in opt.param_groups] == [0.5, 0.25]
+    opt.lr = 0.125
+    assert [group["lr"] for group in opt.param_groups] == [0.125, 0.125]
+    assert repr(opt) == "SGD([2 parameters, lr=0.125], [2 parameters, lr=0.125])"
+
+
+def test_what_is_no_group_is_refused_and_nothing_is_added(opt):
+    stray = nn.Linear(3, 2).weight
+    before = opt.parameters
+    with pytest.raises(ValueError, match=r"SGD takes each parameter in one group, got one of shape \(3, 5\) in two"):
+        opt.add_param_group({"params": opt.parameters[0]})
+    with pytest.raises(TypeError, match=r"SGD\.add_param_group takes a mapping, got Parameter"):
+        opt.add_param_group(stray)
+    with pytest.raises(ValueError, match="SGD takes nesterov=True with a momentum"):
+        opt.add_param_group({"params": stray, "nesterov": True})
+    for mixed in ([*before, {"params": [stray]}], [{"params": [stray]}, *before]):
+        with pytest.raises(TypeError, match="SGD takes parameters or groups of them, got both"):
+            optim.SGD(mixed, lr=0.1)
     assert opt.parameters is before
+    assert len(opt.param_groups) == 1
 
 
 def test_one_group_is_taken_as_in_torch():
@@ -150,8 +207,9 @@ def test_one_group_is_taken_as_in_torch():
 
 
 WRONG_GROUPS = {
-    "momentum": ({"momentum": 0.9}, ValueError, r"does not support momentum=0\.9"),
-    "another option": ({"betas": (0.9, 0.99)}, TypeError, r"SGD takes params and lr, got betas"),
+    "an option": ({"foreach": True}, ValueError, r"does not support foreach=True"),
+    "another option": ({"betas": (0.9, 0.99)}, TypeError, r"SGD takes params and lr, .*, got betas"),
+    "nesterov": ({"nesterov": True}, ValueError, r"SGD takes nesterov=True with a momentum and no dampening"),
     "lr": ({"lr": -1}, ValueError, r"SGD takes a finite lr of 0 or more, got -1"),
     "params": ({"params": 5}, TypeError, r"SGD takes an iterable of parameters, got int"),
     "a module": ({"params": [nn.ReLU()]}, TypeError, r"SGD takes fastbp\.nn\.Parameter, got ReLU"),

@@ -34,6 +34,36 @@ def network(name, dtype, last=True):
     return nn.Sequential(*modules) if last else nn.Sequential(*modules[:-1])
 
 
+# What a row of an optimiser is for.
+OPTIONS = {
+    "SGD": {},
+    "SGD:decay": {"weight_decay": 0.1, "maximize": True},
+    "SGD:momentum": {"momentum": 0.9, "dampening": 0.25, "weight_decay": 0.01},
+    "Adam": {"weight_decay": 0.01},
+    "Adam:amsgrad": {"amsgrad": True, "betas": (0.5, 0.9), "maximize": True},
+    "AdamW": {},
+    "AdamW:amsgrad": {"amsgrad": True, "weight_decay": 0.1},
+    "NAdam": {"weight_decay": 0.1, "decoupled_weight_decay": True},
+    "RAdam": {"weight_decay": 0.01},
+    "Adamax": {"weight_decay": 0.01},
+    "RMSprop": {},
+    "RMSprop:momentum": {"momentum": 0.5, "weight_decay": 0.01},
+    "RMSprop:centered": {"centered": True},
+    "RMSprop:centered,momentum": {"centered": True, "momentum": 0.9, "maximize": True},
+    "Adagrad": {"lr_decay": 0.01, "initial_accumulator_value": 0.1},
+    "Adadelta": {"weight_decay": 0.01},
+    "Rprop": {"etas": (0.4, 1.3), "step_sizes": (1e-5, 0.1)},
+}
+
+
+def optimizer(row, parameters, lr, library=optim):
+    """An optimiser of a row, and in torch the same."""
+    opt = getattr(library, row.partition(":")[0])(parameters, lr=lr, **OPTIONS[row])
+    if library is optim:
+        assert OPTIMIZERS[opt.code].name == row
+    return opt
+
+
 def target_of(loss, dtype, n=23):
     if loss == "CrossEntropyLoss":
         return numpy.arange(n) ** 2 % 3
@@ -126,9 +156,12 @@ def test_adam_is_the_oracles(options):
         numpy.testing.assert_allclose(layer.weight.data[place], expected, rtol=1e-13)
 
 
-@pytest.mark.parametrize("opt", [row.name for row in OPTIMIZERS])
-@pytest.mark.parametrize("loss", ["MSELoss", "CrossEntropyLoss"])  # all others in test_losses_in_engine
-@pytest.mark.parametrize("name", NAMES)
+# All other losses in test_losses_in_engine.
+WAYS = [(name, loss, "Adam") for name, loss in product(NAMES, ["MSELoss", "CrossEntropyLoss"])]
+WAYS += [("Tanh", "MSELoss", row.name) for row in OPTIMIZERS if row.name != "Adam"]
+
+
+@pytest.mark.parametrize(("name", "loss", "opt"), WAYS)
 def test_the_engine_gives_the_bits_of_the_modules(name, loss, opt, dtype):
     x, target = draw((23, 5), dtype), target_of(loss, dtype)
     criterion = getattr(nn, loss)
@@ -139,7 +172,7 @@ def test_the_engine_gives_the_bits_of_the_modules(name, loss, opt, dtype):
         for kind in (criterion, own):
             model = network(name, dtype, last)
             history = fastbp.train_model(
-                model, x, target, x, target, kind(), getattr(optim, opt)(model.parameters(), lr=0.01), 3, size,
+                model, x, target, x, target, kind(), optimizer(opt, model.parameters(), 0.01), 3, size,
                 shuffle=shuffle, rng=4 if shuffle else None,
             )  # fmt: skip
             ends.append(outcome(model, history))
@@ -173,6 +206,68 @@ def test_five_thousand_steps_follow_torch(name, loss, opt):
     numpy.testing.assert_allclose(history["train_loss"], expected, rtol=0, atol=1e-9)
     for parameter, expected in zip(model.parameters(), twin.parameters(), strict=True):
         numpy.testing.assert_allclose(parameter.data, expected.detach().numpy(), rtol=0, atol=1e-9)
+
+
+def small_network(dtype):
+    return nn.Sequential(nn.Linear(5, 3, rng=7, dtype=dtype))
+
+
+@pytest.mark.parametrize("build", [lambda dtype: network("Tanh", dtype, last=False), small_network])
+@pytest.mark.parametrize("row", [row.name for row in OPTIMIZERS])
+def test_a_thousand_steps_of_every_optimiser_follow_torch(row, build):
+    x, target = draw((40, 5), numpy.float64), draw((40, 3), numpy.float64, seed=8)
+    model = build(numpy.float64)
+    twin = fastbp.to_torch(model)
+    # Uphill the loss grows beyond all bounds, and so do differences.
+    lr = 1e-5 if OPTIONS[row].get("maximize") else 1e-3
+    theirs = optimizer(row, twin.parameters(), lr, torch.optim)
+    inputs, targets = torch.tensor(x), torch.tensor(target)
+    for step in range(1000):
+        rows = slice(step % 4 * 10, step % 4 * 10 + 10)
+        theirs.zero_grad()
+        torch.nn.functional.mse_loss(twin(inputs[rows]), targets[rows]).backward()
+        theirs.step()
+    ours = optimizer(row, model.parameters(), lr)
+    fastbp.train_model(model, x, target, None, None, nn.MSELoss(), ours, 250, 10)
+    for parameter, expected in zip(model.parameters(), twin.parameters(), strict=True):
+        numpy.testing.assert_allclose(parameter.data, expected.detach().numpy(), rtol=0, atol=1e-9)
+    states = ours.state_dict()["state"], theirs.state_dict()["state"]
+    for number, own in states[1].items():
+        assert {name for name, value in own.items() if value is not None} == set(states[0].get(number, {}))
+        for name, value in states[0].get(number, {}).items():
+            numpy.testing.assert_allclose(value, own[name].numpy(), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("row", [row.name for row in OPTIMIZERS])
+def test_the_state_of_every_optimiser_goes_to_torch_and_back(row, tmp_path):
+    def steps(model, opt, other, theirs):
+        for step in range(3):
+            for index, (mine, their) in enumerate(zip(model.parameters(), other.parameters(), strict=True)):
+                mine.grad = draw(mine.shape, numpy.float64, seed=10 * step + index)
+                their.grad = torch.tensor(mine.grad)
+            opt.step()
+            theirs.step()
+        for mine, their in zip(model.parameters(), other.parameters(), strict=True):
+            numpy.testing.assert_allclose(mine.data, their.detach().numpy(), rtol=0, atol=1e-10)  # NAdam's product is
+        # of float32 in torch, and of float64 once it was loaded
+
+    model = network("Tanh", numpy.float64)
+    other = fastbp.to_torch(model)
+    opt, theirs = optimizer(row, model.parameters(), 0.01), optimizer(row, other.parameters(), 0.01, torch.optim)
+    steps(model, opt, other, theirs)
+    fresh = getattr(optim, type(opt).__name__)(model.parameters())
+    fresh.load_state_dict(theirs.state_dict())
+    back = getattr(torch.optim, type(opt).__name__)(other.parameters())
+    state = opt.state_dict()
+    back.load_state_dict(
+        {
+            "state": {n: {k: torch.as_tensor(v) for k, v in own.items()} for n, own in state["state"].items()},
+            "param_groups": state["param_groups"],
+        }
+    )
+    fastbp.save(tmp_path / "c", model, fresh)
+    model, fresh, _ = fastbp.load(tmp_path / "c")
+    steps(model, fresh, other, back)
 
 
 def test_kernels_of_every_activation_are_public():

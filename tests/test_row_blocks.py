@@ -83,6 +83,29 @@ def test_the_last_mini_batch_of_a_block_may_be_short_and_counts_by_its_rows(size
     assert history["train_loss_mean"] == [pytest.approx(expected, rel=1e-12)] * 2
 
 
+@pytest.mark.parametrize("criterion", [nn.MSELoss, nn.HuberLoss])
+def test_weights_come_with_their_blocks(criterion, opt_class, dtype):
+    data, weights = NETWORK.data(dtype, 47), draw(47, dtype, 4) ** 2
+    starts = numpy.cumsum(SIZES) - SIZES
+    parts = [slice(start, start + size) for start, size in zip(starts, SIZES)]
+    blocks = fastbp.RowBlocks(lambda: [(data[0][part], data[1][part], weights[part]) for part in parts])
+    ends = []
+    for given, options in ((data, {"sample_weight": weights}), ((blocks, None, None, None), {})):
+        model = NETWORK.build(dtype)
+        opt = opt_class(model.parameters(), lr=0.05)
+        history = fastbp.train_model(model, *given, criterion(), opt, 3, 7, **options)
+        ends.append(outcome(model, history))
+    assert_same_bits(*ends)
+
+
+def test_batch_norm_is_told_of_a_mini_batch_of_one_row_before_its_block():
+    model = nn.Sequential(nn.Linear(4, 5, rng=0), nn.BatchNorm1d(5), nn.Linear(5, 3, rng=1))
+    opt, history, data = optim.SGD(model.parameters(), lr=0.1), fastbp.History(), NETWORK.data(numpy.float32, 22)
+    with pytest.raises(ValueError, match=r"BatchNorm1d takes mini-batches of 2 rows or more .* got 8 rows"):
+        fastbp.train_model(model, *blocks_of(data, (14, 8)), nn.MSELoss(), opt, 1, 7, history=history)
+    assert history.position.batches == 2
+
+
 def test_rows_are_shuffled_within_their_blocks(opt_class, dtype):
     data, rng = NETWORK.data(dtype, 47), numpy.random.default_rng(5)
     model, opt, _ = begin(opt_class, dtype)
@@ -198,7 +221,7 @@ def test_blocks_are_read_anew_in_every_epoch():
 X, Y = draw((14, 4), numpy.float32), draw((14, 3), numpy.float32)
 WRONG = {
     "no rows": ([], ValueError, "one row or more each time, got one without rows"),
-    "no pair": ([X], TypeError, r"blocks as pairs \(input, target\), got ndarray as block 1"),
+    "no pair": ([X], TypeError, r"blocks as \(input, target\[, weights\]\), got ndarray as block 1"),
     "dtype": ([(X, Y.astype("f8"))], TypeError, "got the target of block 1 of float64"),
     "rows": ([(X, Y[:9])], ValueError, r"the input of block 1 and the target of block 1 take one row a sample"),
     "features": ([(X[:, :3].copy(), Y)], ValueError, r"begins with Linear\(4, 9\), got \(14, 3\)"),
@@ -220,7 +243,7 @@ def test_blocks_that_do_not_fit_are_refused_before_anything_changes(case, opt_cl
 def test_a_later_block_that_does_not_fit_stops_the_training_where_it_comes(opt_class):
     classes = numpy.zeros(14, numpy.int64)
     cases = [
-        (nn.MSELoss(), (X, Y), (X, Y[:, :2].copy()), r"first block's, .*, got \(4,\) and \(2,\) in block 2"),
+        (nn.MSELoss(), (X, Y), (X, Y[:, :2].copy()), r"like the first one, .*, got .* \(2,\) in 2 arrays as block 2"),
         (nn.CrossEntropyLoss(), (X, classes), (X, classes + 3), r"the target of block 2 from 0 to 2 .* got 3|got 3"),
     ]  # fmt: skip
     for criterion, first, second, match in cases:
@@ -235,5 +258,8 @@ def test_row_blocks_say_what_they_take(opt_class):
     with pytest.raises(TypeError, match=r"a function that returns .*, got generator; pass the generator function"):
         fastbp.RowBlocks((X, Y) for _ in range(1))
     model, opt, history = begin(opt_class)
-    with pytest.raises(ValueError, match="RowBlocks as train_input with train_target None, got both"):
-        continued(model, (fastbp.RowBlocks(lambda: [(X, Y)]), Y, None, None), opt, history)
+    blocks = fastbp.RowBlocks(lambda: [(X, Y)])
+    with pytest.raises(ValueError, match=r"RowBlocks of \(input, target, weights\) alone, got train_target besides"):
+        continued(model, (blocks, Y, None, None), opt, history)
+    with pytest.raises(ValueError, match=r"RowBlocks of .* alone, got sample_weight besides"):
+        continued(model, (blocks, None, None, None), opt, history, sample_weight=X[:, 0] ** 2)

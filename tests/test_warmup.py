@@ -51,6 +51,8 @@ for dtype in (numpy.float32, numpy.float64):
             model.backward(criterion.backward(retain_graph=True), retain_graph=True)
             model.backward_parameters(criterion.backward())
             opt.step()
+            optim.AdamW([{"params": parameter} for parameter in model.parameters()]).step()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         fastbp.set_num_threads(1)
         threads.FLOP_PER_THREAD, threads.FLOP_PER_START = thresholds
         predictor.FLOP_PER_START = threads.FLOP_PER_START

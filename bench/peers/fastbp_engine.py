@@ -8,6 +8,7 @@ from numba import njit
 import fastbp
 import fastbp_kernels
 from bench.contenders import Contender
+from bench.recipes import Recipe
 from bench.workloads import (
     Activation,
     Descent,
@@ -184,3 +185,39 @@ def _aligned(array):
     copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
+
+
+LOSSES = {
+    "mse": "MSELoss",
+    "cross entropy": "CrossEntropyLoss",
+    "bce with logits": "BCEWithLogitsLoss",
+    "huber": "HuberLoss",
+}
+
+
+def recipe(workload: Recipe) -> Contender:
+    modules: list[nn.Module] = []
+    for place, linear in enumerate(network(workload.layers(), "relu")[::2]):
+        modules.append(linear)
+        if place < len(workload.widths) - 2:
+            o = workload.widths[place + 1]
+            modules += [nn.LayerNorm(o, dtype=workload.dtype)] if workload.layer_norm else []
+            modules.append(getattr(nn, {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU"}[workload.activation])())
+            modules += [nn.Dropout(workload.dropout, rng=0)] if workload.dropout else []
+    model, criterion = nn.Sequential(*modules), getattr(nn, LOSSES[workload.loss])()
+    kind = getattr(optim, {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}[workload.optimizer])
+    opt = kind(model.parameters(), lr=workload.lr)
+    input, target = workload.data()
+
+    def run(epochs: int) -> None:
+        options = {"clip_grad_norm": 1.0} if workload.clips else {}
+        if workload.anneals:
+            opt.lr = workload.lr
+            scheduler = optim.lr_scheduler.CosineAnnealingLR(opt, epochs * workload.steps)
+            options |= {"scheduler": scheduler, "scheduler_interval": "batch"}
+        history = fastbp.train_model(
+            model, input, target, None, None, criterion, opt, epochs, workload.mini_batch, progress=False, **options
+        )
+        assert history.backend == "engine", history.fallback_reason
+
+    return Contender(run, lambda: [parameter.data for parameter in model.parameters()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from bench.contenders import Contender
+from bench.recipes import Recipe
 from bench.workloads import (
     Activation,
     Descent,
@@ -170,3 +171,47 @@ def descent(workload: Descent) -> Contender:
             parameter.add_(grad, alpha=-1e-3)
 
     return Contender(run, lambda: [parameter.numpy()])
+
+
+LOSSES = {
+    "mse": torch.nn.MSELoss,
+    "cross entropy": torch.nn.CrossEntropyLoss,
+    "bce with logits": torch.nn.BCEWithLogitsLoss,
+    "huber": torch.nn.HuberLoss,
+}
+
+
+def recipe(workload: Recipe) -> Contender:
+    """The usual loop, with the fused optimisers where PyTorch has them."""
+    modules: list[torch.nn.Module] = []
+    for place, linear in enumerate(network(workload.layers(), "relu")[::2]):
+        modules.append(linear)
+        if place < len(workload.widths) - 2:
+            o = workload.widths[place + 1]
+            modules += [torch.nn.LayerNorm(o, dtype=linear.weight.dtype)] if workload.layer_norm else []
+            modules.append({"relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "silu": torch.nn.SiLU}[workload.activation]())
+            modules += [torch.nn.Dropout(workload.dropout)] if workload.dropout else []
+    model, criterion = torch.nn.Sequential(*modules), LOSSES[workload.loss]()
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop}[workload.optimizer]
+    fused = {} if workload.optimizer == "rmsprop" else {"fused": True}
+    optimizer = kind(model.parameters(), lr=workload.lr, **fused)
+    input, target = map(torch.from_numpy, workload.data())
+
+    def run(epochs: int) -> None:
+        scheduler = None
+        if workload.anneals:
+            optimizer.param_groups[0]["lr"] = workload.lr
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * workload.steps)
+        for _ in range(epochs):
+            for first in range(0, len(input), workload.mini_batch):
+                loss = criterion(model(input[first : first + workload.mini_batch]),
+                                 target[first : first + workload.mini_batch])  # fmt: skip
+                optimizer.zero_grad()
+                loss.backward()
+                if workload.clips:
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                if scheduler is not None:
+                    scheduler.step()
+
+    return Contender(run, lambda: [parameter.detach().numpy() for parameter in model.parameters()])

@@ -11,12 +11,14 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from bench.contenders import Contender
+from bench.recipes import Recipe, cosine
 from bench.workloads import Layers, Predict, Training
 
 set_threads = torch.set_num_threads
@@ -95,3 +97,78 @@ def _compiled(function: Callable[..., Any], *example: Tensor) -> Callable[..., A
         warnings.simplefilter("ignore")  # that TorchScript is not developed any further
         graph = make_fx(function)(*copies)
         return torch.jit.trace(lambda *tensors: graph(*tensors), tuple(copies), check_trace=False)
+
+
+LOSSES = {
+    "mse": functional.mse_loss,
+    "cross entropy": functional.cross_entropy,
+    "bce with logits": functional.binary_cross_entropy_with_logits,
+    "huber": functional.huber_loss,
+}
+SMOOTH = {"relu": torch.relu, "gelu": functional.gelu, "silu": functional.silu}
+
+
+def recipe(workload: Recipe) -> Contender:
+    """A traced step over one flat vector of parameters, so that the optimiser is a few operations."""
+    shapes, numbers = [], []
+    for place, (weight, bias) in enumerate(workload.layers()):
+        arrays = [weight, bias]
+        if workload.layer_norm and place < len(workload.widths) - 2:
+            arrays += [np.ones_like(bias), np.zeros_like(bias)]
+        shapes += [array.shape for array in arrays]
+        numbers += [array.ravel() for array in arrays]
+    flat = torch.from_numpy(np.concatenate(numbers))
+    first, second, counts = torch.zeros_like(flat), torch.zeros_like(flat), [int(np.prod(shape)) for shape in shapes]
+    input, target = map(torch.from_numpy, workload.data())
+    batches = list(zip(input.split(workload.mini_batch), target.split(workload.mini_batch)))
+    per_layer = 4 if workload.layer_norm else 2
+
+    def loss(flat: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        parts = [part.view(shape) for part, shape in zip(flat.split(counts), shapes)]
+        for place in range(0, len(parts), per_layer):
+            x = functional.linear(x, parts[place], parts[place + 1])
+            if place + per_layer < len(parts):
+                if workload.layer_norm:
+                    variance, mean = torch.var_mean(x, 1, unbiased=False, keepdim=True)  # layer_norm is not traced
+                    x = (x - mean) * torch.rsqrt(variance + 1e-5) * parts[place + 2] + parts[place + 3]
+                x = SMOOTH[workload.activation](x)
+                if workload.dropout:
+                    x = functional.dropout(x, workload.dropout, True)
+        return LOSSES[workload.loss](x, y)
+
+    def step(flat: Tensor, first: Tensor, second: Tensor, scalars: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        grad, value = torch.func.grad_and_value(loss)(flat, x, y)
+        lr, correction1, correction2 = scalars.unbind()
+        if workload.clips:
+            grad = grad * torch.clamp(1.0 / (grad.norm() + 1e-6), max=1.0)
+        if workload.optimizer == "rmsprop":
+            second.mul_(0.99).addcmul_(grad, grad, value=0.01)
+            flat.sub_(lr * grad / (second.sqrt() + 1e-8))
+            return value
+        if workload.optimizer == "adamw":
+            flat.mul_(1 - lr * 0.01)
+        first.lerp_(grad, 0.1)
+        second.mul_(0.999).addcmul_(grad, grad, value=0.001)
+        flat.sub_(lr / correction1 * first / (second.sqrt() / correction2 + 1e-8))
+        return value
+
+    compiled = _compiled(step, flat, first, second, torch.ones(3, dtype=flat.dtype), *batches[0])
+    done = 0
+
+    @torch.inference_mode()
+    def run(epochs: int) -> None:
+        nonlocal done
+        steps, losses = epochs * len(batches), []
+        rates = cosine(steps, workload.lr) if workload.anneals else np.full(steps, workload.lr)
+        counted = np.arange(done, done + steps) + 1.0
+        table = np.stack([rates, 1 - 0.9**counted, np.sqrt(1 - 0.999**counted)], axis=1).astype(workload.dtype)
+        rows = torch.from_numpy(table).unbind()
+        for number in range(steps):
+            losses.append(compiled(flat, first, second, rows[number], *batches[number % len(batches)]))
+        float(torch.stack(losses).sum())
+        done += steps
+
+    def weights() -> list[np.ndarray]:  # type: ignore[type-arg]
+        return [part.view(shape).numpy() for part, shape in zip(flat.split(counts), shapes)]
+
+    return Contender(run, weights)

@@ -148,10 +148,7 @@ _KINDS = {
         _Kind(BatchNorm1d, _build_batch_norm, _BATCH_NORM, _describe_batch_norm, _batch_norm_state),
         *(_Kind(kind, _dropout_builder(kind), _DROPOUT, _describe_dropout) for kind in (Dropout, AlphaDropout)),
         *(_Kind(kind, None, {"dim": int}, _describe_softmax) for kind in (Softmax, LogSoftmax)),
-        *(
-            _Kind(kind, settings=dict.fromkeys(kind.settings, str), describe=_describe_activation)
-            for kind in activation_classes()
-        ),
+        *(_Kind(kind, settings=kind.settings, describe=_describe_activation) for kind in activation_classes()),
         _Kind(Identity),
         _Kind(Flatten),
     )

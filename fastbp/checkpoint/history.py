@@ -51,10 +51,10 @@ def history_tensors(history: History) -> dict[str, Array]:
 def build_history(content: Any, tensors: dict[str, Array]) -> History:
     """Return the history that was described, or raise CheckpointError or what Python raises for other words."""
     history = History()
-    history.backend, history.fallback_reason = _read_backend(content)
     history.seconds = float.fromhex(require_field(content, "seconds", str))
     history.setting = None if content["setting"] is None else _read_setting(content["setting"])
     _read_series(history, tensors)
+    history.backend, history.fallback_reason = _read_backend(content)
     history.stopped_by = _read_stopped_by(content.get("stopped_by", ""))
     history.best = _read_best(content.get("best"), history, tensors)
     batches = require_field(content, "batches", int)
@@ -102,7 +102,7 @@ def _read_series(history: History, tensors: Mapping[str, Array]) -> None:
     if epochs and setting is not None and recorded != setting.recorded_series:
         raise CheckpointError("the file's history contradicts itself")
     if setting is not None:
-        history.begin(setting)
+        history.begin(setting, "", "")
     for name, values in zip((*_SERIES, *_MEANS, *names), series + metrics):
         history[name].extend(values.tolist())
 

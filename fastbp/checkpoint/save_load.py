@@ -6,20 +6,19 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastbp import optim
 from fastbp.checkpoint.atomic_write import write_atomically
 from fastbp.checkpoint.description import build, describe, shapes, shapes_of
 from fastbp.checkpoint.file_format import CheckpointError, import_safetensors, pack, require_field, unpack
 from fastbp.checkpoint.history import build_history, describe_history, history_tensors
+from fastbp.checkpoint.optimizer_description import build_optimizer, describe_optimizer, optimizer_tensors
+from fastbp.checkpoint.scheduler_state import describe_scheduler, read_scheduler
 from fastbp.checkpoint.ties import Ties, find_ties, match_ties, require_ties
 from fastbp.nn.module import Module
+from fastbp.optim.lr_scheduler import LRScheduler
 from fastbp.optim.optimizer import Optimizer
 from fastbp.training.history import History
 from fastbp.validation.arrays import Array
 from fastbp.version import __version__
-from fastbp_kernels.functions.optimizers import OPTIMIZERS
-
-_OPTIMISERS: dict[str, type[Optimizer]] = {row.name: getattr(optim, row.name) for row in OPTIMIZERS}
 
 
 class Checkpoint(NamedTuple):
@@ -31,9 +30,13 @@ class Checkpoint(NamedTuple):
 
 
 def save(
-    path: str | os.PathLike[str], model: Module, opt: Optimizer | None = None, history: History | None = None
+    path: str | os.PathLike[str],
+    model: Module,
+    opt: Optimizer | None = None,
+    history: History | None = None,
+    scheduler: LRScheduler | None = None,
 ) -> None:
-    """Write model, optimiser and history to ``path``, whole or not at all.
+    """Write model, optimiser, history and scheduler to ``path``, whole or not at all.
 
     The file replaces what was there when all of it is on the disk: a process that is killed, a full disk or a power cut
     leave the one before. It is in the format of safetensors. Needs ``pip install "fastbp[checkpoint]"``.
@@ -48,6 +51,8 @@ def save(
         Over parameters of ``model``.
     history : History or None
         With it a training goes on where it stopped, with the same bits: see ``train_model``.
+    scheduler : LRScheduler or None
+        One of ``opt``, whose state is written: ``load`` fills one that you build.
 
     Raises
     ------
@@ -65,16 +70,24 @@ def save(
     tensors = {f"model.{name}": value for name, value in state.items()}
     content: dict[str, Any] = {"fastbp": __version__, "type": type(model).__name__}
     content |= {"network": describe(model, state), "tied": find_ties(model)}
+    content["frozen"] = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     if opt is not None:
-        content["optimiser"] = _describe_optimiser(opt, model)
-        tensors |= _optimiser_state(opt, model)
+        content["optimiser"] = describe_optimizer(opt, model)
+        tensors |= optimizer_tensors(opt, model)
     if history is not None:
         content["history"] = describe_history(history)
         tensors |= history_tensors(history)
+    if scheduler is not None:
+        content["scheduler"] = describe_scheduler(scheduler, opt)
     write_atomically(Path(path), pack(tensors, content))
 
 
-def load(path: str | os.PathLike[str], model: Module | None = None, opt: Optimizer | None = None) -> Checkpoint:
+def load(
+    path: str | os.PathLike[str],
+    model: Module | None = None,
+    opt: Optimizer | None = None,
+    scheduler: LRScheduler | None = None,
+) -> Checkpoint:
     """Read what ``save`` wrote, or the parameters in a safetensors file of another program.
 
     Parameters
@@ -87,6 +100,8 @@ def load(path: str | os.PathLike[str], model: Module | None = None, opt: Optimiz
         layers as they were. Where the file notes which layers share a parameter, the same must in ``model``.
     opt : Optimizer or None
         Given the saved settings and state and returned; None builds one over the model's parameters.
+    scheduler : LRScheduler or None
+        One of ``opt``, built as the one that was saved; given its state.
 
     Raises
     ------
@@ -108,15 +123,23 @@ def load(path: str | os.PathLike[str], model: Module | None = None, opt: Optimiz
         ties = require_ties(content["tied"], state) if "tied" in content else None
         filled = _build_model(content, state, ties or []) if model is None else model
         state = match_ties(filled, state, ties)
-        loaded = _build_optimiser(content["optimiser"], filled, tensors) if "optimiser" in content else None
-        if opt is not None and (loaded is None or type(opt) is not type(loaded) or opt.parameters != loaded.parameters):
+        loaded = build_optimizer(content["optimiser"], filled, tensors) if "optimiser" in content else None
+        schedule = None if scheduler is None else read_scheduler(content, scheduler, opt)
+        if opt is not None and (loaded is None or _kind_of(opt) != _kind_of(loaded)):
             raise CheckpointError(f"the file holds {'no' if loaded is None else 'another'} optimiser for {opt!r}")
         filled.load_state_dict(state)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} does not fit: {error}") from error
     if opt is not None and loaded is not None:
         opt.load_state_dict(loaded.state_dict())
+    if scheduler is not None and schedule is not None:
+        scheduler.load_state_dict(schedule)
     return Checkpoint(filled, loaded if opt is None else opt, history)
+
+
+def _kind_of(opt: Optimizer) -> tuple[type[Optimizer], list[Any]]:
+    """Return what must be the same of two optimisers for one to take the other's state."""
+    return type(opt), [group["params"] for group in opt.param_groups]
 
 
 def _build_model(content: dict[str, Any], state: dict[str, Array], ties: Ties) -> Module:
@@ -126,53 +149,9 @@ def _build_model(content: dict[str, Any], state: dict[str, Array], ties: Ties) -
         raise CheckpointError(f"the file holds {what} and no network: build the model and pass it, model=...")
     if shapes(network) != shapes_of(state):
         raise CheckpointError("the file's network and parameters do not fit each other")
-    return build(network, ties)
-
-
-def _describe_optimiser(opt: Optimizer, model: Module) -> dict[str, Any]:
-    if type(opt) not in _OPTIMISERS.values():
-        raise TypeError(f"save knows {', '.join(_OPTIMISERS)}, got {type(opt).__name__}; keep its settings yourself")
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    if not set(opt.parameters) <= set(names):
-        raise ValueError("save takes an optimiser over the model's parameters; build it from model.parameters()")
-    settings = {name: _to_hex(getattr(opt, name)) for name in opt.settings}
-    return {"type": opt.row, **settings, "steps": opt.steps, "parameters": [names[p] for p in opt.parameters]}
-
-
-def _optimiser_state(opt: Optimizer, model: Module) -> dict[str, Array]:
-    """Return what the optimiser remembers of each parameter, by the names in the file."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    state = opt.state_dict()["state"]
-    return {
-        f"optimiser.{vector}.{names[opt.parameters[number]]}": array
-        for number, vectors in state.items()
-        for vector, array in vectors.items()
-        if vector != "step"
-    }
-
-
-def _to_hex(value: Any) -> Any:
-    return [number.hex() for number in value] if isinstance(value, tuple) else value.hex()
-
-
-def _from_hex(value: Any) -> Any:
-    return tuple(map(float.fromhex, value)) if isinstance(value, list) else float.fromhex(value)
-
-
-def _build_optimiser(content: Any, model: Module, tensors: dict[str, Array]) -> Optimizer:
-    own = dict(model.named_parameters(remove_duplicate=False))
-    kind = _OPTIMISERS[require_field(content, "type", str)]
-    names = require_field(content, "parameters", list)
-    unknown = [name for name in names if name not in own]
-    if unknown:
-        raise CheckpointError(f"the file's optimiser is one of {unknown[0]!r}, which the model does not have")
-    opt: Optimizer = kind([own[name] for name in names], **{name: _from_hex(content[name]) for name in kind.settings})
-    steps = content.get("steps", 0)  # files of before have none
-    if steps and OPTIMIZERS[opt.code].state:
-        vectors = OPTIMIZERS[opt.code].state
-        state = {
-            number: {"step": steps} | {vector: tensors[f"optimiser.{vector}.{name}"] for vector in vectors}
-            for number, name in enumerate(names)
-        }
-        opt.load_state_dict(opt.state_dict() | {"state": state})
-    return opt
+    model = build(network, ties)
+    frozen = require_field(content, "frozen", list) if "frozen" in content else []  # files of before have none
+    parameters = dict(model.named_parameters())
+    for name in frozen:
+        parameters[name].requires_grad = False
+    return model

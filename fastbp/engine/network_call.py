@@ -93,7 +93,7 @@ class Chain:
         if not self.is_whole:
             self._take_over()
         self.last.token = None  # what it left in memory is about to be written over
-        forward(division.layers, plan.parameter, division.memory, rows, slot.rows)
+        forward(division.layers, plan.parameter, plan.scalars, division.memory, rows, slot.rows)
         self._division, self._shape, self._output_shape = division, shape, output_shape
         input_token = token_of_input(input) if type(input.base) is np.ndarray else None
         return self.last.keep(checked, input_token, slot, plan.lock.changes)
@@ -117,8 +117,8 @@ class Chain:
         flop = self._backward_flop[wants_grad_input] * len(rows)
         backward = whole_or_shared(flop, _backward_alone, chain_backward)
         backward(
-            self._sync, division.layers, plan.parameter, plan.grad, division.memory, rows, last.spend(retain_graph),
-            grad_rows, grad_input, wants_grad_input,
+            self._sync, division.layers, plan.parameter, plan.scalars, plan.grad, division.memory, rows,
+            last.spend(retain_graph), grad_rows, grad_input, wants_grad_input,
         )  # fmt: skip
 
     def _take_over(self) -> None:

@@ -15,7 +15,6 @@ from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.runtime.derived import Derived
 from fastbp.validation.arrays import ALIGNMENT, Array
 from fastbp.validation.user_methods import own_methods, passes_by
-from fastbp_kernels.functions.activations import ACTIVATIONS
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network import table
 
@@ -130,6 +129,11 @@ class Plan(Derived):
         self.scalars = np.zeros((len(self._rows), table.SCALARS), self.dtype)
         for row, scalars in zip(self._rows, self.scalars, strict=True):
             scalars[table.OPERATION_SCALARS :][: len(row.scalars)] = row.scalars
+            if row.activation is not None:
+                scalars[table.ACTIVATION_SCALARS :][: len(row.activation.scalars)] = row.activation.scalars
+                if row.activation.addresses is not None:
+                    addresses = row.activation.addresses(self.dtype)
+                    row.columns[table.VALUE_AT], row.columns[table.DERIVATIVE_AT] = addresses
         self.flattens = builder.flattens
         self.is_linear = not self.flattens and all(row.columns[table.OPERATION] == table.LINEAR for row in self._rows)
         self.dropouts, self.batch_norms = self._rows_of(table.DROPOUT), self._rows_of(table.BATCH_NORM)
@@ -174,7 +178,7 @@ class Plan(Derived):
             y, y_row = place, o if is_last else row_size(o)
             area = self._whole_lines(block_rows * y_row)
             z = -1
-            if backward and ACTIVATIONS[planned.columns[table.ACTIVATION]].saves == "input":
+            if backward and planned.activation is not None and planned.activation.saves_input:
                 z, y = place, place + area
                 place += area
             place += area if padded or not is_last else 0

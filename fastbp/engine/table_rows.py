@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.operation import FLATTEN
+from fastbp.nn.operation import FLATTEN, ActivationCall
 from fastbp.nn.parameter import Parameter
 from fastbp.validation.user_methods import is_of_the_library, own_methods
-from fastbp_kernels.functions.activations import ACTIVATIONS, IDENTITY
+from fastbp_kernels.functions.activations import IDENTITY
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
 from fastbp_kernels.linalg.tile import widths
 from fastbp_kernels.network import table
@@ -39,7 +39,9 @@ class Row:
     ----------
     columns : dict of int to int
         Those that do not depend on places in scratch memory.
-    scalars : list of (column, number)
+    scalars : tuple of float
+        The operation's.
+    activation : ActivationCall or None
     module : Module or None
         Whose operation it is.
     other : int
@@ -52,6 +54,7 @@ class Row:
 
     columns: dict[int, int]
     scalars: tuple[float, ...] = ()
+    activation: ActivationCall | None = None
     module: Module | None = None
     other: int = -1
     added_by: int = -1
@@ -61,7 +64,7 @@ class Row:
     def flop(self) -> int:
         """Operations of a row of data's forward pass, or others of the same time."""
         columns = self.columns
-        each = ACTIVATIONS[columns[table.ACTIVATION]].flop
+        each = 0 if self.activation is None else self.activation.flop
         if columns[table.OPERATION] == table.LINEAR:
             each += 2 * columns[table.IN]
         else:
@@ -98,11 +101,11 @@ class RowsBuilder:
             else:
                 self._add_operation(module)
 
-    def _add_activation(self, code: int) -> None:
+    def _add_activation(self, activation: ActivationCall) -> None:
         if not self.rows or not self.rows[-1].takes_activation:
             self.rows.append(self._row(table.COPY))
-        self.rows[-1].columns[table.ACTIVATION] = code
-        self.rows[-1].takes_activation = code == IDENTITY
+        self.rows[-1].columns[table.ACTIVATION] = activation.code
+        self.rows[-1].activation, self.rows[-1].takes_activation = activation, False
 
     def _add_operation(self, module: Module) -> None:
         operation = module._operation
@@ -115,6 +118,7 @@ class RowsBuilder:
         row.columns[table.IN] = row.columns[table.OUT] = operation.features or 0
         for column, parameter in ((table.WEIGHT, operation.weight), (table.BIAS, operation.bias)):
             row.columns[column] = -1 if parameter is None else parameter.offset - self.start
+        row.columns[table.TRAINED] = _trained(operation.weight, operation.bias)
         self.rows.append(row)
 
     def _add_branch(self, residual: Module) -> None:
@@ -147,7 +151,7 @@ class RowsBuilder:
         return self.rows
 
     def _row(self, operation: int) -> Row:
-        none = {table.WEIGHT: -1, table.BIAS: -1, table.KIND: 0, table.ACTIVATION: IDENTITY}
+        none = {table.WEIGHT: -1, table.BIAS: -1, table.KIND: 0, table.ACTIVATION: IDENTITY, table.TRAINED: 0}
         return Row({table.OPERATION: operation, table.IN: 0, table.OUT: 0, **none})
 
     def _linear(self, linear: Linear) -> dict[int, int]:
@@ -161,7 +165,14 @@ class RowsBuilder:
             table.BIAS: -1 if linear.bias is None else linear.bias.offset - self.start,
             table.KIND: ROOMY_ROWS if behind >= widths(weight.dtype.itemsize)[0] else ROWS,
             table.ACTIVATION: IDENTITY,
+            table.TRAINED: _trained(weight, linear.bias),
         }
+
+
+def _trained(weight: Parameter | None, bias: Parameter | None) -> int:
+    """Return which of them need a gradient."""
+    trained = table.TRAINED_WEIGHT if weight is not None and weight.requires_grad else 0
+    return trained + (table.TRAINED_BIAS if bias is not None and bias.requires_grad else 0)
 
 
 def parameters_of(modules: Iterable[Module]) -> list[Parameter]:

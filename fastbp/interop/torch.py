@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 # By the classes without parameters: what they are built with, as attributes in both libraries.
-_SETTINGS = {kind.__name__: kind.settings for kind in activation_classes()} | {
+_SETTINGS = {kind.__name__: tuple(kind.settings) for kind in activation_classes()} | {
     "Dropout": ("p",), "AlphaDropout": ("p",), "Softmax": ("dim",), "LogSoftmax": ("dim",),
     "Identity": (), "Flatten": (),
 }  # fmt: skip
@@ -35,8 +35,9 @@ def from_torch(module: torch.nn.Module) -> nn.Module:
     Parameters
     ----------
     module : torch.nn.Module
-        With float32 or float64 parameters, on any device. Layers that share a parameter share it in the copy. A module
-        that stands at several places becomes as many modules, which share all their parameters.
+        With float32 or float64 parameters, on any device. Layers that share a parameter share it in the copy, and
+        frozen ones stay frozen. A module that stands at several places becomes as many modules, which share all their
+        parameters.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def from_torch(module: torch.nn.Module) -> nn.Module:
         For a module of another kind, with hooks or parametrizations, or with methods or parts that the user added, and
         for parameters of another dtype.
     ValueError
-        For frozen parameters, which fastbp would train, and for parameters that share memory without being one.
+        For parameters that share memory without being one.
     """
     conversion = _FromTorch(_import_torch("from_torch"))
     model = conversion.convert(module, "")
@@ -55,7 +56,7 @@ def from_torch(module: torch.nn.Module) -> nn.Module:
 def to_torch(model: nn.Module) -> torch.nn.Module:
     """Return a copy of a fastbp network as a torch module, of the same modules as ``from_torch`` takes.
 
-    Layers that share a parameter share it in the copy.
+    Layers that share a parameter share it in the copy, and frozen ones stay frozen.
 
     Raises
     ------
@@ -100,7 +101,7 @@ class _FromTorch:
         own = {"weight": module.weight, "bias": module.bias}
         theirs = {name: parameter for name, parameter in own.items() if parameter is not None}
         for name, parameter in theirs.items():
-            self._require_trainable(parameter, _joined(path, name))
+            self._require_takable(parameter, _joined(path, name))
         dtype = _dtype_name(module.weight) if theirs else "float32"
         ours: nn.Module
         if kind == "Linear":
@@ -121,6 +122,7 @@ class _FromTorch:
             else:
                 made = self._made[parameter] = getattr(ours, name)
                 made.data = parameter.detach().cpu().numpy()
+                made.requires_grad = parameter.requires_grad
                 self._names[parameter] = _joined(path, name)
         return ours
 
@@ -132,18 +134,13 @@ class _FromTorch:
                 f"first: torch.nn.utils.parametrize.remove_parametrizations(module, {name!r})"
             )
 
-    def _require_trainable(self, parameter: Any, name: str) -> None:
+    def _require_takable(self, parameter: Any, name: str) -> None:
         if not isinstance(parameter, self._torch.nn.Parameter):
             raise TypeError(f"from_torch copies parameters, got a {type(parameter).__name__} as {name!r}")
         dtype = _dtype_name(parameter)
         if dtype not in ("float32", "float64"):
             raise TypeError(
                 f"from_torch takes float32 or float64 parameters, got {dtype} in {name!r}; convert with module.float()"
-            )
-        if not parameter.requires_grad:
-            raise ValueError(
-                f"from_torch takes parameters that are trained, got {name!r} with requires_grad=False, which fastbp "
-                "would train; if it may, call requires_grad_(True) on it first"
             )
         if any(getattr(parameter, kind, None) for kind in _GRADIENT_HOOKS):
             raise TypeError(f"from_torch copies no hooks, got {name!r} with a hook on its gradient; remove it first")
@@ -214,7 +211,7 @@ class _ToTorch:
             if parameter is None:
                 continue
             if parameter not in self._made:
-                self._made[parameter] = torch.nn.Parameter(torch.tensor(parameter.data))
+                self._made[parameter] = torch.nn.Parameter(torch.tensor(parameter.data), parameter.requires_grad)
             setattr(module, name, self._made[parameter])
         return module
 

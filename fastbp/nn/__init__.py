@@ -2,8 +2,27 @@
 
 from typing import TYPE_CHECKING
 
-from fastbp.nn import init
-from fastbp.nn.activations import GELU, ReLU, Sigmoid, Tanh
+from fastbp.nn import init, utils
+from fastbp.nn.activations import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    Elementwise,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    Mish,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softsign,
+    Tanh,
+)
 from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
@@ -34,24 +53,34 @@ from fastbp.nn.softmax import LogSoftmax, Softmax
 from fastbp.validation.missing import missing
 
 __all__ = [
+    "CELU",
+    "ELU",
     "GELU",
+    "SELU",
     "AlphaDropout",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "CrossEntropyLoss",
     "Dropout",
+    "Elementwise",
     "ElementwiseLoss",
     "Flatten",
     "GaussianNLLLoss",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "HuberLoss",
     "Identity",
     "KLDivLoss",
     "L1Loss",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
+    "Mish",
     "Module",
     "ModuleList",
     "NLLLoss",
@@ -59,13 +88,18 @@ __all__ = [
     "PoissonNLLLoss",
     "QuantileLoss",
     "ReLU",
+    "ReLU6",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "SmoothL1Loss",
     "Softmax",
+    "Softplus",
+    "Softsign",
     "Tanh",
     "init",
+    "utils",
 ]
 
 if not TYPE_CHECKING:  # what is missing is missing for a type checker too
@@ -78,6 +112,6 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
             "Hardsigmoid", "Hardswish", "Hardtanh", "LSTM", "LayerNorm",
             "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention",
             "PReLU", "ParameterDict", "ParameterList", "RNN", "ReLU6", "SELU", "SiLU",
-            "Softmax", "Softplus", "Softsign", "Unflatten", "functional", "utils",
+            "Softmax", "Softplus", "Softsign", "Unflatten", "functional",
         ),
     )  # fmt: skip

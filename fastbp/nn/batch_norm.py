@@ -160,9 +160,7 @@ class BatchNorm1d(RowModule):
         running = (none, none)
         if runs and self.running_mean is not None and self.running_var is not None:
             running = self.running_mean, self.running_var
-        batch_norm_forward(
-            input, weight, bias, number(self._eps), momentum, *running, normalized, rstd, output
-        )
+        batch_norm_forward(input, weight, bias, number(self._eps), momentum, *running, normalized, rstd, output)
 
     def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
         normalized, rstd, takes_batch = self._kept
@@ -170,7 +168,9 @@ class BatchNorm1d(RowModule):
         if grad_input is not None:
             weight = none if self.weight is None else self.weight.kernel_data
             batch_norm_backward(grad_output, weight, normalized, rstd, int(takes_batch), grad_input)
-        grads = (none if each is None else each.kernel_grad for each in (self.weight, self.bias))
+        grads = (
+            none if each is None or not each.requires_grad else each.kernel_grad for each in (self.weight, self.bias)
+        )
         layer_norm_backward_parameters(grad_output, normalized, *grads)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -126,4 +126,6 @@ def _vector(parameter: Parameter | None, dtype: np.dtype[Any]) -> Array:
 
 
 def _gradient(parameter: Parameter | None, dtype: np.dtype[Any]) -> Array:
-    return np.empty(0, dtype) if parameter is None else parameter.kernel_grad.reshape(-1)
+    if parameter is None or not parameter.requires_grad:
+        return np.empty(0, dtype)
+    return parameter.kernel_grad.reshape(-1)

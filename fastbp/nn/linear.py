@@ -25,6 +25,8 @@ from fastbp.validation.arrays import (
 )
 from fastbp_kernels import (
     linear_backward,
+    linear_backward_input,
+    linear_backward_input_share,
     linear_backward_parameters,
     linear_backward_parameters_share,
     linear_backward_share,
@@ -180,9 +182,14 @@ class Linear(Module):
         rows, input = self._rows_of_backward(grad_output)
         shape, weight = self._last_forward.input.shape, self.weight
         slot = self._grad_input.take(shape, self._dtype)
-        backward = whole_or_shared(2 * self._flop_per_row * len(rows), linear_backward, linear_backward_share)
+        flop = self._flop_per_row * len(rows)
         self._last_forward.spend(retain_graph)
-        backward(rows, input, weight.kernel_data, weight.kernel_grad, self._grad_bias, as_rows(slot.array))
+        if self._is_frozen:
+            backward = whole_or_shared(flop, linear_backward_input, linear_backward_input_share)
+            backward(rows, weight.kernel_data, as_rows(slot.array))
+        else:
+            backward = whole_or_shared(2 * flop, linear_backward, linear_backward_share)
+            backward(rows, input, weight.kernel_data, self._grad_weight, self._grad_bias, as_rows(slot.array))
         slot.memory.gradient_for = self._last_forward.input_token
         return slot.array.view()
 
@@ -195,7 +202,8 @@ class Linear(Module):
         flop = self._flop_per_row * len(rows)
         backward = whole_or_shared(flop, linear_backward_parameters, linear_backward_parameters_share)
         self._last_forward.spend(retain_graph)
-        backward(rows, input, self.weight.kernel_grad, self._grad_bias)
+        if not self._is_frozen:
+            backward(rows, input, self._grad_weight, self._grad_bias)
 
     def _rows_of_backward(self, grad_output: Array) -> tuple[Array, Array]:
         """Return gradient and input of the last forward as rows, after checking the gradient."""
@@ -223,7 +231,18 @@ class Linear(Module):
 
     @property
     def _grad_bias(self) -> Array:
-        return self._absent_bias if self.bias is None else self.bias.kernel_grad
+        """Where the gradient of the bias is added to; of no size where nobody needs it."""
+        return self.bias.kernel_grad if self.bias is not None and self.bias.requires_grad else self._absent_bias
+
+    @property
+    def _grad_weight(self) -> Array:
+        """Where the gradient of the weight is added to; memory that nobody reads where nobody needs it."""
+        weight = self.weight
+        return weight.kernel_grad if weight.requires_grad else np.empty_like(weight.kernel_grad)
+
+    @property
+    def _is_frozen(self) -> bool:
+        return not self.weight.requires_grad and not self._grad_bias.size
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -182,8 +182,8 @@ class Module(Source):
         return 1
 
     @property
-    def _activation(self) -> int | None:
-        """The code of the activation that this is, if it is one with a row in the registry."""
+    def _activation(self) -> Any:
+        """What this is to the engine's plan, if it is an activation: ``fastbp.nn.operation.ActivationCall`` or None."""
         return None
 
     def _leaves(self) -> Iterator[Module]:
@@ -213,6 +213,12 @@ class Module(Source):
         PyTorch's ``set_to_none`` changes nothing here: a gradient is part of one vector, and none is a zero.
         """
         self._current().zero_grad()
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Set ``requires_grad`` of all parameters; return this module. False freezes them."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
 
     def train(self: M, mode: bool = True) -> M:
         """Set ``training`` of this module and all inside it; return this one."""

@@ -1,10 +1,37 @@
-"""What a module other than ``Linear`` and the activations tells the engine's plan about itself."""
+"""What a module other than ``Linear`` tells the engine's plan about itself."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from fastbp.nn.parameter import Parameter
+
+
+class ActivationCall(NamedTuple):
+    """An activation, which the engine computes behind a row's operation.
+
+    Attributes
+    ----------
+    code : int
+        Of ``fastbp_kernels.functions.activations``.
+    saves_input : bool
+        Whether its derivative is a function of its input, else of its output.
+    flop : int
+        Operations of matrix products that take as long as one number.
+    scalars : tuple of float
+        As the code's row names them.
+    addresses : callable or None
+        For ``OWN``: returns those of value and derivative for a dtype.
+    """
+
+    code: int
+    saves_input: bool
+    flop: int
+    scalars: tuple[float, ...] = ()
+    addresses: Callable[[np.dtype[Any]], tuple[int, int]] | None = None
 
 
 class Operation(NamedTuple):

@@ -68,6 +68,8 @@ class Parameter(ArrayLike):
     ----------
     data : ndarray of float32 or float64
         Initial values, copied.
+    requires_grad : bool
+        Whether it is trained: see ``requires_grad``.
 
     Attributes
     ----------
@@ -80,10 +82,11 @@ class Parameter(ArrayLike):
         Whether a module holds this parameter as an attribute.
     """
 
-    __slots__ = ("_shape", "kernel_data", "kernel_grad", "offset", "registered", "storage")
+    __slots__ = ("_requires_grad", "_shape", "kernel_data", "kernel_grad", "offset", "registered", "storage")
 
-    def __init__(self, data: Array) -> None:
+    def __init__(self, data: Array, requires_grad: bool = True) -> None:
         values = require_floats(data, "Parameter")
+        self._requires_grad = _require_flag(requires_grad)
         self._shape = values.shape
         self.registered = False
         self.move_to(Storage(values.size, values.dtype), 0)
@@ -134,19 +137,17 @@ class Parameter(ArrayLike):
 
     @property
     def requires_grad(self) -> bool:
-        """True: every parameter has a gradient."""
-        return True
+        """Whether the parameter is trained. A frozen one is not stepped, and backward adds nothing to its gradient."""
+        return self._requires_grad
 
     @requires_grad.setter
     def requires_grad(self, requires_grad: bool) -> None:
-        if not requires_grad:
-            raise NotImplementedError(
-                "a Parameter does not support requires_grad=False; leave it out of the optimiser to keep it as it is: "
-                "SGD([p for p in model.parameters() if p is not frozen], lr)"
-            )
+        if _require_flag(requires_grad) != self._requires_grad:
+            self._requires_grad = bool(requires_grad)
+            self.storage.changed()  # what was planned for this model computes other gradients
 
     def requires_grad_(self, requires_grad: bool = True) -> Parameter:
-        """Return the parameter; raise NotImplementedError for False."""
+        """Set ``requires_grad`` and return the parameter."""
         self.requires_grad = requires_grad
         return self
 
@@ -158,11 +159,18 @@ class Parameter(ArrayLike):
         return f"Parameter({self.kernel_data!r})"
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.storage, self.offset, self.shape, self.registered
+        return self.storage, self.offset, self.shape, self.registered, self._requires_grad
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        storage, offset, self._shape, self.registered = state
+        storage, offset, self._shape, self.registered, *rest = state
+        self._requires_grad = rest[0] if rest else True  # pickles of before have none
         self.move_to(storage, offset)
+
+
+def _require_flag(requires_grad: Any) -> bool:
+    if not isinstance(requires_grad, bool | np.bool_):
+        raise TypeError(f"Parameter takes requires_grad as True or False, got {requires_grad!r}")
+    return bool(requires_grad)
 
 
 def flatten(parameters: Iterable[Parameter]) -> None:

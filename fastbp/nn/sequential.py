@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import NoReturn
 
@@ -123,6 +123,7 @@ class Sequential(Container):
             return
         self._require_own_forward(grad_output)
         modules = list(self)
+        modules = modules[_first_trained(modules) :]
         for module in reversed(modules[1:]):
             grad_output = module.backward(grad_output)
         for module in modules[:1]:
@@ -242,3 +243,14 @@ class Sequential(Container):
         for module in self:
             input = module.predict(input)
         return input if self._parts_by_name else np.array(require_floats(input, "Sequential"))
+
+
+def _first_trained(modules: Sequence[Module]) -> int:
+    """Return where to begin for all that is trained: behind frozen modules, if there are any, else at the first."""
+    has_frozen = False
+    for place, module in enumerate(modules):
+        needed = [parameter.requires_grad for parameter in module.parameters()]
+        if any(needed):
+            return place if has_frozen else 0
+        has_frozen = has_frozen or bool(needed)
+    return len(modules) if has_frozen else 0

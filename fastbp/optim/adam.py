@@ -1,24 +1,24 @@
-"""Adam."""
+"""Adam and AdamW."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp.nn.parameter import Parameter
-from fastbp.optim.optimizer import Optimizer
+from fastbp.optim.optimizer import Columns, Optimizer
+from fastbp.optim.setting import Setting, flag, not_negative, two_betas
+from fastbp.optim.spans import Row
 from fastbp.validation.arrays import Array
-from fastbp.validation.scalars import require_finite
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015), as ``torch.optim.Adam`` without ``amsgrad``.
+    """Adam (Kingma and Ba, 2015), as ``torch.optim.Adam``.
 
     Parameters
     ----------
-    params : iterable of Parameter, or one group
+    params : iterable of Parameter, or of groups
         As ``SGD`` takes them.
     lr : float
         Learning rate, 0 or more.
@@ -28,67 +28,74 @@ class Adam(Optimizer):
         Added to the root of the average square, 0 or more.
     weight_decay : float
         This times each parameter is added to its gradient, 0 or more.
+    amsgrad : bool
+        Whether to divide by the largest average square so far.
+    maximize : bool
+        Whether to go up instead of down.
+    decoupled_weight_decay : bool
+        Whether ``lr * weight_decay`` of each parameter is taken off instead, as by ``AdamW``.
     **options
         PyTorch's other options at the values that change nothing, as for ``SGD``.
     """
 
     row = "Adam"
-    settings = ("lr", "betas", "eps", "weight_decay")
+    lr = Setting(1e-3, not_negative)
+    betas = Setting((0.9, 0.999), two_betas)
+    eps = Setting(1e-8, not_negative)
+    weight_decay = Setting(0, not_negative)
+    amsgrad = Setting(False, flag)
+    maximize = Setting(False, flag)
+    decoupled_weight_decay = Setting(False, flag)
     neutral_options: ClassVar[Mapping[str, Any]] = {
-        "amsgrad": False,
-        "maximize": False,
-        "foreach": None,
-        "capturable": False,
-        "differentiable": False,
-        "fused": None,
-        "decoupled_weight_decay": False,
-    }
-    formula = "the step of its paper"
+        "foreach": None, "capturable": False, "differentiable": False, "fused": None,
+    }  # fmt: skip
 
     def __init__(
-        self, params: Iterable[Parameter], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8, weight_decay: float = 0.0, **options: Any,
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False,
+        decoupled_weight_decay: bool = False, **options: Any,
     ) -> None:  # fmt: skip
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, options)
+        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+        settings |= {"maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay}
+        super().__init__(params, settings, options)
 
-    @property
-    def betas(self) -> tuple[float, float]:
-        """What a step keeps of the two averages; may be set between steps."""
-        return self._betas
+    def _row(self, settings: Sequence[Mapping[str, Any]]) -> str:
+        return f"{self.row}:amsgrad" if any(own["amsgrad"] for own in settings) else self.row
 
-    @betas.setter
-    def betas(self, betas: tuple[float, float]) -> None:
-        if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise TypeError(f"Adam takes betas as a tuple of two numbers, got {betas!r}")
-        one, two = (require_finite(beta, "Adam", "beta", least=0) for beta in betas)
-        if not (one < 1 and two < 1):
-            raise ValueError(f"Adam takes betas below 1, got {betas!r}")
-        self._betas = one, two
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+        one, two = settings["betas"]
+        step_size = settings["lr"] / (1 - np.power(one, numbers))
+        correction = np.sqrt(1 - np.power(two, numbers))
+        return 1 - one, two, 1 - two, step_size, correction, settings["eps"], *decay_of(settings), settings["amsgrad"]
 
-    @property
-    def eps(self) -> float:
-        """What is added to the root of the average square; may be set between steps."""
-        return self._eps
 
-    @eps.setter
-    def eps(self, eps: float) -> None:
-        self._eps = self._require_setting(eps, "eps")
+def decay_of(settings: Mapping[str, Any]) -> Columns:
+    """Return the scalars "sign", "weight decay" and "kept"."""
+    sign, decay = -1.0 if settings["maximize"] else 1.0, settings["weight_decay"]
+    if settings["decoupled_weight_decay"]:
+        return sign, 0.0, 1 - settings["lr"] * decay
+    return sign, decay, 1.0
 
-    @property
-    def weight_decay(self) -> float:
-        """The factor of the parameters that are added to their gradients; may be set between steps."""
-        return self._weight_decay
 
-    @weight_decay.setter
-    def weight_decay(self, weight_decay: float) -> None:
-        self._weight_decay = self._require_setting(weight_decay, "weight_decay")
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as ``torch.optim.AdamW``.
 
-    def scalars(self, steps: int) -> Array:
-        one, two = self._betas
-        numbers = np.arange(self._steps + 1, self._steps + steps + 1, dtype=np.float64)
-        rows = np.empty((steps, 7))
-        rows[:, :3] = 1 - one, two, 1 - two
-        rows[:, 3] = self._lr / (1 - np.power(one, numbers))
-        rows[:, 4] = np.sqrt(1 - np.power(two, numbers))
-        rows[:, 5:] = self._eps, self._weight_decay
-        return rows
+    ``parameter -= lr * weight_decay * parameter`` comes before the step of Adam, whose parameters it takes; there is
+    no other decay.
+    """
+
+    row = "AdamW"
+    weight_decay = Setting(1e-2, not_negative)
+    decoupled_weight_decay = Setting(True, flag)
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False, **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True, **options
+        )
+
+    def _require_group(self, settings: Mapping[str, Any]) -> None:
+        if not settings["decoupled_weight_decay"]:
+            raise ValueError("AdamW takes decoupled_weight_decay=True, got False; take Adam for the other decay")

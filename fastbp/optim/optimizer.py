@@ -1,20 +1,25 @@
-"""What all optimisers share: parameters, settings in PyTorch's form, and a step by one kernel."""
+"""What all optimisers share: groups of parameters, settings in PyTorch's form, and a step by one kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastbp.nn.parameter import FlatView, Parameter
+from fastbp.optim.group_arguments import read_group, read_groups
 from fastbp.optim.parameter_group import ParameterGroup, refuse_unsupported
+from fastbp.optim.setting import Setting
+from fastbp.optim.spans import Counts, Row
 from fastbp.optim.state_dict import build_state, read_state
 from fastbp.optim.state_vectors import StateVectors
 from fastbp.runtime.model_lock import ModelLock, holder
 from fastbp.validation.arrays import Array
-from fastbp.validation.scalars import require_finite
-from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS, step_parameters
+from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS, step_parameters, step_spans
+
+Columns = Sequence[Any]
+"""The scalars of some steps in the order of the registry's row: each a number, or an array of one for each step."""
 
 
 class Optimizer:
@@ -22,9 +27,9 @@ class Optimizer:
 
     Parameters
     ----------
-    params : iterable of Parameter, or one group
-        Parameters of modules, such as ``model.parameters()``. In PyTorch's form of groups there can be one:
-        ``[{"params": model.parameters(), "lr": 0.1}]``.
+    params : iterable of Parameter, or of groups
+        Parameters of modules, such as ``model.parameters()``, or mappings with "params" and settings of their own:
+        ``[{"params": body.parameters()}, {"params": head.parameters(), "lr": 0.1}]``.
     settings : mapping of str to object
         The values of the class's ``settings``; a group's go before.
     options : mapping of str to object
@@ -32,39 +37,47 @@ class Optimizer:
 
     Attributes
     ----------
-    parameters : tuple of Parameter
-    settings : tuple of str
-        Names of the attributes that may be set between steps.
+    defaults : dict
+        What a group has that does not say otherwise.
+    settings : mapping of str to Setting
+        Attributes that may be set between steps, for all groups, and are read from the first.
     neutral_options : mapping of str to object
         PyTorch's other options, at the values that change nothing.
-    formula : str
-        What a step computes, for errors.
     row : str
-        The name of its row in ``fastbp_kernels.functions.optimizers``.
-    code : int
-        The place of that row.
+        The name of its row in ``fastbp_kernels.functions.optimizers``, where no setting needs another.
+    counts_steps : bool
+        Whether PyTorch notes the number of steps in the state of each parameter.
     """
 
-    settings: ClassVar[tuple[str, ...]]
+    settings: ClassVar[dict[str, Setting]] = {}
     neutral_options: ClassVar[Mapping[str, Any]]
-    formula: ClassVar[str]
     row: ClassVar[str]
+    counts_steps: ClassVar[bool] = True
 
-    def __init__(self, params: Iterable[Parameter], settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    lr: Setting
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Setting)}
+        cls.settings = {**cls.settings, **own}
+
+    def __init__(self, params: Iterable[Any], settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         refuse_unsupported(type(self), options)
-        self.code = OPTIMIZER_CODES[self.row]
-        given = self._listed(params)
-        if any(isinstance(entry, Mapping) for entry in given):
-            given, settings = self._read_group(given, settings)
-        self._require_parameters(given)
-        self.parameters = tuple(dict.fromkeys(given))
-        for name, value in settings.items():
-            setattr(self, name, value)
-        self._flat = FlatView()
-        self._beside: tuple[FlatView | None, Array | None] = None, None
-        self._in_order: list[Parameter] = []
+        self._groups: list[ParameterGroup] = []
         self._steps = 0
-        self._state = StateVectors(OPTIMIZERS[self.code].state)
+        self._flat = FlatView()
+        self._in_order: list[Parameter] = []
+        self._counts = Counts()
+        self._code = -1  # not known
+        # Calls and scalars of a step, where the next one is like the last.
+        self._calls: list[Any] | None = None
+        self._constant: Array | None = None
+        self._beside: tuple[FlatView | None, Array | None] = None, None
+        self._spans: tuple[FlatView, Array] = self._flat, np.empty((0, 3), np.int64)
+        self._state = StateVectors(())
+        self.defaults = dict(settings)
+        for group in read_groups(type(self), params):
+            self._append_group(group)
 
     @property
     def steps(self) -> int:
@@ -72,34 +85,79 @@ class Optimizer:
         return self._steps
 
     @property
-    def lr(self) -> float:
-        """Learning rate; may be set between steps."""
-        return self._lr
-
-    @lr.setter
-    def lr(self, lr: float) -> None:
-        self._lr = self._require_setting(lr, "lr")
-
-    def _require_setting(self, value: Any, name: str) -> float:
-        """Return a setting of 0 or more that the parameters' dtypes hold."""
-        number = require_finite(value, type(self).__name__, name, least=0)
-        for dtype in {parameter.dtype for parameter in self.parameters}:
-            if number > float(np.finfo(dtype).max):
-                article = "an" if name[0] in "aeiol" else "a"
-                raise ValueError(
-                    f"{type(self).__name__} takes {article} {name} that {dtype} holds, the parameters' dtype, "
-                    f"got {value!r}"
-                )
-        return number
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Those of all groups."""
+        return self._parameters
 
     @property
-    def param_groups(self) -> tuple[ParameterGroup]:
-        """The parameters and options as PyTorch gives them: ``for group in opt.param_groups: group["lr"] *= 0.1``."""
-        return (ParameterGroup(self),)
+    def param_groups(self) -> tuple[ParameterGroup, ...]:
+        """Parameters and options as PyTorch gives them: ``for group in opt.param_groups: group["lr"] *= 0.1``."""
+        return tuple(self._groups)
 
-    def add_param_group(self, param_group: Any) -> NoReturn:
-        """Raise NotImplementedError: there is one group."""
-        raise NotImplementedError(self._one_group())
+    @property
+    def code(self) -> int:
+        """The place of the registry's row that serves all groups."""
+        if self._code < 0:
+            self._code = OPTIMIZER_CODES[self._row([group.values_by_name for group in self._groups])]
+        return self._code
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Add parameters with settings of their own, such as those of layers that are trained from now on.
+
+        Parameters
+        ----------
+        param_group : mapping
+            "params", and settings that differ from ``defaults``.
+        """
+        if not isinstance(param_group, Mapping):
+            raise TypeError(f"{type(self).__name__}.add_param_group takes a mapping, got {type(param_group).__name__}")
+        self._append_group(param_group)
+
+    def _append_group(self, given: Mapping[str, Any]) -> None:
+        params, settings, notes = read_group(type(self), given, self.defaults)
+        taken = {parameter for group in self._groups for parameter in group["params"]}
+        for parameter in params:
+            if parameter in taken:
+                raise ValueError(
+                    f"{type(self).__name__} takes each parameter in one group, got one of shape {parameter.shape} in "
+                    "two"
+                )
+        group = ParameterGroup(self, params, settings)
+        self._require_group(group.values_by_name)
+        group.take_notes(notes)
+        self._groups.append(group)
+        self._parameters = params
+        if len(self._groups) > 1:
+            self._parameters = tuple(parameter for group in self._groups for parameter in group["params"])
+        self._flat = FlatView()  # laid out anew
+        self.settings_changed()
+
+    def settings_changed(self) -> None:
+        """Find a step's scalars anew."""
+        self._calls, self._constant, self._code = None, None, -1
+
+    def _require_group(self, settings: Mapping[str, Any]) -> None:
+        """Raise ValueError for settings of a group that do not go together."""
+
+    def _row(self, settings: Sequence[Mapping[str, Any]]) -> str:
+        """Return the name of the registry's row for groups of these ``settings``."""
+        return self.row
+
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+        """Return the scalars of the steps ``numbers``, counted from 1. Settings may be arrays of one for each step."""
+        raise NotImplementedError
+
+    def _is_constant(self) -> bool:
+        """Whether the scalars are the same for all steps."""
+        return False
+
+    def state_names(self, group: ParameterGroup) -> tuple[str, ...]:
+        """Return the names of the vectors that PyTorch has for parameters of ``group``."""
+        return OPTIMIZERS[OPTIMIZER_CODES[self._row([group.values_by_name])]].state
+
+    def initial_state(self, group: ParameterGroup) -> dict[str, float]:
+        """Return what PyTorch fills vectors with before the first step; nothing where it has none then."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return settings and state in the form of ``torch.optim.Optimizer.state_dict``: "param_groups" and "state"."""
@@ -111,32 +169,60 @@ class Optimizer:
         Raises
         ------
         TypeError, ValueError
-            If it is the state of another optimiser or over another number of parameters, if an option in it would
-            change the step, or if its settings could not be set. Nothing changes then.
+            If it is the state of another optimiser or over other numbers of parameters, if an option in it would change
+            the step, or if its settings could not be set. Nothing changes then.
         """
-        settings, steps, state = read_state(self, state_dict)
-        before = {name: getattr(self, name) for name in settings}
-        try:
+        loaded = read_state(self, state_dict)
+        for group, settings, notes in zip(self._groups, loaded.settings, loaded.notes, strict=True):
             for name, value in settings.items():
-                setattr(self, name, value)
-        except BaseException:
-            for name, value in before.items():
-                setattr(self, name, value)
-            raise
-        self._steps = steps
-        self._state.take(state)
+                group.put(name, value)
+            group.take_notes(notes)
+        self._steps = loaded.steps
+        self._counts.set(loaded.progress, loaded.steps)
+        self._state.take(loaded.vectors)
+        self._flat = FlatView()
+        self.settings_changed()
 
-    def scalars(self, steps: int) -> Array:
-        """Return what the next ``steps`` steps take, in float64: a row each in the order of the registry's row.
+    def scalars(self, steps: int, scheduled: Sequence[Mapping[str, Any]] | None = None) -> Array:
+        """Return what the next ``steps`` steps take, in float64, of shape (steps, rows, scalars).
 
-        One row where all steps take the same.
+        (1, rows, scalars) where all steps take the same. ``rows`` are those of the ``spans``.
+
+        Parameters
+        ----------
+        steps : int
+        scheduled : sequence of mapping of str to ndarray, or None
+            For each group the settings that differ from step to step.
         """
-        raise NotImplementedError
-
-    def _step_scalars(self, dtype: np.dtype[Any]) -> Array:
-        """Return what the next step takes, for parameters of ``dtype``."""
-        scalars: Array = self.scalars(1)[0].astype(dtype)
+        self._current()
+        if self._constant is not None and scheduled is None:
+            return self._constant
+        rows = self._counts.rows
+        is_constant = scheduled is None and self._is_constant()
+        length = min(steps, 1) if is_constant else steps
+        groups = {id(group): n for n, group in enumerate(self._groups)}
+        scalars = np.empty((length, len(rows), len(OPTIMIZERS[self.code].scalars)))
+        for place, row in enumerate(rows):
+            row.mu_product_next = row.mu_product
+            if not length:
+                continue
+            settings: Mapping[str, Any] = row.group.values_by_name
+            if scheduled is not None:
+                settings = {**settings, **scheduled[groups[id(row.group)]]}
+            made = self._steps - row.missed
+            numbers = np.arange(made + 1, made + length + 1, dtype=np.float64)
+            for column, values in enumerate(self._columns(settings, numbers, row)):
+                scalars[:, place, column] = values
+        if is_constant and length:
+            self._constant = scalars
         return scalars
+
+    def spans(self) -> Array:
+        """Return which parameters take which row of ``scalars``, where all of them lie one behind the other."""
+        flat = self._current()
+        if self._spans[0] is not flat:  # found once, for trainings are many
+            self._spans = flat, self._counts.spans(self._in_order)
+        return self._spans[1]
 
     def state_beside(self, parameter: Array) -> Array | None:
         """Return the state (vectors, parameters) beside the vector ``parameter``, or None if that is not one run."""
@@ -150,28 +236,56 @@ class Optimizer:
     def advance(self, steps: int) -> None:
         """Note steps that were made with ``scalars`` on ``state_beside``."""
         self._steps += steps
+        for row in self._counts.rows:
+            row.mu_product = row.mu_product_next
 
     @holder
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter against its gradient.
+        """Move every parameter that is not frozen against its gradient.
 
         ``closure``, if given, is called first, to compute the gradients; its value is returned.
         """
-        if closure is not None and not callable(closure):
-            raise TypeError(
-                f"{type(self).__name__}.step takes closure as a function or None, got {type(closure).__name__}"
-            )
-        loss = None if closure is None else closure()
-        flat = self._current()
-        runs = self._state.beside(flat, self._in_order)
+        loss = None
+        if closure is not None:
+            if not callable(closure):
+                raise TypeError(
+                    f"{type(self).__name__}.step takes closure as a function or None, got {type(closure).__name__}"
+                )
+            loss = closure()
+        calls = self._calls
+        if calls is None or not self._flat.is_current:
+            calls = self._prepare()
+        flat = self._flat
         lock = flat.lock
         with lock:
             if type(lock) is ModelLock:
                 lock.written = flat.spans[lock]
-            for data, grad, state in runs:
-                step_parameters(self.code, self._step_scalars(data.dtype), data, grad, state)
-            self._steps += 1
+            for kernel, arguments in calls:
+                kernel(*arguments)
+            if self._calls is None:
+                self.advance(1)
+            else:
+                self._steps += 1
         return loss
+
+    def _prepare(self) -> list[Any]:
+        """Return the calls of a step: a kernel and its arguments for each run of parameters."""
+        runs = self._state.beside(self._current(), self._in_order)
+        code, scalars = self.code, self.scalars(1)[0]
+        parameters = iter(self._in_order)
+        calls: list[Any] = []
+        for data, grad, state in runs:
+            own: list[Parameter] = []
+            while sum(parameter.size for parameter in own) < data.size:
+                own.append(next(parameters))
+            spans, numbers = self._counts.spans(own), scalars.astype(data.dtype)
+            if spans.tolist() == [[0, data.size, 0]]:
+                calls.append((step_parameters, (code, numbers[0], data, grad, state)))
+            elif len(spans):
+                calls.append((step_spans, (code, numbers, spans, data, grad, state)))
+        if self._is_constant():
+            self._calls = calls
+        return calls
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients of this optimiser's parameters to zero, whatever ``set_to_none``.
@@ -181,60 +295,24 @@ class Optimizer:
         self._current().zero_grad()
 
     def _current(self) -> FlatView:
-        if not self._flat.is_current:
+        names = OPTIMIZERS[self.code].state
+        if not self._flat.is_current or names != self._state.names:
             # In the order in which they lie: then a whole model is one run, in whatever order it came.
             storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in self.parameters))}
             self._in_order = sorted(self.parameters, key=lambda p: (storages[p.storage], p.offset))
+            if names and not self._state.names:  # the first step with them is PyTorch's first step
+                self._counts.restart(self._steps)
+            self._state.rename(names)
+            self._counts.lay_out(self._groups, self._steps)
             self._flat = FlatView(self._in_order)
+            self._calls = self._constant = None
         return self._flat
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._counts.note(self._steps)
+        return {**vars(self), "_calls": None, "_flat": FlatView(), "_beside": (None, None), "_spans": (None, None)}
+
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={getattr(self, name)}" for name in self.settings)
-        return f"{type(self).__name__}({len(self.parameters)} parameters, {settings})"
-
-    @classmethod
-    def _one_group(cls) -> str:
-        name = cls.row
-        return (
-            f"{name} has one group of parameters; build it over all of them: "
-            f"{name}([*model.parameters(), *other.parameters()], lr), or an {name} for each lr"
-        )
-
-    @classmethod
-    def _listed(cls, params: Iterable[Any]) -> list[Any]:
-        if isinstance(params, Parameter) or not isinstance(params, Iterable):
-            raise TypeError(
-                f"{cls.__name__} takes an iterable of parameters, got {type(params).__name__}; pass model.parameters()"
-            )
-        return list(params)
-
-    @classmethod
-    def _read_group(cls, groups: list[Any], settings: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Return parameters and settings of the only entry of ``groups``, in PyTorch's form."""
-        if len(groups) > 1:
-            raise NotImplementedError(cls._one_group())
-        options = dict(groups[0])
-        if "params" not in options:
-            raise ValueError(f"{cls.__name__} takes a group with 'params', got {', '.join(map(repr, options))}")
-        params = options.pop("params")
-        own = {name: options.pop(name, value) for name, value in settings.items()}
-        refuse_unsupported(cls, options)
-        return [params] if isinstance(params, Parameter) else cls._listed(params), own
-
-    @classmethod
-    def _require_parameters(cls, given: list[Any]) -> None:
-        name = cls.__name__
-        if not given:
-            raise ValueError(
-                f"{name} takes one parameter or more, got none; a generator such as parameters() serves once"
-            )
-        for parameter in given:
-            if not isinstance(parameter, Parameter):
-                raise TypeError(
-                    f"{name} takes fastbp.nn.Parameter, got {type(parameter).__name__}; pass model.parameters()"
-                )
-            if not parameter.registered:
-                raise ValueError(
-                    f"{name} takes parameters of a module, got one of shape {parameter.shape} that is in none; "
-                    "set it as an attribute of a Module first"
-                )
+        if len(self._groups) == 1:
+            return f"{type(self).__name__}({self._groups[0].described()})"
+        return f"{type(self).__name__}({', '.join(f'[{group.described()}]' for group in self._groups)})"

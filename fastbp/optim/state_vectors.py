@@ -35,6 +35,18 @@ class StateVectors:
             self._fill(before)
         return self._runs
 
+    def rename(self, names: tuple[str, ...]) -> None:
+        """Keep vectors of other ``names`` from now on; those that were there stay, and new ones are zeros."""
+        if names == self.names:
+            return
+        for parameter, view in self._views.items():
+            kept = np.zeros((len(names), view.shape[1]), view.dtype)
+            for place, name in enumerate(names):
+                if name in self.names:
+                    kept[place] = view[self.names.index(name)]
+            self._views[parameter] = kept
+        self.names, self._flat, self._runs = names, None, []
+
     def _lay_out(self, flat: FlatView, parameters: Sequence[Parameter]) -> None:
         count = len(self.names)
         arrays = [aligned_zeros(count * data.size, data.dtype).reshape(count, data.size) for data, _ in flat.runs]
@@ -63,12 +75,15 @@ class StateVectors:
         return {name: row.reshape(parameter.shape).copy() for name, row in zip(self.names, view, strict=True)}
 
     def take(self, values: Mapping[Parameter, Mapping[str, Array]]) -> None:
-        """Take the numbers of each parameter, by the vectors' names, for the next ``beside``."""
+        """Take the numbers of each parameter, by the vectors' names, for the next ``beside``; else there are zeros."""
+        names = tuple(dict.fromkeys(name for vectors in values.values() for name in vectors))
+        zeros = {parameter: np.zeros(parameter.size) for parameter in values}
         self._views = {
-            parameter: np.stack([np.ravel(vectors[name]) for name in self.names])
+            parameter: np.stack([np.ravel(vectors.get(name, zeros[parameter])) for name in names])
             for parameter, vectors in values.items()
+            if names
         }
-        self._flat, self._runs = None, []
+        self.names, self._flat, self._runs = names, None, []
 
     def __getstate__(self) -> dict[str, object]:
         views = {parameter: view.copy() for parameter, view in self._views.items()}

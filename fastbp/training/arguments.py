@@ -71,7 +71,7 @@ def require_history(history: Any) -> History:
 
 
 def rows_of(
-    model: Module, criterion: Criterion, train: tuple[Any, Any], val: tuple[Array | None, Array | None]
+    model: Module, criterion: Criterion, train: tuple[Any, Any, Any], val: tuple[Any, Any, Any]
 ) -> tuple[Rows, Rows | None, BlockReader | None]:
     """Return the rows to train and to validate with, as the kernels take them.
 
@@ -81,8 +81,8 @@ def rows_of(
     ----------
     model : Module
     criterion : Criterion
-    train, val : (input, target)
-        Of ``val`` both are None without validation.
+    train, val : (input, target, weights)
+        Weights may be None. Of ``val`` all are None without validation.
 
     Raises
     ------
@@ -91,32 +91,27 @@ def rows_of(
     """
     if (val[0] is None) != (val[1] is None):
         raise ValueError("train_model takes val_input and val_target together, got only one of them")
+    if val[0] is None and val[2] is not None:
+        raise ValueError("train_model takes val_sample_weight together with val_input and val_target, got it alone")
     reader = None
     if isinstance(train[0], RowBlocks):
         reader = BlockReader(*train, model, criterion)
-        train = reader.first.input, reader.first.target
+        train = reader.first.input, reader.first.target, None
     pairs = [_by_name("train", train)]
     if val[0] is not None:
         pairs.append(_by_name("val", val))
     rows = checked_rows(model, criterion, pairs)
     if not len(rows[0]):
         raise ValueError("train_model takes one training row or more, got none")
-    return rows[0], rows[1] if len(rows) > 1 else None, reader
+    train_rows = rows[0] if train[2] is None else _weighted("sample_weight", rows[0], train[2], criterion)
+    if len(rows) == 1:
+        return train_rows if reader is None else reader.first, None, reader
+    val_rows = rows[1] if val[2] is None else _weighted("val_sample_weight", rows[1], val[2], criterion)
+    return train_rows if reader is None else reader.first, val_rows, reader
 
 
-def weighted_rows(
-    criterion: Criterion, train: Rows, validation: Rows | None, weights: Array | None, val_weights: Array | None
-) -> tuple[Rows, Rows | None]:
-    """Return the rows with their weights, where there are any, or raise TypeError or ValueError."""
-    if weights is not None:
-        weights = require_weights("sample_weight", weights, train.input, criterion)
-        train = Rows(train.input, train.target, weights)
-    if val_weights is None:
-        return train, validation
-    if validation is None:
-        raise ValueError("train_model takes val_sample_weight together with val_input and val_target, got it alone")
-    val_weights = require_weights("val_sample_weight", val_weights, validation.input, criterion)
-    return train, Rows(validation.input, validation.target, val_weights)
+def _weighted(name: str, rows: Rows, weights: Any, criterion: Criterion) -> Rows:
+    return Rows(rows.input, rows.target, require_weights(name, weights, rows.input, criterion))
 
 
 def named_pairs(train: Rows, validation: Rows | None) -> Iterator[dict[str, Array]]:
@@ -126,5 +121,5 @@ def named_pairs(train: Rows, validation: Rows | None) -> Iterator[dict[str, Arra
         yield _by_name("val", (guarded(validation.input), guarded(validation.target)))
 
 
-def _by_name(which: str, pair: tuple[Any, Any]) -> dict[str, Any]:
+def _by_name(which: str, pair: tuple[Any, ...]) -> dict[str, Any]:
     return {f"{which}_input": pair[0], f"{which}_target": pair[1]}

@@ -7,6 +7,7 @@ from math import isfinite
 
 from fastbp.engine.plan import plan_of
 from fastbp.nn.module import Module
+from fastbp.training.data import require_mini_batches
 from fastbp.training.engine_trainer import EngineTrainer
 from fastbp.training.history import Backend, History, Position
 from fastbp.training.loss_per_sample import LossPerSample
@@ -69,6 +70,7 @@ class BlockTrainer:
 
     def _train_block(self, block: Rows, before: int, batches: int, run: TrainingRun) -> Iterator[None]:
         """Train what is left of a block's ``batches``, which have ``before`` others before them in the epoch."""
+        require_mini_batches(self._model, len(block), self._size)
         position, per_sample = run.history.position, self._per_sample(len(block))
         # The only mini-batch of a short block counts as a whole one there, and as much less here.
         weight = per_sample.weight(min(len(block), self._size))
@@ -79,17 +81,18 @@ class BlockTrainer:
         if run.monitor:
             run.monitor.look_at(block, run.history.epochs, before)
         inner_run = TrainingRun(
-            inner, 1, run.shuffler, run.held, run.monitor, run.require_unchanged, deadline=run.deadline
+            inner, 1, run.shuffler, run.held, run.monitor, run.require_unchanged, deadline=run.deadline,
+            schedule=run.schedule and run.schedule.within_epoch, clip_grad_norm=run.clip_grad_norm,
         )  # fmt: skip
         try:
             yield from self._trainer(block).train(inner_run)
         finally:
             with run.held:
-                done = inner.position
-                if inner.epochs or done.batches == batches:
+                done, has_ended = inner.position, bool(inner["train_loss_mean"])
+                if has_ended or done.batches == batches:
                     run.shuffler.finish(1)
                     done.batches = batches
-                if inner.epochs:
+                if has_ended:
                     done.loss, done.weighted_loss = inner["train_loss"][0], inner["train_loss_mean"][0]
                 run.history.position = Position(
                     before + done.batches, done.loss, run.shuffler.state, base + weight * done.weighted_loss
@@ -114,6 +117,8 @@ class BlockTrainer:
         with run.held:
             generator = run.shuffler.state
             history.record(Epochs([position.loss], val_loss, val_accuracy, *means), Position(generator=generator))
+            if run.schedule:
+                run.schedule.epoch_done(history)
         if run.monitor and self._validation and not all(map(isfinite, val_loss)):
             run.monitor.look_at(self._reader.first, 0, 0)
             run.monitor.loss(history.epochs, None)

@@ -166,12 +166,17 @@ def require_weights(name: str, weights: Any, rows: Array, criterion: Criterion) 
     """Return weights of ``rows``, by the argument's ``name``, as the kernels take them, or raise an error."""
     given = require_row_weights(weights, rows.dtype, rows.shape[:1], "train_model", name)
     require_some_weight(given, "train_model", name)
+    require_weighing(criterion, name)
+    return plain(given)
+
+
+def require_weighing(criterion: Criterion, name: str) -> None:
+    """Raise TypeError unless ``criterion`` takes weights of rows, which came by ``name``."""
     if "sample_weight" not in signature(criterion.forward).parameters:
         raise TypeError(
             f"train_model takes {name} with a criterion whose forward takes sample_weight, got "
             f"{type(criterion).__name__}; give its forward(prediction, target, sample_weight=None)"
         )
-    return plain(given)
 
 
 def require_number_of(criterion: Criterion) -> None:

@@ -6,7 +6,7 @@ finds the two at the same mini-batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from time import perf_counter
 from typing import Any, ClassVar
@@ -25,9 +25,11 @@ from fastbp.training.data import takes_classes
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.metrics import records_accuracy
+from fastbp.training.schedule import Part
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array
 from fastbp.validation.user_methods import is_of_the_library, own_methods
+from fastbp_kernels.functions.gradient_norm import NORM_SLAB
 from fastbp_kernels.functions.losses import LossCall
 from fastbp_kernels.functions.optimizers import SGD
 from fastbp_kernels.linalg.product import K_BLOCK
@@ -151,8 +153,7 @@ class EngineTrainer:
         plan, rows, val_rows = self._plan, len(self._rows.prediction), len(self._val_rows.prediction)
         whole = bool(plan.batch_norms)
         division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside, whole=whole)
-        fuses = self._opt.code == SGD and not division.in_place and self._size <= K_BLOCK
-        self._fuses_update = fuses and plan.is_linear
+        self._may_fuse = not division.in_place and self._size <= K_BLOCK and plan.is_linear
         self._workspace = workspace_for(plan, division)
         self._team = Team(division.ranks + division.validators)
         self._units = self.batches + -(-val_rows // division.block_rows)
@@ -175,7 +176,7 @@ class EngineTrainer:
     def _calls(self, run: TrainingRun) -> Iterator[None]:
         plan, history, units = self._plan, run.history, self._units
         if plan.dtype not in _compiled:
-            self._call([], 0, 0, self._results(0))  # compiles where Ctrl-C can still cut in
+            self._call([], 0, 0, self._results(0), run.clip_grad_norm)  # compiles where Ctrl-C can still cut in
             _compiled.add(plan.dtype)
         done, total = history.epochs * units + history.position.batches, run.epochs * units
         unfinished = 0.0, 0  # of the validation of the epoch that the next call goes on with: loss and hits
@@ -190,10 +191,17 @@ class EngineTrainer:
             results.val_sums[0], results.val_hits[0] = unfinished
             with run.held:
                 orders = run.shuffler.draw(touched)
+                first, behind = done - first_epoch * units, stop - first_epoch * units
+                scheduled, go_on = None, _nothing
+                if run.schedule:
+                    scheduled, go_on = run.schedule.look_ahead(self._parts(first, behind))
                 start = perf_counter()
-                self._call(orders, done - first_epoch * units, stop - first_epoch * units, results)
+                self._call(orders, first, behind, results, run.clip_grad_norm, scheduled)
                 seconds = perf_counter() - start
                 self._record(run, stop, results)
+                go_on()
+                if run.schedule and run.schedule.stops_at_epochs and history.epochs > first_epoch:
+                    run.schedule.epoch_done(history)
             finished = history.epochs - first_epoch
             unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else (0.0, 0)
             wanted = min(CALL_SECONDS, run.deadline - start - seconds)
@@ -220,7 +228,24 @@ class EngineTrainer:
             position.loss, position.weighted_loss = losses.pop()
         history.record(self._epochs(losses, results), position)
 
-    def _call(self, orders: list[Array], first: int, stop: int, results: Results) -> None:
+    def _parts(self, first: int, stop: int) -> list[Part]:
+        """Return what the units from ``first`` up to ``stop`` are of each epoch that they touch."""
+        parts = []
+        for start in range(0, stop, self._units):
+            end, trained = start + self._units, start + self.batches
+            batches = min(stop, trained) - min(max(first, start), trained)
+            parts.append(Part(batches, stop >= end))
+        return parts
+
+    def _call(
+        self,
+        orders: list[Array],
+        first: int,
+        stop: int,
+        results: Results,
+        max_norm: float | None = None,
+        scheduled: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
         """Let the engine work on the units from ``first`` up to ``stop``, and the optimiser know."""
         plan, opt, team = self._plan, self._opt, self._team
         mode = self._workspace.division.mode
@@ -233,6 +258,9 @@ class EngineTrainer:
             self._workspace.layers[row, FORWARDS] = norm.num_batches_tracked
         state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
+        step = self._step(steps, max_norm, scheduled)
+        is_whole = len(step.spans) == 1 and step.spans[0, 1] - step.spans[0, 0] == plan.parameter.size
+        fuses_update = self._may_fuse and opt.code == SGD and is_whole and max_norm is None
         team.run(
             train,
             first,
@@ -240,8 +268,8 @@ class EngineTrainer:
             Network(self._workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
             TrainingRows(*self._rows, np.stack(orders) if orders else _NO_ORDER, self._size),
             ValidationRows(*self._val_rows),
-            Step(self._loss, opt.code, opt.scalars(steps).astype(plan.dtype)),
-            self._workspace.for_a_call(mode, self._fuses_update),
+            step,
+            self._workspace.for_a_call(mode, fuses_update),
             results,
         )
         opt.advance(steps)
@@ -249,6 +277,13 @@ class EngineTrainer:
             dropout.forwards += steps
         for _, norm in plan.batch_norms:
             norm.num_batches_tracked += steps * norm.training
+
+    def _step(self, steps: int, max_norm: float | None, scheduled: Sequence[Mapping[str, Any]] | None) -> Step:
+        """Return what is done with each of so many mini-batches."""
+        opt, plan = self._opt, self._plan
+        scalars = opt.scalars(steps, scheduled).astype(plan.dtype)
+        norm_sums = _NO_SUMS if max_norm is None else np.empty(-(-plan.parameter.size // NORM_SLAB))
+        return Step(self._loss, opt.code, scalars, opt.spans(), max_norm or 0.0, norm_sums)
 
     def _steps_within(self, first: int, stop: int) -> int:
         """Return the number of mini-batches among the units from ``first`` up to ``stop``."""
@@ -283,6 +318,11 @@ def _flattened(plan: Plan, rows: Rows) -> Rows:
     return Rows(rows.input.reshape(len(rows), prod(rows.input.shape[1:])), rows.target, rows.weights)
 
 
+def _nothing() -> None:
+    """Go on where there is no schedule."""
+
+
+_NO_SUMS = np.empty(0)
 _NO_ORDER = np.empty((0, 0), np.int64)
 _NO_ROWS = Checked(np.empty((0, 0)), np.empty((0, 0)), np.empty(0, np.int64), np.empty(0))
 _compiled: set[np.dtype[Any]] = set()  # dtypes for which this process has the engine's code

@@ -114,13 +114,14 @@ class History(Mapping[str, list[float]]):
             self._values[name].extend(new)
         self.position = position
 
-    def begin(self, setting: Setting) -> None:
-        """Note what is trained, with the series of its metrics."""
+    def begin(self, setting: Setting, backend: Backend | Literal[""], fallback_reason: str) -> None:
+        """Note what is trained, with the series of its metrics, and what trains it."""
         if len(self._values) > len(_SERIES) and not self.has_begun:
             self._values = {name: self._values[name] for name in _SERIES}
         for name in setting.metrics:
             self._values.setdefault(f"val_{name}", [])
         self.setting, self.stopped_by = setting, ""
+        self.backend, self.fallback_reason = backend, fallback_reason
 
     def record_metrics(self, names: Sequence[str], values: Sequence[float]) -> None:
         """Add the metrics of the last finished epoch."""

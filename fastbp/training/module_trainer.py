@@ -15,6 +15,7 @@ import numpy as np
 
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
+from fastbp.nn.utils import clip_grad_norm_
 from fastbp.runtime.buffers import Buffer
 from fastbp.training.data import takes_classes
 from fastbp.training.history import Backend, Position
@@ -66,6 +67,8 @@ class ModuleTrainer:
             with run.held:
                 shuffler.finish(1)
                 history.record(left, Position(generator=shuffler.state))
+                if run.schedule:
+                    run.schedule.epoch_done(history)
             if run.monitor and self._validation and not all(map(isfinite, left.val_loss)):
                 run.monitor.loss(history.epochs, None)
             yield
@@ -80,11 +83,15 @@ class ModuleTrainer:
             loss = float(self._loss(self._model(input), target, **self._weights_of(order, start, stop)))
             self._model.zero_grad()
             self._model.backward_parameters(self._criterion.backward())
+            if run.clip_grad_norm is not None:
+                clip_grad_norm_(self._model.parameters(), run.clip_grad_norm)
             with held:
                 self._opt.step()
                 position.loss += loss
                 position.weighted_loss += loss * self.per_sample.weight(stop - start)
                 position.batches += 1
+                if run.schedule:
+                    run.schedule.batch_done()
             if run.monitor and not isfinite(loss):
                 run.monitor.loss(run.history.epochs + 1, position.batches)
             if perf_counter() >= run.deadline:

@@ -8,9 +8,10 @@ from typing import Any
 from fastbp.engine.plan import Plan, plan_of
 from fastbp.nn.losses import KernelLoss
 from fastbp.nn.module import Module
-from fastbp.training.data import checked_rows
+from fastbp.training.data import checked_rows, require_weighing
 from fastbp.training.training_run import Criterion, Rows
-from fastbp.validation.arrays import Array
+from fastbp.validation.arrays import Array, plain
+from fastbp.validation.weights import require_row_weights
 
 
 class RowBlocks:
@@ -24,9 +25,9 @@ class RowBlocks:
     ----------
     read : callable
         Called without arguments at the beginning of every epoch, and once to look at the first block. It returns an
-        iterator over blocks: pairs of inputs (n, ...) and targets (n, ...), as ``train_model`` takes them. A generator
-        function does. The blocks are the same in every epoch of a training that stops and goes on: those that were
-        finished are read once more and passed over.
+        iterator over blocks: pairs of inputs (n, ...) and targets (n, ...), as ``train_model`` takes them, or with
+        weights (n,) for ``sample_weight`` as a third part. A generator function does. The blocks are the same in every
+        epoch of a training that stops and goes on: those that were finished are read once more and passed over.
 
     Raises
     ------
@@ -48,8 +49,8 @@ class BlockReader:
     Parameters
     ----------
     blocks : RowBlocks
-    target : None
-        What came as ``train_target``.
+    target, weights : None
+        What came as ``train_target`` and ``sample_weight``.
     model : Module
     criterion : Criterion
 
@@ -59,13 +60,15 @@ class BlockReader:
         The first block.
     """
 
-    def __init__(self, blocks: RowBlocks, target: Any, model: Module, criterion: Criterion) -> None:
-        if target is not None:
-            raise ValueError("train_model takes RowBlocks as train_input with train_target None, got both")
+    def __init__(self, blocks: RowBlocks, target: Any, weights: Any, model: Module, criterion: Criterion) -> None:
+        if target is not None or weights is not None:
+            came = "train_target" if weights is None else "sample_weight"
+            raise ValueError(f"train_model takes RowBlocks of (input, target, weights) alone, got {came} besides")
         self._blocks, self._model, self._criterion = blocks, model, criterion
-        self._shapes: tuple[tuple[int, ...], ...] | None = None
+        self._kind: tuple[tuple[int, ...], tuple[int, ...], int] | None = None  # shapes of rows, arrays in a block
         self.first = next(iter(self))
-        self._shapes = self.first.input.shape[1:], self.first.target.shape[1:]
+        weighs = self.first.weights is not None
+        self._kind = self.first.input.shape[1:], self.first.target.shape[1:], 2 + weighs
 
     def __iter__(self) -> Iterator[Rows]:
         """Yield the blocks of an epoch that have rows."""
@@ -82,18 +85,25 @@ class BlockReader:
             )
 
     def _checked(self, block: Any, number: int) -> Rows:
-        if not isinstance(block, tuple | list) or len(block) != 2:
+        if not isinstance(block, tuple | list) or len(block) not in (2, 3):
             came = type(block).__name__
-            raise TypeError(f"train_model takes blocks as pairs (input, target), got {came} as block {number}")
+            raise TypeError(f"train_model takes blocks as (input, target[, weights]), got {came} as block {number}")
         names = f"the input of block {number}", f"the target of block {number}"
         (rows,) = checked_rows(self._model, self._criterion, [dict(zip(names, block))])
-        shapes = rows.input.shape[1:], rows.target.shape[1:]
-        if self._shapes is not None and shapes != self._shapes:
+        if len(block) == 3:
+            rows = self._weighted(rows, block[2], f"the weights of block {number}")
+        kind = rows.input.shape[1:], rows.target.shape[1:], len(block)
+        if self._kind is not None and kind != self._kind:
             raise ValueError(
-                f"train_model takes blocks whose rows have the shapes of the first block's, {self._shapes[0]} and "
-                f"{self._shapes[1]}, got {shapes[0]} and {shapes[1]} in block {number}"
+                f"train_model takes blocks like the first one, of rows {self._kind[0]} and {self._kind[1]} in "
+                f"{self._kind[2]} arrays, got {kind[0]} and {kind[1]} in {kind[2]} arrays as block {number}"
             )
         plan = plan_of(self._model)
         if isinstance(plan, Plan) and isinstance(self._criterion, KernelLoss):
             self._criterion.require_targets(rows.target, plan.out_features, "train_model", names[1])
         return rows
+
+    def _weighted(self, rows: Rows, weights: Any, name: str) -> Rows:
+        require_weighing(self._criterion, name)
+        given = require_row_weights(weights, rows.input.dtype, rows.input.shape[:1], "train_model", name)
+        return Rows(rows.input, rows.target, plain(given))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.validation.arrays import Array, RandomSource, require_generator
+
+if TYPE_CHECKING:
+    from fastbp.training.history import History
 
 BIT_GENERATORS: dict[str, type[np.random.BitGenerator]] = {
     kind.__name__: kind
@@ -25,14 +28,18 @@ class EpochShuffler:
     rows : int
         May be set between orders.
     state : dict or None
-        Of the generator from now on; None leaves it as it is.
+        Of the generator from ``begin`` on; None leaves it as it is.
     """
 
     def __init__(self, generator: np.random.Generator | None, rows: int, state: Any = None) -> None:
-        if generator is not None and state is not None:
-            generator.bit_generator.state = state
+        self._first_state = state
         self._generator, self.rows = generator, rows
         self._drawn: list[tuple[Any, Array]] = []  # the generator's state before each order, and the order
+
+    def begin(self) -> None:
+        """Let the generator stand where the orders go on."""
+        if self._generator is not None and self._first_state is not None:
+            self._generator.bit_generator.state = self._first_state
 
     def draw(self, epochs: int) -> list[Array]:
         """Return the orders of so many epochs, beginning with the first that is not finished; none unless shuffled."""
@@ -58,6 +65,12 @@ class EpochShuffler:
         if self._generator is not None and len(self._drawn) > keep:
             self._generator.bit_generator.state = self._drawn[keep][0]
             del self._drawn[keep:]
+
+
+def shuffler_for(rng: RandomSource, shuffle: bool, history: History, rows: int) -> EpochShuffler:
+    """Return what shuffles a training that begins, or goes on where its history stands, or raise an error."""
+    state = history.position.generator if history.has_begun else None
+    return EpochShuffler(generator_at(rng, shuffle, state), rows, state)
 
 
 def generator_at(rng: RandomSource, shuffle: bool, state: Any) -> np.random.Generator | None:

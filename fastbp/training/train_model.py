@@ -13,6 +13,8 @@ from fastbp.engine.plan import plan_of
 from fastbp.engine.table_rows import NotPlannable
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
+from fastbp.nn.utils import require_limit
+from fastbp.optim.lr_scheduler import LRScheduler
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
 from fastbp.training.after_epoch import AfterEpoch, after_epoch, go_on_without_rule
@@ -24,7 +26,6 @@ from fastbp.training.arguments import (
     require_own_parameters,
     require_parts,
     rows_of,
-    weighted_rows,
 )
 from fastbp.training.block_trainer import BlockTrainer
 from fastbp.training.data import require_mini_batches, try_first_row
@@ -35,7 +36,8 @@ from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.nonfinite import NonFiniteMonitor, OnNonfinite
 from fastbp.training.progress import ProgressBar
 from fastbp.training.row_blocks import BlockReader, RowBlocks
-from fastbp.training.shuffle import EpochShuffler, generator_at
+from fastbp.training.schedule import Interval, require_schedule
+from fastbp.training.shuffle import shuffler_for
 from fastbp.training.trained_parts import TrainedParts
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
 from fastbp.training.validation_metrics import Metric
@@ -84,6 +86,9 @@ def train_model(
     metrics: Iterable[str | Metric] | Mapping[str, Metric] | None = None,
     early_stopping: EarlyStopping | None = None,
     max_seconds: float | None = None,
+    scheduler: LRScheduler | None = None,
+    scheduler_interval: Interval = "epoch",
+    clip_grad_norm: float | None = None,
 ) -> History:
     """Train ``model`` by mini-batches and return the course of the losses.
 
@@ -112,7 +117,7 @@ def train_model(
         whose weights sum to 0 has a loss of 0 and no gradient; the optimiser steps all the same. A criterion of your
         own gets them as ``forward(prediction, target, sample_weight=...)``.
     shuffle : bool
-        Whether each epoch takes the rows in a new random order, ``rng.permutation(n)``.
+        Whether each epoch takes the rows in a new random order, ``rng.permutation(n)``; of ``RowBlocks`` each block.
     rng : numpy.random.Generator, int or None
         Source of the orders, or its seed; only with ``shuffle``. With a ``history`` that has begun it goes on from the
         state noted there.
@@ -122,8 +127,8 @@ def train_model(
         other value is ignored. (tqdm's ``update`` returns True at times: call it in a function that returns nothing.)
     history : History or None
         Where to record the course. One of a training that stopped lets it go on, with the same bits as if it had not
-        stopped: by an exception, by ``progress``, or at fewer epochs. One that has all ``epochs`` already is returned
-        with a ``UserWarning``.
+        stopped: by an exception, by ``progress``, by ``max_seconds``, or at fewer epochs; ``History.stopped_by`` tells.
+        One that has all ``epochs`` already is returned with a ``UserWarning``.
     on_nonfinite : "raise", "warn" or "ignore"
         What to do when a loss, or at the end a parameter, is NaN or infinite: raise ``DivergenceError`` after the
         compiled call in which it happened, warn once by ``DivergenceWarning``, or nothing.
@@ -132,11 +137,21 @@ def train_model(
         "accuracy" (see ``compute_accuracy``), "mae" (mean absolute error), "r2", or functions ``metric(prediction,
         target)`` that return a number. They are called once before the training too, to see that they fit.
     early_stopping : EarlyStopping or None
-        When the training ends because it has not become better; its best parameters are then given back to the model.
-        ``History.best_epoch`` tells which epoch's they are.
+        When the training ends because it has not become better. The model then has its parameters of the best epoch,
+        ``History.best_epoch``, and so it has after all ``epochs``; where ``progress`` or ``max_seconds`` end the call,
+        it has the last ones. The engine comes back to Python after every epoch.
     max_seconds : float or None
         Time after which this call ends, at the next finished mini-batch, in the engine within about 0.1 seconds; an
         epoch whose mini-batches are finished is validated first. The same call goes on, with the same bits.
+    scheduler : LRScheduler or None
+        One of ``fastbp.optim.lr_scheduler`` over ``opt``, whose step is taken after each epoch, that of
+        ``ReduceLROnPlateau`` with the validation loss per sample, or without validation data the training loss.
+        Training that goes on with a ``history`` takes the scheduler as it was left.
+    scheduler_interval : "epoch" or "batch"
+        Whether a step is taken after each epoch or after each mini-batch.
+    clip_grad_norm : float or None
+        What the norm of each mini-batch's gradient is clipped to, as by ``fastbp.nn.utils.clip_grad_norm_`` over
+        ``model.parameters()``.
 
     Returns
     -------
@@ -147,7 +162,8 @@ def train_model(
     ------
     TypeError, ValueError
         For arguments that do not fit each other, before anything changes. What a module or criterion of your own raises
-        when it is tried on the first row passes unchanged.
+        when it is tried on the first row, or a metric when it is tried, passes unchanged. For a later one of
+        ``RowBlocks`` that does not fit, behind the block before it.
     RuntimeError
         If another thread is using the model.
     TrainingInterrupted
@@ -166,15 +182,16 @@ def train_model(
     number of threads: those that share many rows have each a block of 256 rows and up to 8 gradients, those that
     validate beside the training have each a block and two copies of the parameters. With ``shuffle``, the orders of
     the epochs that one compiled call of about 0.1 seconds goes through take up to 16 bytes a row and epoch.
-    Arrays that are not C-contiguous, aligned and writeable are copied once.
+    Arrays that are not C-contiguous and aligned are copied once; class indices always are. Of ``RowBlocks`` one block
+    is kept at a time.
     """
     epochs, mini_batch_size = count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1)
     seconds = positive_seconds(max_seconds)
     require_parts(model, criterion, opt)
-    train, validation, reader = rows_of(model, criterion, (train_input, train_target), (val_input, val_target))
-    if reader is not None and sample_weight is not None:
-        raise ValueError("train_model takes sample_weight with arrays, got it with RowBlocks")
-    train, validation = weighted_rows(criterion, train, validation, sample_weight, val_sample_weight)
+    schedule = require_schedule(scheduler, scheduler_interval, opt)
+    clip = None if clip_grad_norm is None else require_limit(clip_grad_norm, "train_model", "clip_grad_norm")
+    data = (train_input, train_target, sample_weight), (val_input, val_target, val_sample_weight)
+    train, validation, reader = rows_of(model, criterion, *data)
     history = require_history(history)
     flat = model._current()
     lock = flat.lock
@@ -182,28 +199,22 @@ def train_model(
     try:
         trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size, reader)
         after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
-        setting = Setting(
-            0 if reader else len(train), mini_batch_size, bool(shuffle), trainer.series, plan_of(model).description,
-            () if after is None else after.metrics,
-        )  # fmt: skip
+        sizes = 0 if reader else len(train), mini_batch_size, bool(shuffle), trainer.series
+        setting = Setting(*sizes, plan_of(model).description, () if after is None else after.metrics)
         history.check_going_on(setting, epochs)
-        state = history.position.generator if history.has_begun else None
-        generator = generator_at(rng, bool(shuffle), state)
+        if schedule:
+            schedule.require_steps(history, epochs, None if reader else trainer.batches)
+        shuffler = shuffler_for(rng, bool(shuffle), history, len(train))
         monitor = NonFiniteMonitor(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
         history.warn_if_complete(epochs)
         bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
 
-        history.backend, history.fallback_reason = trainer.backend, reason
-        history.begin(setting)
-        shuffler = EpochShuffler(generator, len(train), state)
+        history.begin(setting, trainer.backend, reason)
         with lock, Interrupts() as interrupts, closing(bar):
-            is_watched = callable(progress) or after is not None
-            # Only functions of the user's set methods meanwhile, and only the engine does not look for them.
-            parts = TrainedParts(flat, criterion, opt, is_watched and trainer.backend == "engine")
-            run = TrainingRun(
-                history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, is_watched,
-                perf_counter() + seconds,
-            )  # fmt: skip
+            parts = TrainedParts(flat, criterion, opt, trainer.backend == "engine" and (callable(progress) or after))
+            stops = callable(progress) or after or (schedule and schedule.stops_at_epochs)
+            run = TrainingRun(history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, bool(stops))
+            run.deadline, run.schedule, run.clip_grad_norm = perf_counter() + seconds, schedule, clip
             _run(trainer, run, model, flat, progress if callable(progress) else bar.show, after)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
@@ -258,13 +269,12 @@ def _run(
     after.finish(run)
 
 
-def _train(
-    trainer: Trainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]
-) -> None:
+def _train(trainer: Trainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]) -> None:
     """Train, show every epoch, and leave history and generator as they are to be found."""
     history, before = run.history, run.history.epochs
     shown = before
     start = perf_counter() - history.seconds
+    run.shuffler.begin()
     history.position.generator = run.shuffler.state
     try:
         for _ in trainer.train(run):

@@ -17,10 +17,11 @@ class TrainedParts:
     criterion : Criterion
     opt : Optimizer
     are_methods_fixed : bool
-        Whether the methods of loss and optimiser are to be those of the beginning.
+        Whether the methods of loss and optimiser are to be those of the beginning. Only functions of the user's set
+        them meanwhile, and only the engine does not look for them.
     """
 
-    def __init__(self, flat: FlatView, criterion: Criterion, opt: Optimizer, are_methods_fixed: bool) -> None:
+    def __init__(self, flat: FlatView, criterion: Criterion, opt: Optimizer, are_methods_fixed: object) -> None:
         self._flat, self._criterion, self._opt = flat, criterion, opt
         self._are_methods_fixed = are_methods_fixed
         self._reduction = getattr(criterion, "reduction", None)
@@ -29,7 +30,7 @@ class TrainedParts:
         """Raise RuntimeError if ``progress``, or whoever else, has changed what a training goes by."""
         what = ""
         if not self._flat.is_current:
-            what = "a module or a parameter of the model was set, moved or converted"
+            what = "a module or a parameter of the model was set, moved, converted or frozen"
         elif getattr(self._criterion, "reduction", None) != self._reduction:
             what = "the criterion's reduction was set"
         elif self._are_methods_fixed and (own_methods(self._criterion) or own_methods(self._opt)):

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from fastbp.training.history import History
 from fastbp.training.nonfinite import NonFiniteMonitor
+from fastbp.training.schedule import Schedule
 from fastbp.training.shuffle import EpochShuffler
 from fastbp.validation.arrays import Array, guarded
 
@@ -85,6 +86,9 @@ class TrainingRun:
         Whether somebody looks at the model after each epoch.
     deadline : float
         The time, as ``time.perf_counter`` tells it, at which the training stops.
+    schedule : Schedule or None
+    clip_grad_norm : float or None
+        What the norm of the gradient is clipped to.
     """
 
     history: History
@@ -95,3 +99,5 @@ class TrainingRun:
     require_unchanged: Callable[[], None] = lambda: None
     stops_at_epochs: bool = False
     deadline: float = inf
+    schedule: Schedule | None = None
+    clip_grad_norm: float | None = None

@@ -8,6 +8,8 @@ is up to the caller.
 """
 
 from fastbp_kernels.functions.activations import (
+    activation_backward,
+    activation_forward,
     exp_forward,
     gelu_backward,
     gelu_forward,
@@ -48,6 +50,8 @@ from fastbp_kernels.linalg.linear import (
 )
 
 __all__ = [
+    "activation_backward",
+    "activation_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "cross_entropy_forward",

@@ -55,8 +55,8 @@ class Subject:
     def numbers(self):
         return [parameter.data.copy() for parameter in self.model.parameters()]
 
-    def train(self):
-        fastbp.train_model(self.model, X, TARGET, X, TARGET, nn.MSELoss(), self.opt, 1, 4, progress=False)
+    def train(self, **options):
+        fastbp.train_model(self.model, X, TARGET, X, TARGET, nn.MSELoss(), self.opt, 1, 4, progress=False, **options)
 
 
 CALLS = {
@@ -71,13 +71,19 @@ CALLS = {
     "predict": lambda s: s.model.predict(X),
     "loss": lambda s: s.criterion(s.model(X), TARGET),
     "train_model": Subject.train,
+    "train_model by blocks": lambda s: fastbp.train_model(
+        s.model, fastbp.RowBlocks(lambda: [(X, TARGET)]), None, None, None, nn.MSELoss(), s.opt, 1, 4, progress=False
+    ),
+    "train_model that stops early": lambda s: s.train(metrics=["mae"], early_stopping=fastbp.EarlyStopping(1)),
+    "jacobian": lambda s: fastbp.jacobian(s.model, X),
     "save": lambda s: fastbp.save(FOLDER / "model.safetensors", s.model, s.opt),
     "deepcopy": lambda s: copy.deepcopy(s.model),
     "pickle": lambda s: pickle.dumps((s.model, s.opt)),
     "Sequential": lambda s: nn.Sequential(s.model, nn.Linear(3, 2, rng=0)),
     "double": lambda s: s.model.double(),
 }
-CHANGE_IN_STEPS = {"load_state_dict", "train_model"}  # parameter by parameter, mini-batch by mini-batch
+# Parameter by parameter, mini-batch by mini-batch.
+CHANGE_IN_STEPS = {"load_state_dict", *(name for name in CALLS if name.startswith("train_model"))}
 
 
 def interrupted(call, at):

@@ -25,6 +25,7 @@ EPOCHS = 150
 rng = numpy.random.default_rng(0)
 X = rng.standard_normal((300, 20)).astype(numpy.float32)
 TARGET = rng.standard_normal((300, 3)).astype(numpy.float32)
+VAL = X[:20] + numpy.float32(0.5), TARGET[:20]
 
 
 def begin():
@@ -34,8 +35,8 @@ def begin():
 
 def go_on(state, after_epoch):
     fastbp.train_model(
-        state.model, X, TARGET, None, None, nn.MSELoss(), state.opt, EPOCHS, 7,
-        shuffle=True, rng=3, history=state.history, progress=after_epoch,
+        state.model, X, TARGET, *VAL, nn.MSELoss(), state.opt, EPOCHS, 7, shuffle=True, rng=3, history=state.history,
+        progress=after_epoch, metrics=["mae"], early_stopping=fastbp.EarlyStopping(EPOCHS),
     )  # fmt: skip
 
 
@@ -76,7 +77,9 @@ def main():
             advanced += state.history.epochs > epoch
             epoch = state.history.epochs
             assert bits(state.model) == expected[epoch], f"other bits after epoch {epoch}"
-            assert state.history["train_loss"] == whole.history["train_loss"][:epoch]
+            for name, values in state.history.items():
+                assert values == whole.history[name][:epoch], name
+            assert state.history.best_epoch == 1 + numpy.argmin(whole.history["val_loss"][:epoch])
             loaded += 1
             if epoch == EPOCHS:
                 finished += 1

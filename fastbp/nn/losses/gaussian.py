@@ -111,9 +111,10 @@ class GaussianNLLLoss(Loss):
             variance = variance[..., None]
         fits = variance.ndim == len(shape) and all(own in (1, size) for own, size in zip(variance.shape, shape))
         if target.shape != shape or not fits:
+            remedy = "reshape the target to target[..., None], " if shape == (*target.shape, 1) else ""
             raise ValueError(
                 f"GaussianNLLLoss takes target and var of the prediction's shape {shape}, got {target.shape} and "
-                f"{variance.shape}; nothing else is broadcast"
+                f"{variance.shape}; {remedy}nothing else is broadcast"
             )
         if (variance < 0).any():
             raise ValueError(f"GaussianNLLLoss takes var of 0 or more, got {variance.min()}")

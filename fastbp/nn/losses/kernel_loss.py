@@ -138,9 +138,10 @@ class KernelLoss(Loss):
         if type(target) is not np.ndarray or target.dtype is not prediction.dtype:
             require_floats(target, f"{name} with a prediction of that dtype", prediction.dtype)
         if prediction.shape != target.shape:
+            remedy = " to target[..., None]" if prediction.shape == (*target.shape, 1) else ""
             raise ValueError(
                 f"{name} takes a target of the prediction's shape {prediction.shape}, got {target.shape}; "
-                "reshape the target, nothing is broadcast"
+                f"reshape the target{remedy}, nothing is broadcast"
             )
         return _rows(plain(prediction)), _rows(plain(target)), NO_CLASSES
 

@@ -1,10 +1,11 @@
 """The registry of activations, and their kernels.
 
 A network's table names an activation by its place in ``ACTIVATIONS``. Cheap functions run in the tile's epilogue; all
-others in one loop over the rows just written, by ``activate`` and ``times_derivative``.
+others in one loop over the rows just written, by ``activate`` and ``times_derivative``. ``OWN`` is a function of the
+user's: the table has the addresses of its loops (see ``compiler.callbacks``).
 
 Every public kernel takes C-contiguous arrays of one shape and dtype; ``output`` may be ``input``, and ``grad_input``
-may be ``grad_output``.
+may be ``grad_output``. Four functions have kernels of their own, which all rows could do without.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fastbp_kernels.compiler.pointers import Array, pointer
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.switch import emit_switch
 from fastbp_kernels.compiler.vectors import INT64, vectors_of
-from fastbp_kernels.functions import elementary, gelu, tile_formulas
+from fastbp_kernels.functions import elementary, gelu, piecewise, smooth, tile_formulas
 
 
 class Activation(NamedTuple):
@@ -33,15 +34,17 @@ class Activation(NamedTuple):
     name : str
         That of its class in ``fastbp.nn``, with what distinguishes forms of one class behind a colon.
     value : callable
-        ``value(v, x)`` emits the function of vectors.
+        ``value(v, x, *scalars)`` emits the function of vectors.
     times_derivative : callable
-        ``times_derivative(v, grad, saved)`` emits ``grad`` times the derivative, from what ``saves`` names.
+        ``times_derivative(v, grad, saved, *scalars)`` emits ``grad`` times the derivative, from what ``saves`` names.
     saves : "output" or "input"
-        Of which the derivative is a function.
+        Of which the derivative is a function. Only one that the tile applies may be one of the output.
     value_in_tile, derivative_in_tile : bool
-        Whether the tile applies them; a derivative there is one of the output.
+        Whether the tile applies them; a derivative there is one of the output, and neither takes scalars.
     flop : int
         Operations of matrix products that take as long as one value.
+    scalars : tuple of str
+        Numbers that both formulas take, up to ``ACTIVATION_SCALARS`` of them, in every lane.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Activation(NamedTuple):
     value_in_tile: bool = False
     derivative_in_tile: bool = False
     flop: int = 0
+    scalars: tuple[str, ...] = ()
 
 
 ACTIVATIONS = (
@@ -60,29 +64,54 @@ ACTIVATIONS = (
     Activation("Sigmoid", elementary.sigmoid, tile_formulas.times_sigmoid_derivative, "output", False, True, 50),
     Activation("GELU", gelu.gelu, gelu.times_gelu_derivative, "input", flop=150),
     Activation("GELU:tanh", gelu.gelu_tanh, gelu.times_gelu_tanh_derivative, "input", flop=75),
-)
+    Activation(
+        "LeakyReLU", piecewise.leaky_relu, piecewise.times_leaky_relu_derivative, "input", flop=4,
+        scalars=("negative_slope",),
+    ),
+    Activation(
+        "ELU", piecewise.elu, piecewise.times_elu_derivative, "input", flop=50, scalars=("scale", "alpha", "rate")
+    ),
+    Activation(
+        "Hardtanh", piecewise.hardtanh, piecewise.times_hardtanh_derivative, "input", flop=4,
+        scalars=("min_val", "max_val"),
+    ),
+    Activation("Hardsigmoid", piecewise.hardsigmoid, piecewise.times_hardsigmoid_derivative, "input", flop=10),
+    Activation("Hardswish", piecewise.hardswish, piecewise.times_hardswish_derivative, "input", flop=10),
+    Activation("SiLU", smooth.silu, smooth.times_silu_derivative, "input", flop=50),
+    Activation("Mish", smooth.mish, smooth.times_mish_derivative, "input", flop=50),
+    Activation(
+        "Softplus", smooth.softplus, smooth.times_softplus_derivative, "input", flop=100, scalars=("beta", "threshold")
+    ),
+    Activation("Softsign", smooth.softsign, smooth.times_softsign_derivative, "input", flop=10),
+    Activation("LogSigmoid", smooth.log_sigmoid, smooth.times_log_sigmoid_derivative, "input", flop=100),
+)  # fmt: skip
 ACTIVATION_CODES = {row.name: code for code, row in enumerate(ACTIVATIONS)}
 IDENTITY = ACTIVATION_CODES["Identity"]
+OWN = len(ACTIVATIONS)  # the code of a function of the user's
 
 
 @intrinsic
 def activate(
-    typing_context: Context, activation: types.Integer, count: types.Integer, x: types.CPointer, out: types.CPointer
-) -> Definition:
-    """Write the activation of ``count`` numbers of ``x`` to ``out``, which may be ``x``."""
-    return types.void(types.intp, types.intp, x, out), _ACTIVATE.call(x)
+    typing_context: Context, activation: types.Integer, count: types.Integer, x: types.CPointer, out: types.CPointer,
+    scalars: types.CPointer,
+) -> Definition:  # fmt: skip
+    """Write the activation of ``count`` numbers of ``x`` to ``out``, which may be ``x``.
+
+    ``scalars`` are those that its row names.
+    """
+    return types.void(types.intp, types.intp, x, out, scalars), _ACTIVATE.call(x)
 
 
 @intrinsic
 def times_derivative(
     typing_context: Context, activation: types.Integer, count: types.Integer, grad: types.CPointer,
-    saved: types.CPointer, out: types.CPointer,
+    saved: types.CPointer, out: types.CPointer, scalars: types.CPointer,
 ) -> Definition:  # fmt: skip
     """Write ``count`` numbers of ``grad`` times the derivative to ``out``, which may be ``grad``.
 
     ``saved`` are the activation's outputs or inputs, as its row says.
     """
-    return types.void(types.intp, types.intp, grad, saved, out), _TIMES_DERIVATIVE.call(grad)
+    return types.void(types.intp, types.intp, grad, saved, out, scalars), _TIMES_DERIVATIVE.call(grad)
 
 
 def _arguments(arrays: int) -> Callable[[ir.Type], list[ir.Type]]:
@@ -94,11 +123,12 @@ def _emit(part: str) -> Callable[[ir.Function, ir.Type], None]:
 
     def emit(function: ir.Function, element: ir.Type) -> None:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        code, count, *inputs, out = function.args
+        code, count, *inputs, out, scalars = function.args
 
         def case(row: Activation) -> None:
-            formula = getattr(row, part)
-            emit_loops(vectors_of(builder, element), lambda v, *x: (formula(v, *x),), count, inputs, [out])
+            v, formula = vectors_of(builder, element), getattr(row, part)
+            numbers = [v.splat(builder.load(builder.gep(scalars, [INT64(k)]))) for k in range(len(row.scalars))]
+            emit_loops(v, lambda v, *x: (formula(v, *x, *numbers),), count, inputs, [out])
 
         emit_switch(builder, code, ACTIVATIONS, case)
         builder.ret_void()
@@ -106,8 +136,8 @@ def _emit(part: str) -> Callable[[ir.Function, ir.Type], None]:
     return emit
 
 
-_ACTIVATE = NativeFunction("activate", _arguments(2), _emit("value"))
-_TIMES_DERIVATIVE = NativeFunction("times_derivative", _arguments(3), _emit("times_derivative"))
+_ACTIVATE = NativeFunction("activate", _arguments(3), _emit("value"))
+_TIMES_DERIVATIVE = NativeFunction("times_derivative", _arguments(4), _emit("times_derivative"))
 
 relu_loop = elementwise1(tile_formulas.relu)
 tanh_loop = elementwise1(elementary.tanh)
@@ -124,6 +154,20 @@ gelu_tanh_derivative_loop = elementwise2(gelu.times_gelu_tanh_derivative)
 forward_kernel = public_kernel(input=read(), output=written())
 backward_kernel = public_kernel(grad_output=read(), output=read(), grad_input=written())
 input_backward_kernel = public_kernel(grad_output=read(), input=read(), grad_input=written())
+
+
+@public_kernel(input=read(), scalars=read("(k,)"), output=written())
+def activation_forward(activation: int, input: Array, scalars: Array, output: Array) -> None:
+    """Write the activation with this code of ``ACTIVATION_CODES`` to ``output``; ``scalars`` are its row's."""
+    activate(activation, output.size, pointer(input), pointer(output), pointer(scalars))
+
+
+@public_kernel(grad_output=read(), saved=read(), scalars=read("(k,)"), grad_input=written())
+def activation_backward(activation: int, grad_output: Array, saved: Array, scalars: Array, grad_input: Array) -> None:
+    """Write ``grad_output`` times the derivative to ``grad_input``; ``saved`` is input or output, as the row says."""
+    times_derivative(
+        activation, saved.size, pointer(grad_output), pointer(saved), pointer(grad_input), pointer(scalars)
+    )
 
 
 @forward_kernel

@@ -1,6 +1,6 @@
-"""exp, tanh and the logistic sigmoid of vectors, float32 and float64, at most 2 ULP off.
+"""exp, expm1, tanh and the logistic sigmoid of vectors, float32 and float64, at most 2 ULP off.
 
-All three rest on ``exp(x) = 2**n * exp(r)`` with n the integer nearest to x / ln 2, so that r lies within ln 2 / 2 of
+All of them rest on ``exp(x) = 2**n * exp(r)`` with n the integer nearest to x / ln 2, so that r lies within ln 2 / 2 of
 0, where the Taylor series of ``exp(r) - 1`` is short (Cody and Waite, "Software manual for the elementary functions",
 1980). There are no branches: infinities are moved to where the result has long reached its limit, and NaN comes through
 every step as NaN.
@@ -18,7 +18,7 @@ from fastbp_kernels.functions import tanh_table
 
 
 @dataclass(frozen=True)
-class _Format:
+class Format:
     """What the functions need to know of a float format."""
 
     mantissa_bits: int
@@ -29,25 +29,30 @@ class _Format:
     # eighth of a unit in the last place.
     degree: int
     degree_near_zero: int
-    # Beyond these the results are 0, infinite or 1.
+    # Beyond these the results are 0, -1, infinite or 1.
     exp_range: tuple[float, float]
+    expm1_range: tuple[float, float]
     sigmoid_range: tuple[float, float]
     tanh_limit: float
 
 
-_FORMATS = {
-    4: _Format(
-        23, 127, 0.693145751953125, 1.428606820309417e-06, 8, 10, (-104.0, 89.0), (-104.0, 20.0), tanh_table.LIMIT
+FORMATS = {
+    4: Format(
+        23, 127, 0.693145751953125, 1.428606820309417e-06, 8, 10, (-104.0, 89.0), (-20.0, 89.0), (-104.0, 20.0),
+        tanh_table.LIMIT,
     ),
-    8: _Format(52, 1023, 0.6931471803691238, 1.9082149292705877e-10, 14, 17, (-746.0, 710.0), (-746.0, 40.0), 22.0),
-}
+    8: Format(
+        52, 1023, 0.6931471803691238, 1.9082149292705877e-10, 14, 17, (-746.0, 710.0), (-40.0, 710.0), (-746.0, 40.0),
+        22.0,
+    ),
+}  # fmt: skip
 
 NEAR_ZERO = 0.75
 
 
 def exp(v: Vectors, x: ir.Value) -> ir.Value:
     """Return e**x."""
-    builder, form = v.builder, _FORMATS[v.bytes]
+    builder, form = v.builder, FORMATS[v.bytes]
     least, most = form.exp_range
     n, r = _reduce(v, at_least(v, at_most(v, x, most), least))
     tail = _tail(v, r, form.degree)
@@ -56,12 +61,24 @@ def exp(v: Vectors, x: ir.Value) -> ir.Value:
     return builder.fmul(builder.fmul(fraction, once), twice)
 
 
+def expm1(v: Vectors, x: ir.Value) -> ir.Value:
+    """Return e**x - 1, near 0 as the series alone, else as twice 2**(n - 1) * (1 + fraction) - 1/2."""
+    builder, form = v.builder, FORMATS[v.bytes]
+    least, most = form.expm1_range
+    near_zero = builder.fcmp_ordered("<", v.absolute(x), v.constant(NEAR_ZERO))
+    n, r = _reduce(v, at_least(v, at_most(v, x, most), least), keep=near_zero)
+    fraction = builder.fadd(r, _tail(v, r, form.degree_near_zero))
+    power = _power_of_two(v, builder.sub(n, v.integers(1)))
+    half = v.fma(power, fraction, builder.fsub(power, v.constant(0.5)))
+    return v.copysign(builder.select(near_zero, fraction, builder.fadd(half, half)), x)  # -0 of -0
+
+
 def tanh(v: Vectors, x: ir.Value) -> ir.Value:
     """Return tanh(x) from a table where one fits, else as t / (t + 2) with t = exp(2 |x|) - 1, and the sign of x.
 
     Near 0 the same quotient is |x| + (t - 2 |x| - |x| t) / (t + 2): the second part is small, and so are its errors.
     """
-    builder, form = v.builder, _FORMATS[v.bytes]
+    builder, form = v.builder, FORMATS[v.bytes]
     magnitude = at_most(v, v.absolute(x), form.tanh_limit)
     if tanh_table.fits(v):
         return tanh_table.tanh(v, x, magnitude)
@@ -81,7 +98,7 @@ def sigmoid(v: Vectors, x: ir.Value) -> ir.Value:
 
     The denominator is 1 + 2**n (1 + fraction), or 2**-n + 1 + fraction, with one rounding that counts.
     """
-    builder, form = v.builder, _FORMATS[v.bytes]
+    builder, form = v.builder, FORMATS[v.bytes]
     least, most = form.sigmoid_range
     n, r = _reduce(v, builder.fneg(at_least(v, at_most(v, x, most), least)))
     tail = _tail(v, r, form.degree)
@@ -108,7 +125,7 @@ def at_least(v: Vectors, x: ir.Value, limit: float) -> ir.Value:
 
 def _reduce(v: Vectors, x: ir.Value, keep: ir.Value | None = None) -> tuple[ir.Value, ir.Value]:
     """Return the integer n and r, where x = n ln 2 + r; n is 0 and r is x in the lanes to ``keep``."""
-    builder, form = v.builder, _FORMATS[v.bytes]
+    builder, form = v.builder, FORMATS[v.bytes]
     reduced = x if keep is None else builder.select(keep, v.constant(0.0), x)
     # Adding 1.5 * 2**mantissa_bits rounds to an integer and leaves it in the low bits.
     magic = v.constant(1.5 * 2.0**form.mantissa_bits)
@@ -129,7 +146,7 @@ def _tail(v: Vectors, r: ir.Value, degree: int) -> ir.Value:
 
 def _power_of_two(v: Vectors, n: ir.Value) -> ir.Value:
     """Return 2**n for integers n within the normal exponents."""
-    form = _FORMATS[v.bytes]
+    form = FORMATS[v.bytes]
     bits = v.builder.shl(v.builder.add(n, v.integers(form.exponent_bias)), v.integers(form.mantissa_bits))
     return v.builder.bitcast(bits, v.type)
 

@@ -12,14 +12,15 @@ from typing import NamedTuple
 from llvmlite import ir
 from numba import types
 
-from fastbp_kernels.compiler.cache import kernel
+from fastbp_kernels.compiler.cache import inlined_kernel, kernel
 from fastbp_kernels.compiler.elementwise import elementwise2_scaled, emit_loops
-from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
+from fastbp_kernels.compiler.intrinsics import Context, Definition, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
-from fastbp_kernels.compiler.pointers import Array, pointer
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.switch import emit_switch
-from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
+from fastbp_kernels.compiler.vectors import INT64, vectors_of
+from fastbp_kernels.functions import optimizer_formulas as formulas
 from fastbp_kernels.functions import tile_formulas
 
 
@@ -29,7 +30,7 @@ class Optimizer(NamedTuple):
     Attributes
     ----------
     name : str
-        That of its class in ``fastbp.optim``.
+        That of its class in ``fastbp.optim``; behind a colon, which of its options the row is for.
     state : tuple of str
         The vectors beside the parameters, all zeros at first.
     scalars : tuple of str
@@ -44,35 +45,72 @@ class Optimizer(NamedTuple):
     update: Callable[..., Sequence[ir.Value]]
 
 
-def _sgd(v: Vectors, scalars: Values, parameter: ir.Value, grad: ir.Value) -> Sequence[ir.Value]:
-    (lr,) = scalars
-    return (tile_formulas.sgd(v, lr, parameter, grad),)
+_ADAM = (
+    "1 - beta1", "beta2", "1 - beta2", "step size", "root of bias correction 2", "eps", "sign", "weight decay", "kept",
+    "is amsgrad",
+)  # fmt: skip
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_RMSPROP = ("lr", "alpha", "1 - alpha", "eps", "momentum", "is centered", "sign", "weight decay")
 
 
-def _adam(
-    v: Vectors, scalars: Values, parameter: ir.Value, grad: ir.Value, exp_avg: ir.Value, exp_avg_sq: ir.Value
-) -> Sequence[ir.Value]:
-    """Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, in the order of ``torch.optim.Adam``."""
-    b = v.builder
-    new1, keep2, new2, step_size, root_correction, eps, decay = scalars
-    decayed = v.fma(decay, parameter, grad)
-    grad = b.select(b.fcmp_ordered("==", decay, v.constant(0.0)), grad, decayed)  # 0 * infinity would be NaN
-    exp_avg = v.fma(new1, b.fsub(grad, exp_avg), exp_avg)
-    exp_avg_sq = v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq))
-    denominator = b.fadd(b.fdiv(v.sqrt(exp_avg_sq), root_correction), eps)
-    parameter = v.fma(b.fneg(step_size), b.fdiv(exp_avg, denominator), parameter)
-    return parameter, exp_avg, exp_avg_sq
+def _rmsprop(name: str, *, is_centered: bool, has_momentum: bool) -> Optimizer:
+    state = ("square_avg", *["momentum_buffer"] * has_momentum, *["grad_avg"] * is_centered)
+    formula = formulas.rmsprop(is_centered=is_centered, has_momentum=has_momentum)
+    return Optimizer(name, state, _RMSPROP, formula)
 
 
 OPTIMIZERS = (
-    Optimizer("SGD", (), ("lr",), _sgd),
+    Optimizer("SGD", (), ("lr",), formulas.sgd),
+    Optimizer("SGD:decay", (), ("lr", "sign", "weight decay"), formulas.sgd_decay),
     Optimizer(
-        "Adam",
-        ("exp_avg", "exp_avg_sq"),
-        ("1 - beta1", "beta2", "1 - beta2", "step size", "root of bias correction 2", "eps", "weight decay"),
-        _adam,
+        "SGD:momentum",
+        ("momentum_buffer",),
+        ("lr", "sign", "weight decay", "momentum", "1 - dampening", "is nesterov", "is first step"),
+        formulas.sgd_momentum,
     ),
-)
+    Optimizer("Adam", _MOMENTS, _ADAM, formulas.adam),
+    Optimizer("Adam:amsgrad", (*_MOMENTS, "max_exp_avg_sq"), _ADAM, formulas.adam),
+    Optimizer("AdamW", _MOMENTS, _ADAM, formulas.adam),
+    Optimizer("AdamW:amsgrad", (*_MOMENTS, "max_exp_avg_sq"), _ADAM, formulas.adam),
+    Optimizer(
+        "NAdam",
+        _MOMENTS,
+        (
+            "1 - beta1", "beta2", "1 - beta2", "bias correction 2", "step of the gradient", "step of the average",
+            "eps", "sign", "weight decay", "kept",
+        ),
+        formulas.nadam,
+    ),
+    Optimizer(
+        "RAdam",
+        _MOMENTS,
+        ("1 - beta1", "beta2", "1 - beta2", "step size", "is rectified", "eps", "sign", "weight decay", "kept"),
+        formulas.radam,
+    ),
+    Optimizer(
+        "Adamax",
+        ("exp_avg", "exp_inf"),
+        ("1 - beta1", "beta2", "step size", "eps", "sign", "weight decay"),
+        formulas.adamax,
+    ),
+    _rmsprop("RMSprop", is_centered=False, has_momentum=False),
+    _rmsprop("RMSprop:momentum", is_centered=False, has_momentum=True),
+    _rmsprop("RMSprop:centered", is_centered=True, has_momentum=False),
+    _rmsprop("RMSprop:centered,momentum", is_centered=True, has_momentum=True),
+    Optimizer("Adagrad", ("sum",), ("step size", "initial sum", "eps", "sign", "weight decay"), formulas.adagrad),
+    Optimizer(
+        "Adadelta",
+        ("square_avg", "acc_delta"),
+        ("lr", "rho", "1 - rho", "eps", "sign", "weight decay"),
+        formulas.adadelta,
+    ),
+    Optimizer(
+        "Rprop",
+        ("prev", "step_size"),
+        ("eta minus", "eta plus", "least step", "largest step", "lr", "is first step", "sign"),
+        formulas.rprop,
+    ),
+)  # fmt: skip
 OPTIMIZER_CODES = {row.name: code for code, row in enumerate(OPTIMIZERS)}
 SGD = OPTIMIZER_CODES["SGD"]
 
@@ -128,6 +166,41 @@ def step_parameters(optimizer: int, scalars: Array, parameter: Array, grad: Arra
     update(
         optimizer, parameter.size, pointer(scalars), pointer(parameter), pointer(grad), pointer(state), parameter.size
     )
+
+
+@inlined_kernel
+def update_spans(
+    optimizer: int, scalars: Array, spans: Array, first: int, stop: int, parameter: Pointer, grad: Pointer,
+    state: Pointer, size: int,
+) -> None:  # fmt: skip
+    """Step those of the parameters from ``first`` to ``stop`` that are in a span, each with its row of scalars.
+
+    ``size`` is that of a vector of the state. What a span begins with makes no difference to a bit.
+    """
+    for span in range(spans.shape[0]):
+        begin, end = max(first, spans[span, 0]), min(stop, spans[span, 1])
+        if begin < end:
+            own = pointer(scalars[spans[span, 2]])
+            update(
+                optimizer, end - begin, own, shift(parameter, begin), shift(grad, begin), shift(state, begin), size
+            )  # fmt: skip
+
+
+@kernel
+def step_spans(optimizer: int, scalars: Array, spans: Array, parameter: Array, grad: Array, state: Array) -> None:
+    """Do one step of parameters in spans.
+
+    Parameters
+    ----------
+    optimizer, parameter, grad, state
+        As ``step_parameters`` takes them.
+    scalars : array of shape (rows, scalars), read
+        Each in the order of the optimiser's row.
+    spans : array of int64, shape (spans, 3), read
+        The first parameter and the last + 1 of each, and its row of scalars.
+    """
+    size = parameter.size
+    update_spans(optimizer, scalars, spans, 0, size, pointer(parameter), pointer(grad), pointer(state), size)
 
 
 @public_kernel(parameter=written(), grad=read())

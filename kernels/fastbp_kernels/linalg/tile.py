@@ -57,10 +57,11 @@ PREFETCH_FROM = 128  # steps of k, during which C comes to the cache; fewer do n
 STORE, FUSED_SGD = range(2)
 VALUE, DERIVATIVE, ADD = 1 << 8, 1 << 9, 1 << 10
 
-# By the activations' codes: their epilogues where the tile applies them, else STORE.
-VALUE_EPILOGUES = tuple(VALUE + code if row.value_in_tile else STORE for code, row in enumerate(ACTIVATIONS))
-DERIVATIVE_EPILOGUES = tuple(
-    DERIVATIVE + code if row.derivative_in_tile else STORE for code, row in enumerate(ACTIVATIONS)
+# By the activations' codes: their epilogues where the tile applies them, else STORE; last that of OWN.
+VALUE_EPILOGUES = (*(VALUE + code if row.value_in_tile else STORE for code, row in enumerate(ACTIVATIONS)), STORE)
+DERIVATIVE_EPILOGUES = (
+    *(DERIVATIVE + code if row.derivative_in_tile else STORE for code, row in enumerate(ACTIVATIONS)),
+    STORE,
 )
 
 

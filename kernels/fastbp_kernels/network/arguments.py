@@ -78,13 +78,23 @@ class Step(NamedTuple):
     loss : LossCall
     optimizer : int
         Its code.
-    scalars : array of shape (steps, scalars), read
-        The optimiser's for each step of the call, or one row for all of them.
+    scalars : array of shape (steps, rows, scalars), read
+        The optimiser's for each step of the call, or one for all of them; a row for each kind of span.
+    spans : array of int64, shape (spans, 3), read
+        The first parameter and the last + 1 of those that are stepped, and their row of scalars. Frozen parameters are
+        in none.
+    max_norm : float
+        What the norm of the gradient is clipped to.
+    norm_sums : vector of float64, written
+        One for each ``NORM_SLAB`` parameters; empty where nothing is clipped.
     """
 
     loss: LossCall
     optimizer: int
     scalars: Array
+    spans: Array
+    max_norm: float
+    norm_sums: Array
 
 
 class Workspace(NamedTuple):

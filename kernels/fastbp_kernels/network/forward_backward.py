@@ -17,11 +17,17 @@ from __future__ import annotations
 from fastbp_kernels.compiler.cache import inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import copy_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.functions.activations import IDENTITY, times_derivative
+from fastbp_kernels.functions.activations import IDENTITY
 from fastbp_kernels.functions.losses import SLAB
 from fastbp_kernels.linalg.product import ROWS, product
 from fastbp_kernels.linalg.tile import STORE
-from fastbp_kernels.network.passes import backward_rows, forward_layer, layer_gradients
+from fastbp_kernels.network.passes import (
+    backward_rows,
+    first_trained,
+    forward_layer,
+    layer_gradients,
+    times_layer_derivative,
+)
 from fastbp_kernels.network.table import ACTIVATION, IN, KIND, OUT, WEIGHT, Y_ROW, G, X, Y, Z
 from fastbp_kernels.parallel.barrier import barrier
 from fastbp_kernels.parallel.partition import rank_range
@@ -29,7 +35,7 @@ from fastbp_kernels.parallel.partition import rank_range
 
 @kernel
 def chain_forward(
-    rank: int, ranks: int, layers: Array, parameter: Array, scratch: Array, input: Array, output: Array
+    rank: int, ranks: int, layers: Array, parameter: Array, scalars: Array, scratch: Array, input: Array, output: Array
 ) -> None:
     """Write the outputs for ``input`` to ``output``, and those of every layer before the last to its Y.
 
@@ -39,6 +45,7 @@ def chain_forward(
         This thread and the number of threads.
     layers : array of int64, shape (layers, COLUMNS), read
     parameter : vector, read
+    scalars : array of shape (layers, SCALARS), read
     scratch : vector, written
         Laid out by ``layers`` for as many rows as ``input`` has, or for more.
     input : array of shape (n, IN of the first layer), read
@@ -56,20 +63,20 @@ def chain_forward(
         z = y
         if layers[layer, Z] >= 0:
             z = shift(s, layers[layer, Z] + first * y_row)
-        forward_layer(layers, layer, p, stop - first, x, x_row, z, y, y_row)
+        forward_layer(layers, layer, p, pointer(scalars), stop - first, x, x_row, z, y, y_row)
         x, x_row = y, y_row
 
 
 @kernel
 def chain_backward(
-    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, grad: Array, scratch: Array, input: Array,
-    output: Array, grad_output: Array, grad_input: Array, wants_grad_input: bool,
+    rank: int, ranks: int, sync: Array, layers: Array, parameter: Array, scalars: Array, grad: Array, scratch: Array,
+    input: Array, output: Array, grad_output: Array, grad_input: Array, wants_grad_input: bool,
 ) -> None:  # fmt: skip
-    """Add the gradients of all parameters to ``grad``, and write that of the input to ``grad_input`` if it is wanted.
+    """Add the gradients of what is trained to ``grad``, and write that of the input to ``grad_input`` if it is wanted.
 
     Parameters
     ----------
-    rank, ranks, layers, parameter
+    rank, ranks, layers, parameter, scalars
         As in ``chain_forward``.
     sync : array of int64, shape (SYNC_SIZE,)
         The threads' barrier, zeros at first.
@@ -85,13 +92,14 @@ def chain_backward(
     wants_grad_input : bool
     """
     last, n = layers.shape[0] - 1, input.shape[0]
-    p, g, s, wait = pointer(parameter), pointer(grad), pointer(scratch), pointer(sync)
+    p, g, s, wait, numbers = pointer(parameter), pointer(grad), pointer(scratch), pointer(sync), pointer(scalars)
     first, stop = rank_range(n, SLAB, rank, ranks)
-    _activation_of_last_layer(layers, s, pointer(output), pointer(grad_output), first, stop)
-    for layer in range(last, 0, -1):
-        backward_rows(layers, layer, p, p, s, first, stop, 0, 0)  # of Linear alone, which takes no scalars
+    _activation_of_last_layer(layers, numbers, s, pointer(output), pointer(grad_output), first, stop)
+    earliest = 0 if wants_grad_input else first_trained(layers)  # nobody needs the gradients before that
+    for layer in range(last, earliest, -1):
+        backward_rows(layers, layer, p, numbers, s, first, stop, 0, 0)
     barrier(ranks, wait)
-    for layer in range(last, -1, -1):
+    for layer in range(last, earliest - 1, -1):
         x = pointer(input) if layer == 0 else shift(s, layers[layer, X])
         x_row, g_layer = layers[layer, IN], shift(s, layers[layer, G])
         layer_gradients(layers, layer, x, x_row, ROWS, g_layer, g, n, rank, ranks)
@@ -108,7 +116,7 @@ def chain_backward(
 
 @inner_kernel
 def _activation_of_last_layer(
-    layers: Array, scratch: Pointer, output: Pointer, grad_output: Pointer, first: int, stop: int
+    layers: Array, scalars: Pointer, scratch: Pointer, output: Pointer, grad_output: Pointer, first: int, stop: int
 ) -> None:
     """Carry some rows of ``grad_output`` through the last layer's activation to its G."""
     last = layers.shape[0] - 1
@@ -117,7 +125,6 @@ def _activation_of_last_layer(
     g = shift(scratch, layers[last, G] + first * o)
     if layers[last, ACTIVATION] == IDENTITY:
         copy_loop(count, given, g)
-    elif layers[last, Z] >= 0:
-        times_derivative(layers[last, ACTIVATION], count, given, shift(scratch, layers[last, Z] + first * o), g)
     else:
-        times_derivative(layers[last, ACTIVATION], count, given, y, g)
+        saved = shift(scratch, layers[last, Z] + first * o) if layers[last, Z] >= 0 else y
+        times_layer_derivative(layers, last, scalars, count, given, saved, g)

@@ -10,6 +10,7 @@ from fastbp_kernels.network.arguments import Block, Network, TrainingRows
 from fastbp_kernels.network.operations import operation_gradients
 from fastbp_kernels.network.passes import (
     backward_rows,
+    first_trained,
     forward_rows,
     fused_sgd_gradients,
     gather,
@@ -32,15 +33,15 @@ def block_gradients(
     """
     layers, parameter, scratch = network.layers, pointer(network.parameter), block.scratch
     scalars, steps, before = pointer(network.scalars), block.steps, block.before
-    last = layers.shape[0] - 1
+    last, earliest = layers.shape[0] - 1, first_trained(layers)  # nobody needs the gradients before that
     first_row, stop_row = rank_range(block.rows, SLAB, rank, ranks)
     _propagate(network, data, block, loss, factor, first_row, stop_row)
     in_turn = ranks == 1 and not fuses_update  # a layer's inputs make room for gradients as soon as its own are there
     if not in_turn:
-        for layer in range(last, 0, -1):
+        for layer in range(last, earliest, -1):
             backward_rows(layers, layer, parameter, scalars, scratch, first_row, stop_row, steps, before)
         barrier(ranks, wait)
-    for layer in range(last, -1, -1):
+    for layer in range(last, earliest - 1, -1):
         x, x_row, x_kind = _inputs(layers, layer, scratch, data, block.start)
         g = shift(scratch, layers[layer, G])
         if layers[layer, OPERATION] != LINEAR:
@@ -49,7 +50,7 @@ def block_gradients(
             fused_sgd_gradients(layers, layer, x, x_row, x_kind, g, parameter, block.rows, lr, rank, ranks)
         else:
             layer_gradients(layers, layer, x, x_row, x_kind, g, block.grad, block.rows, rank, ranks)
-        if in_turn:
+        if in_turn and layer > earliest:
             backward_rows(layers, layer, parameter, scalars, scratch, first_row, stop_row, steps, before)
 
 
@@ -83,7 +84,8 @@ def _propagate(
         layers, pointer(network.parameter), pointer(network.scalars), scratch, x, x_row, first_row, stop_row,
         block.steps, block.before,
     )  # fmt: skip
-    loss_rows(loss, is_weighted, layers, block, target, classes, weights, factor, first_row, stop_row)
+    scalars = pointer(network.scalars)
+    loss_rows(loss, is_weighted, layers, scalars, block, target, classes, weights, factor, first_row, stop_row)
 
 
 @inlined_kernel

@@ -44,6 +44,9 @@ from fastbp_kernels.network.table import (
     SOFTMAX,
     TAKES_BATCH,
     THRESHOLD,
+    TRAINED,
+    TRAINED_BIAS,
+    TRAINED_WEIGHT,
     VARIANCE_AT,
     WEIGHT,
     X_ROW,
@@ -161,13 +164,14 @@ def add_other_gradient(
 def operation_gradients(
     layers: Array, layer: int, scratch: Pointer, grad: Pointer, rows: int, rank: int, ranks: int
 ) -> None:
-    """Add the gradients of this rank's range of weight and bias, where the operation has them."""
+    """Add the gradients of this rank's range of weight and bias, where they are trained."""
     y_row = layers[layer, Y_ROW]
     first, stop = rank_range(layers[layer, OUT], SLAB, rank, ranks)
     g = shift(scratch, layers[layer, G] + first)
-    if layers[layer, WEIGHT] >= 0:
+    trained = layers[layer, TRAINED]
+    if trained & TRAINED_WEIGHT:
         normalized = shift(scratch, layers[layer, SAVED] + first)
         weight_grad = shift(grad, layers[layer, WEIGHT] + first)
         add_column_product_sums(rows, stop - first, g, normalized, y_row, weight_grad)
-    if layers[layer, BIAS] >= 0:
+    if trained & TRAINED_BIAS:
         add_column_sums(rows, stop - first, g, y_row, shift(grad, layers[layer, BIAS] + first))

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy
 
 from fastbp_kernels.compiler.cache import inner_kernel
+from fastbp_kernels.compiler.callbacks import call_derivative, call_value
 from fastbp_kernels.compiler.elementwise import copy_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.functions.activations import IDENTITY, activate, times_derivative
+from fastbp_kernels.functions.activations import IDENTITY, OWN, activate, times_derivative
 from fastbp_kernels.functions.losses import SLAB, LossCall, loss_slab_with_gradient
 from fastbp_kernels.linalg.column_sums import add_column_sums, fused_sgd_column_sums
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
@@ -19,13 +20,20 @@ from fastbp_kernels.network.arguments import Block
 from fastbp_kernels.network.operations import add_other_gradient, operation_backward, operation_forward
 from fastbp_kernels.network.table import (
     ACTIVATION,
+    ACTIVATION_SCALARS,
     ADDED_G,
     BIAS,
+    DERIVATIVE_AT,
     IN,
     KIND,
     LINEAR,
     OPERATION,
     OUT,
+    SCALARS,
+    TRAINED,
+    TRAINED_BIAS,
+    TRAINED_WEIGHT,
+    VALUE_AT,
     WEIGHT,
     X_ROW,
     Y_ROW,
@@ -50,9 +58,33 @@ def gather(
 
 
 @inner_kernel
-def forward_layer(
-    layers: Array, layer: int, parameter: Pointer, rows: int, x: Pointer, x_row: int, z: Pointer, y: Pointer, y_row: int
+def activate_layer(layers: Array, layer: int, scalars: Pointer, count: int, x: Pointer, out: Pointer) -> None:
+    """Write the activation of one layer of ``count`` numbers of ``x`` to ``out``, which may be ``x``."""
+    activation = layers[layer, ACTIVATION]
+    if activation == OWN:
+        call_value(layers[layer, VALUE_AT], count, x, out)
+    else:
+        activate(activation, count, x, out, shift(scalars, layer * SCALARS + ACTIVATION_SCALARS))
+
+
+@inner_kernel
+def times_layer_derivative(
+    layers: Array, layer: int, scalars: Pointer, count: int, grad: Pointer, saved: Pointer, out: Pointer
 ) -> None:
+    """Write ``count`` numbers of ``grad`` times the derivative of one layer's activation to ``out``."""
+    activation = layers[layer, ACTIVATION]
+    if activation == OWN:
+        call_derivative(layers[layer, DERIVATIVE_AT], count, grad, saved, out)
+    else:
+        own = shift(scalars, layer * SCALARS + ACTIVATION_SCALARS)
+        times_derivative(activation, count, grad, saved, out, own)
+
+
+@inner_kernel
+def forward_layer(
+    layers: Array, layer: int, parameter: Pointer, scalars: Pointer, rows: int, x: Pointer, x_row: int, z: Pointer,
+    y: Pointer, y_row: int,
+) -> None:  # fmt: skip
     """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``.
 
     What its activation takes is left at ``z``, which is ``y`` where nobody needs it.
@@ -65,7 +97,7 @@ def forward_layer(
         z, y_row, 0.0,
     )  # fmt: skip
     if epilogue == STORE and activation != IDENTITY:
-        activate(activation, rows * y_row, z, y)
+        activate_layer(layers, layer, scalars, rows * y_row, z, y)
 
 
 @inner_kernel
@@ -87,14 +119,14 @@ def forward_rows(
     """
     rows, x = stop_row - first_row, shift(x, first_row * x_row)
     for layer in range(layers.shape[0]):
-        y_row, activation = layers[layer, Y_ROW], layers[layer, ACTIVATION]
+        y_row = layers[layer, Y_ROW]
         y, z = shift(scratch, layers[layer, Y] + first_row * y_row), saved_for(layers, layer, scratch, first_row)
         if layers[layer, OPERATION] == LINEAR:
-            forward_layer(layers, layer, parameter, rows, x, x_row, z, y, y_row)
+            forward_layer(layers, layer, parameter, scalars, rows, x, x_row, z, y, y_row)
         else:
             operation_forward(layers, layer, parameter, scalars, scratch, steps, before, first_row, rows, x, x_row, z)
-            if activation != IDENTITY:
-                activate(activation, rows * y_row, z, y)
+            if layers[layer, ACTIVATION] != IDENTITY:
+                activate_layer(layers, layer, scalars, rows * y_row, z, y)
         x, x_row = y, y_row
 
 
@@ -105,17 +137,17 @@ def predict_layer(
 ) -> None:  # fmt: skip
     """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``, where no backward follows."""
     if layers[layer, OPERATION] == LINEAR:
-        forward_layer(layers, layer, parameter, rows, x, x_row, y, y, y_row)
+        forward_layer(layers, layer, parameter, scalars, rows, x, x_row, y, y, y_row)
     else:
         operation_forward(layers, layer, parameter, scalars, scratch, -1, 0, 0, rows, x, x_row, y)
         if layers[layer, ACTIVATION] != IDENTITY:
-            activate(layers[layer, ACTIVATION], rows * y_row, y, y)
+            activate_layer(layers, layer, scalars, rows * y_row, y, y)
 
 
 @inner_kernel
 def loss_rows(
-    loss: LossCall, is_weighted: bool, layers: Array, block: Block, target: Pointer, classes: Pointer, weights: Pointer,
-    factor: float, first_row: int, stop_row: int,
+    loss: LossCall, is_weighted: bool, layers: Array, scalars: Pointer, block: Block, target: Pointer, classes: Pointer,
+    weights: Pointer, factor: float, first_row: int, stop_row: int,
 ) -> None:  # fmt: skip
     """Write the loss's gradient to the last layer's G, which may be ``target``, and note the loss of each slab of rows.
 
@@ -123,7 +155,7 @@ def loss_rows(
     have no gaps, so that a slab is one run of numbers.
     """
     last = layers.shape[0] - 1
-    o, activation = layers[last, OUT], layers[last, ACTIVATION]
+    o = layers[last, OUT]
     y, g = shift(block.scratch, layers[last, Y]), shift(block.scratch, layers[last, G])
     for row in range(first_row, stop_row, SLAB):
         grad, rows = shift(g, row * o), min(SLAB, stop_row - row)
@@ -131,8 +163,9 @@ def loss_rows(
             loss, is_weighted, rows, o, shift(y, row * o), shift(target, row * o), shift(classes, row),
             shift(weights, row), factor, grad,
         )  # fmt: skip
-        if activation != IDENTITY:
-            times_derivative(activation, rows * o, grad, saved_for(layers, last, block.scratch, row), grad)
+        if layers[last, ACTIVATION] != IDENTITY:
+            saved = saved_for(layers, last, block.scratch, row)
+            times_layer_derivative(layers, last, scalars, rows * o, grad, saved, grad)
 
 
 @inner_kernel
@@ -163,7 +196,16 @@ def backward_rows(
         add_other_gradient(layers, layer, scratch, i, first_row, rows, grad_x)
     if epilogue == STORE and activation != IDENTITY:
         saved = saved_for(layers, layer - 1, scratch, first_row)
-        times_derivative(activation, rows * x_row, grad_x, saved, grad_x)
+        times_layer_derivative(layers, layer - 1, scalars, rows * x_row, grad_x, saved, grad_x)
+
+
+@inner_kernel
+def first_trained(layers: Array) -> int:
+    """Return the first layer with a parameter that needs a gradient; the number of layers if there is none."""
+    layer = 0
+    while layer < layers.shape[0] and not layers[layer, TRAINED]:
+        layer += 1
+    return layer
 
 
 @inner_kernel
@@ -171,12 +213,14 @@ def layer_gradients(
     layers: Array, layer: int, x: Pointer, x_row: int, x_kind: int, g: Pointer, grad: Pointer, rows: int, rank: int,
     ranks: int,
 ) -> None:  # fmt: skip
-    """Add the gradients of this rank's range of one layer's weight and bias over ``rows`` rows of ``x`` and ``g``.
+    """Add the gradients of this rank's range of one layer's trained parameters over ``rows`` rows of ``x`` and ``g``.
 
     ``x_kind`` is how ``product`` may read ``x``: ROOMY_ROWS or ROWS.
     """
-    _weight_product(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
-    if layers[layer, BIAS] >= 0:
+    trained = layers[layer, TRAINED]
+    if trained & TRAINED_WEIGHT:
+        _weight_product(layers, layer, x, x_row, x_kind, g, grad, rows, rank, ranks, ADD, 0.0)
+    if trained & TRAINED_BIAS:
         first, stop = rank_range(layers[layer, OUT], SLAB, rank, ranks)
         bias_grad = shift(grad, layers[layer, BIAS] + first)
         add_column_sums(rows, stop - first, shift(g, first), layers[layer, Y_ROW], bias_grad)

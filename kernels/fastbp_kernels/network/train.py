@@ -30,9 +30,10 @@ from math import isfinite
 
 from fastbp_kernels.compiler.cache import inlined_kernel, inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop, zero_loop
-from fastbp_kernels.compiler.pointers import pointer, shift
+from fastbp_kernels.compiler.pointers import Pointer, pointer, shift
+from fastbp_kernels.functions.gradient_norm import NORM_SLAB, clip_factor, scale_gradient, square_sums
 from fastbp_kernels.functions.losses import SLAB, LossCall, row_weight, scale_of_weights
-from fastbp_kernels.functions.optimizers import update
+from fastbp_kernels.functions.optimizers import update_spans
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
     BY_CHUNKS,
@@ -142,7 +143,7 @@ def _train_batch(
     scale = _scale(step.loss, data, epoch, start, stop)
     factor = network.parameter.dtype.type(step.loss.slope * scale)
     scalars = step.scalars[min(steps, step.scalars.shape[0] - 1)]
-    lr, size, wait = scalars[0], network.parameter.size, pointer(workspace.sync)
+    lr, size, wait = scalars[0, 0], network.parameter.size, pointer(workspace.sync)
     p, g = pointer(network.parameter), pointer(network.grad)
     own_first, own_stop = rank_range(size, SLAB, rank, ranks)
     if not fuses_update:
@@ -173,10 +174,10 @@ def _train_batch(
                 total += workspace.slab_sums[slab]
         barrier(ranks, wait)
     if not fuses_update:
-        update(
-            step.optimizer, own_stop - own_first, pointer(scalars), shift(p, own_first), shift(g, own_first),
-            shift(pointer(network.state), own_first), size,
-        )  # fmt: skip
+        if step.norm_sums.size:
+            clipped = network.grad.dtype.type(_clip_factor(rank, ranks, size, g, step, wait))
+            scale_gradient(own_stop - own_first, clipped, shift(g, own_first))
+        update_spans(step.optimizer, scalars, step.spans, own_first, own_stop, p, g, pointer(network.state), size)
         barrier(ranks, wait)
     return total * scale
 
@@ -195,6 +196,18 @@ def _scale(loss: LossCall, data: TrainingRows, epoch: int, start: int, stop: int
             loss.takes_classes, loss.settings, is_weighted, pointer(data.classes), pointer(data.weights), row
         )
     return scale_of_weights(loss, is_weighted, total)
+
+
+@inner_kernel
+def _clip_factor(rank: int, ranks: int, size: int, grad: Pointer, step: Step, wait: Pointer) -> float:
+    """Return what the gradient is multiplied by, after its norm was found together with the other ranks."""
+    slabs, total = (size + NORM_SLAB - 1) // NORM_SLAB, 0.0
+    first, stop = rank_range(slabs, 1, rank, ranks)
+    square_sums(first, stop, size, grad, step.norm_sums)
+    barrier(ranks, wait)
+    for slab in range(slabs):
+        total += step.norm_sums[slab]
+    return clip_factor(total, step.max_norm)
 
 
 @inner_kernel

@@ -1,0 +1,120 @@
+"""Clipping of gradients, as in ``torch.nn.utils``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf, isfinite, isnan, sqrt
+
+import numpy as np
+
+from fastbp.nn.parameter import FlatView, Parameter
+from fastbp.runtime.model_lock import holder
+from fastbp.validation.scalars import require_number
+from fastbp_kernels.functions.gradient_norm import NORM_SLAB, add_square_sum, clip
+
+__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+
+
+@holder
+def clip_grad_norm_(
+    parameters: Parameter | Iterable[Parameter], max_norm: float, norm_type: float = 2.0,
+    error_if_nonfinite: bool = False, foreach: bool | None = None,
+) -> float:  # fmt: skip
+    """Scale the gradients of ``parameters`` down where their norm, as if they were one vector, is above ``max_norm``.
+
+    They are multiplied by ``max_norm / (norm + 1e-6)``, or by 1 where that is more, as by
+    ``torch.nn.utils.clip_grad_norm_``. The norm is computed in float64.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter, or one
+    max_norm : float
+        0 or more.
+    norm_type : float
+        2, another number above 0, or infinity for the largest gradient.
+    error_if_nonfinite : bool
+        Whether to raise RuntimeError, before anything changes, where the norm is NaN or infinite.
+    foreach : None or bool
+        As PyTorch writes it; it changes nothing.
+
+    Returns
+    -------
+    float
+        The norm as it was.
+    """
+    flat = _flat(parameters, "clip_grad_norm_")
+    limit = require_limit(max_norm, "clip_grad_norm_", "max_norm")
+    power = require_number(norm_type, "clip_grad_norm_", "norm_type")
+    if not power > 0:
+        raise ValueError(f"clip_grad_norm_ takes norm_type as a number above 0, got {norm_type!r}")
+    taken = flat.lock.acquire()
+    try:
+        total = 0.0  # of the squares, with which the engine clips
+        if power == 2:
+            for _, grad in flat.runs:
+                total = add_square_sum(grad, np.empty(-(-grad.size // NORM_SLAB)), total)
+            norm = sqrt(total)
+        else:
+            norm = _norm([grad for _, grad in flat.runs], power)
+            total = norm * norm
+        if error_if_nonfinite and not isfinite(norm):
+            raise RuntimeError(
+                f"clip_grad_norm_ takes gradients with a finite norm, got one of {norm}; pass error_if_nonfinite=False "
+                "to scale them all the same"
+            )
+        for _, grad in flat.runs:
+            clip(grad, total, limit)
+        return norm
+    finally:
+        taken.release()
+
+
+@holder
+def clip_grad_value_(
+    parameters: Parameter | Iterable[Parameter], clip_value: float, foreach: bool | None = None
+) -> None:
+    """Bring every gradient of ``parameters`` into the range from ``-clip_value`` to ``clip_value``; NaN stays.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter, or one
+    clip_value : float
+        0 or more.
+    foreach : None or bool
+        As PyTorch writes it; it changes nothing.
+    """
+    flat = _flat(parameters, "clip_grad_value_")
+    limit = require_limit(clip_value, "clip_grad_value_", "clip_value")
+    taken = flat.lock.acquire()
+    try:
+        for _, grad in flat.runs:
+            np.clip(grad, -limit, limit, out=grad)
+    finally:
+        taken.release()
+
+
+def require_limit(value: float, owner: str, name: str) -> float:
+    """Return ``value`` as a float of 0 or more, which may be infinity."""
+    number = require_number(value, owner, name)
+    if isnan(number) or number < 0:
+        raise ValueError(f"{owner} takes {name} of 0 or more, got {value!r}")
+    return number
+
+
+def _flat(parameters: Parameter | Iterable[Parameter], owner: str) -> FlatView:
+    """Return the parameters' vectors in the order in which they lie, so that a model's order makes no other sum."""
+    listed = [parameters] if isinstance(parameters, Parameter) else list(parameters)
+    for parameter in listed:
+        if not isinstance(parameter, Parameter):
+            raise TypeError(f"{owner} takes parameters such as model.parameters(), got {type(parameter).__name__}")
+    storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in listed))}
+    return FlatView(sorted(listed, key=lambda p: (storages[p.storage], p.offset)))
+
+
+def _norm(grads: list[np.ndarray], power: float) -> float:
+    if not grads:
+        return 0.0
+    sizes = np.abs(np.concatenate(grads).astype(np.float64))
+    if power == inf:
+        return float(sizes.max(initial=0.0))
+    return float(np.sum(sizes**power) ** (1 / power))

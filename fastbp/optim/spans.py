@@ -1,0 +1,125 @@
+"""Which parameters of a step take which scalars.
+
+Parameters of one group that have made as many steps share a row of scalars. One that was frozen for a while, or whose
+group was added later, counts its own steps, as in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbp.nn.parameter import Parameter
+from fastbp.optim.parameter_group import ParameterGroup
+from fastbp.validation.arrays import Array
+
+
+class Progress(NamedTuple):
+    """How far a parameter is.
+
+    Attributes
+    ----------
+    missed : int
+        Steps of the optimiser that it has not made.
+    mu_product : float
+        The only number that an optimiser remembers of a parameter beside its vectors: NAdam's.
+    """
+
+    missed: int = 0
+    mu_product: float = 1.0
+
+
+@dataclass(slots=True)
+class Row:
+    """What a row of scalars is for.
+
+    Attributes
+    ----------
+    group : ParameterGroup
+    missed : int
+    mu_product, mu_product_next : float
+        As of the last step that was made, and as of the last one that scalars were asked for.
+    """
+
+    group: ParameterGroup
+    missed: int
+    mu_product: float
+    mu_product_next: float
+
+
+class Counts:
+    """The progress of every parameter.
+
+    Attributes
+    ----------
+    rows : list of Row
+        As last laid out, at least one.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._progress: dict[Parameter, Progress] = {}
+        self._row_of: dict[Parameter, Row | None] = {}  # None for a frozen one
+        self._steps = 0  # as of the last layout
+
+    def lay_out(self, groups: Sequence[ParameterGroup], steps: int) -> None:
+        """Find the rows anew, after ``steps`` of the optimiser."""
+        self.note(steps)
+        self.rows, self._row_of = [], {}
+        for group in groups:
+            own: dict[Progress, Row] = {}
+            for parameter in group["params"]:
+                progress = self._progress.setdefault(parameter, Progress(steps))
+                if not parameter.requires_grad:
+                    self._row_of[parameter] = None
+                    continue
+                if progress not in own:
+                    own[progress] = Row(group, *progress, progress.mu_product)
+                    self.rows.append(own[progress])
+                self._row_of[parameter] = own[progress]
+        if not self.rows:  # all are frozen, and the kernels take one row or more
+            self.rows.append(Row(groups[0], *Progress(), 1.0))
+
+    def note(self, steps: int) -> None:
+        """Bring every parameter's progress up to date."""
+        for parameter, row in self._row_of.items():
+            if row is None:
+                before = self._progress[parameter]
+                self._progress[parameter] = before._replace(missed=before.missed + steps - self._steps)
+            else:
+                self._progress[parameter] = Progress(row.missed, row.mu_product)
+        self._steps = steps
+
+    def made(self, parameter: Parameter, steps: int) -> int:
+        """Return the number of steps that a parameter has made, after ``steps`` of the optimiser."""
+        self.note(steps)
+        return steps - self._progress.get(parameter, Progress(steps)).missed
+
+    def mu_product(self, parameter: Parameter) -> float:
+        return self._progress.get(parameter, Progress()).mu_product
+
+    def set(self, progress: dict[Parameter, Progress], steps: int) -> None:
+        """Take the progress of every parameter, for the next ``lay_out``."""
+        self._progress, self._row_of, self._steps = dict(progress), {}, steps
+
+    def restart(self, steps: int) -> None:
+        """Let every parameter begin at its first step, after ``steps`` of the optimiser."""
+        self.set({parameter: Progress(steps) for parameter in self._progress}, steps)
+
+    def spans(self, parameters: Iterable[Parameter]) -> Array:
+        """Return the spans of parameters that lie one behind the other: the first, the last + 1, and their row."""
+        spans: list[list[int]] = []
+        number = {id(row): n for n, row in enumerate(self.rows)}
+        start = 0
+        for parameter in parameters:
+            row, stop = self._row_of[parameter], start + parameter.size
+            if row is not None:
+                if spans and spans[-1][1:] == [start, number[id(row)]]:
+                    spans[-1][1] = stop
+                else:
+                    spans.append([start, stop, number[id(row)]])
+            start = stop
+        return np.array(spans, np.int64).reshape(-1, 3)
