@@ -107,6 +107,25 @@ def _gelu_tanh_derivative(x):
     return (1 + math.tanh(_cubic(x)) + x * slope * (1 - math.tanh(_cubic(x)) ** 2)) / 2
 
 
+def _elu(x, alpha=1.0, scale=1.0):
+    return scale * (x if x > 0.0 else alpha * math.expm1(x))
+
+
+def _elu_derivative(x, alpha=1.0, scale=1.0):
+    return scale * (1.0 if x > 0.0 else alpha * math.exp(x))
+
+
+def _softplus(x):
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def _mish_derivative(x):
+    t = math.tanh(_softplus(x))
+    return t + x * _sigmoid(x) * (1.0 - t * t)
+
+
+_SELU = 1.6732632423543772, 1.0507009873554805
+
 _VALUES = {
     "Identity": float,
     "ReLU": lambda x: x if x > 0.0 else 0.0,
@@ -114,6 +133,19 @@ _VALUES = {
     "Sigmoid": _sigmoid,
     "GELU": lambda x: x * _normal(x),
     "GELU:tanh": lambda x: x / 2 * (1 + math.tanh(_cubic(x))),
+    "LeakyReLU": lambda x: x if x > 0.0 else 0.01 * x,
+    "ReLU6": lambda x: min(max(x, 0.0), 6.0),
+    "ELU": _elu,
+    "CELU": _elu,
+    "SELU": lambda x: _elu(x, *_SELU),
+    "SiLU": lambda x: x * _sigmoid(x),
+    "Mish": lambda x: x * math.tanh(_softplus(x)),
+    "Softplus": lambda x: x if x > 20.0 else _softplus(x),
+    "Softsign": lambda x: x / (1.0 + abs(x)),
+    "Hardtanh": lambda x: min(max(x, -1.0), 1.0),
+    "Hardsigmoid": lambda x: min(max(x + 3.0, 0.0), 6.0) / 6.0,
+    "Hardswish": lambda x: x * min(max(x + 3.0, 0.0), 6.0) / 6.0,
+    "LogSigmoid": lambda x: -_softplus(-x),
 }
 _DERIVATIVES = {
     "Identity": lambda x: 1.0,
@@ -122,6 +154,19 @@ _DERIVATIVES = {
     "Sigmoid": lambda x: _sigmoid(x) * _sigmoid(-x),
     "GELU": lambda x: _normal(x) + x * _density(x),
     "GELU:tanh": _gelu_tanh_derivative,
+    "LeakyReLU": lambda x: 1.0 if x > 0.0 else 0.01,
+    "ReLU6": lambda x: 1.0 if 0.0 < x < 6.0 else 0.0,
+    "ELU": _elu_derivative,
+    "CELU": _elu_derivative,
+    "SELU": lambda x: _elu_derivative(x, *_SELU),
+    "SiLU": lambda x: _sigmoid(x) * (1.0 + x * _sigmoid(-x)),
+    "Mish": _mish_derivative,
+    "Softplus": lambda x: 1.0 if x > 20.0 else _sigmoid(x),
+    "Softsign": lambda x: 1.0 / (1.0 + abs(x)) ** 2,
+    "Hardtanh": lambda x: 1.0 if -1.0 < x < 1.0 else 0.0,
+    "Hardsigmoid": lambda x: 1.0 / 6.0 if -3.0 < x < 3.0 else 0.0,
+    "Hardswish": lambda x: 0.0 if x <= -3.0 else 1.0 if x >= 3.0 else x / 3.0 + 0.5,
+    "LogSigmoid": lambda x: _sigmoid(-x),
 }
 
 

@@ -104,10 +104,10 @@ def test_a_users_module_in_the_middle_changes_the_way_and_not_a_bit():
         numpy.testing.assert_array_equal(mine, theirs)
 
 
-def test_an_optimiser_over_a_part_of_the_model_is_told():
+def test_an_optimiser_over_a_part_of_the_model_is_taken_by_the_engine():
     model = mlp(4, 5, 3)
     history, _ = parts(model, parameters=model[2].parameters())
-    assert history.fallback_reason == "the optimiser holds a part of the model's parameters only"
+    assert (history.backend, history.fallback_reason) == ("engine", "")
 
 
 def test_data_of_three_dimensions_train_module_by_module():

@@ -177,6 +177,31 @@ def test_groups_give_the_same_bits_with_any_number_of_threads(dtype):
             assert_same_bits(ends[0], end)
 
 
+@pytest.mark.parametrize("is_frozen", [True, False])
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_an_optimiser_over_a_part_of_the_parameters_leaves_the_others_alone(name, is_frozen, dtype):
+    ends = []
+    for kind, threads in product((nn.MSELoss, OWN), (1, 3)):
+        fastbp.set_num_threads(threads)
+        model = network(dtype, ("2.weight", "0.bias") if is_frozen else ())
+        chosen = [p for key, p in model.named_parameters() if key not in ("2.weight", "0.bias")]
+        opt = getattr(optim, name)(chosen, lr=0.01)
+        before = [model[2].weight.data.copy(), model[0].bias.data.copy()]
+        for size in (7, 23):
+            history = fastbp.train_model(model, *data(dtype), None, None, kind(), opt, 2, size)
+        assert history.backend == ("engine" if kind is nn.MSELoss else "modules")
+        assert model[2].weight.grad.any() != is_frozen
+        numpy.testing.assert_array_equal(model[2].weight.data, before[0])
+        numpy.testing.assert_array_equal(model[0].bias.data, before[1])
+        ends.append(outcome(model, history))
+        opt.zero_grad()
+        assert model[2].weight.grad.any() != is_frozen
+        assert not model[0].weight.grad.any()
+        assert len(opt.state_dict()["state"]) == (4 if name == "Adam" else 0)
+    for end in ends[1:]:
+        assert_same_bits(ends[0], end)
+
+
 def test_freezing_during_a_training_stops_it_by_name():
     model = network(numpy.float32)
 

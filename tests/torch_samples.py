@@ -29,7 +29,7 @@ WITHOUT_SAMPLES = {"Identity", "Module", "ModuleList", "Parameter", "Sequential"
     "AlphaDropout", "Dropout", "ElementwiseLoss", "Flatten", "QuantileLoss", "Residual", "utils"
 }  # fmt: skip
 MODULES = [name for name in nn.__all__ if name not in WITHOUT_SAMPLES]
-OPTIMISERS = [name for name in optim.__all__ if name not in ("Optimizer", "lr_scheduler")]
+OPTIMISERS = [name for name in optim.__all__ if name not in ("Optimizer", "lr_scheduler", "minimize")]
 STEPS = 5
 
 

@@ -7,6 +7,7 @@ from fastbp.optim.adadelta import Adadelta
 from fastbp.optim.adagrad import Adagrad
 from fastbp.optim.adam import Adam, AdamW
 from fastbp.optim.adamax import Adamax
+from fastbp.optim.minimize import minimize
 from fastbp.optim.nadam import NAdam
 from fastbp.optim.optimizer import Optimizer
 from fastbp.optim.radam import RAdam
@@ -28,6 +29,7 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "lr_scheduler",
+    "minimize",
 ]
 
 if not TYPE_CHECKING:  # what is missing is missing for a type checker too

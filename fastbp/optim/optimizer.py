@@ -67,6 +67,7 @@ class Optimizer:
         self._steps = 0
         self._flat = FlatView()
         self._in_order: list[Parameter] = []
+        self._others: tuple[Parameter, ...] = ()  # among which the own ones lie
         self._counts = Counts()
         self._code = -1  # not known
         # Calls and scalars of a step, where the next one is like the last.
@@ -233,6 +234,13 @@ class Optimizer:
             self._beside = flat, parameter
         return self._state.beside(flat, self._in_order)[0][2]
 
+    def lie_among(self, parameters: Iterable[Parameter]) -> None:
+        """Have the state laid out beside all ``parameters`` of a model, of which not all are this optimiser's."""
+        own = set(self.parameters)
+        others = tuple(parameter for parameter in parameters if parameter not in own)
+        if others != self._others:
+            self._others, self._flat = others, FlatView()
+
     def advance(self, steps: int) -> None:
         """Note steps that were made with ``scalars`` on ``state_beside``."""
         self._steps += steps
@@ -292,14 +300,16 @@ class Optimizer:
 
         Gradients are views of one vector: where PyTorch has None after ``zero_grad``, they are zero.
         """
-        self._current().zero_grad()
+        flat = FlatView(self.parameters) if self._others else self._current()
+        flat.zero_grad()
 
     def _current(self) -> FlatView:
         names = OPTIMIZERS[self.code].state
         if not self._flat.is_current or names != self._state.names:
             # In the order in which they lie: then a whole model is one run, in whatever order it came.
-            storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in self.parameters))}
-            self._in_order = sorted(self.parameters, key=lambda p: (storages[p.storage], p.offset))
+            laid_out = (*self.parameters, *self._others)
+            storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in laid_out))}
+            self._in_order = sorted(laid_out, key=lambda p: (storages[p.storage], p.offset))
             if names and not self._state.names:  # the first step with them is PyTorch's first step
                 self._counts.restart(self._steps)
             self._state.rename(names)

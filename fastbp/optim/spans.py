@@ -85,13 +85,14 @@ class Counts:
 
     def note(self, steps: int) -> None:
         """Bring every parameter's progress up to date."""
+        progress = dict(self._progress)
         for parameter, row in self._row_of.items():
             if row is None:
-                before = self._progress[parameter]
-                self._progress[parameter] = before._replace(missed=before.missed + steps - self._steps)
+                before = progress[parameter]
+                progress[parameter] = before._replace(missed=before.missed + steps - self._steps)
             else:
-                self._progress[parameter] = Progress(row.missed, row.mu_product)
-        self._steps = steps
+                progress[parameter] = Progress(row.missed, row.mu_product)
+        self._progress, self._steps = progress, steps  # both or, where Ctrl-C cuts in, none
 
     def made(self, parameter: Parameter, steps: int) -> int:
         """Return the number of steps that a parameter has made, after ``steps`` of the optimiser."""
@@ -115,7 +116,7 @@ class Counts:
         number = {id(row): n for n, row in enumerate(self.rows)}
         start = 0
         for parameter in parameters:
-            row, stop = self._row_of[parameter], start + parameter.size
+            row, stop = self._row_of.get(parameter), start + parameter.size
             if row is not None:
                 if spans and spans[-1][1:] == [start, number[id(row)]]:
                     spans[-1][1] = stop

@@ -39,13 +39,13 @@ class StateVectors:
         """Keep vectors of other ``names`` from now on; those that were there stay, and new ones are zeros."""
         if names == self.names:
             return
+        views: dict[Parameter, Array] = {}
         for parameter, view in self._views.items():
-            kept = np.zeros((len(names), view.shape[1]), view.dtype)
+            views[parameter] = np.zeros((len(names), view.shape[1]), view.dtype)
             for place, name in enumerate(names):
                 if name in self.names:
-                    kept[place] = view[self.names.index(name)]
-            self._views[parameter] = kept
-        self.names, self._flat, self._runs = names, None, []
+                    views[parameter][place] = view[self.names.index(name)]
+        self.names, self._views, self._flat, self._runs = names, views, None, []
 
     def _lay_out(self, flat: FlatView, parameters: Sequence[Parameter]) -> None:
         count = len(self.names)

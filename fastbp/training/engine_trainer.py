@@ -87,8 +87,7 @@ class EngineTrainer:
             raise NotPlannable(plan.reason)
         if plan.own_methods:
             raise NotPlannable(f"the {type(model).__name__} has methods of its own: {', '.join(plan.own_methods)}")
-        if plan.parameters != set(opt.parameters):
-            raise NotPlannable("the optimiser holds a part of the model's parameters only")
+        opt.lie_among(model.parameters())
         dimensions = 1 if takes_classes(criterion, train.target) else 2
         found_for = self._what_counts(criterion, opt, train, mini_batch_size)
         train, validation = _flattened(plan, train), None if validation is None else _flattened(plan, validation)

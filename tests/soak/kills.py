@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 
@@ -28,20 +29,38 @@ TARGET = rng.standard_normal((300, 3)).astype(numpy.float32)
 VAL = X[:20] + numpy.float32(0.5), TARGET[:20]
 
 
+class State(NamedTuple):
+    """All that a training consists of."""
+
+    model: nn.Module
+    opt: optim.Optimizer
+    history: fastbp.History
+    scheduler: optim.lr_scheduler.LRScheduler
+
+
 def begin():
-    model = nn.Sequential(nn.Linear(20, 64, rng=1), nn.Tanh(), nn.Linear(64, 3, rng=2))
-    return fastbp.Checkpoint(model, optim.SGD(model.parameters(), lr=0.01), fastbp.History())
+    first, last = nn.Linear(20, 64, rng=1), nn.Linear(64, 3, rng=2)
+    model = nn.Sequential(first, nn.Tanh(), last)
+    first.bias.requires_grad = False
+    opt = optim.NAdam([{"params": first.parameters(), "lr": 0.002}, {"params": last.parameters()}], lr=0.001)
+    return State(model, opt, fastbp.History(), optim.lr_scheduler.CosineAnnealingWarmRestarts(opt, 100))
+
+
+def read(path):
+    state = begin()
+    return state._replace(history=fastbp.load(path, state.model, state.opt, state.scheduler).history)
 
 
 def go_on(state, after_epoch):
     fastbp.train_model(
         state.model, X, TARGET, *VAL, nn.MSELoss(), state.opt, EPOCHS, 7, shuffle=True, rng=3, history=state.history,
-        progress=after_epoch, metrics=["mae"], early_stopping=fastbp.EarlyStopping(EPOCHS),
+        progress=after_epoch, metrics=["mae"], early_stopping=fastbp.EarlyStopping(EPOCHS), scheduler=state.scheduler,
+        scheduler_interval="batch", clip_grad_norm=0.5,
     )  # fmt: skip
 
 
 def victim(path):
-    state = fastbp.load(path) if path.exists() else begin()
+    state = read(path) if path.exists() else begin()
     go_on(state, lambda history: fastbp.save(path, *state))
 
 
@@ -72,7 +91,7 @@ def main():
             if not path.exists():
                 assert epoch == 0, "a checkpoint has gone"
                 continue
-            state = fastbp.load(path)
+            state = read(path)
             assert state.history.epochs >= epoch, "an epoch was lost"
             advanced += state.history.epochs > epoch
             epoch = state.history.epochs
