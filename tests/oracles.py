@@ -194,6 +194,57 @@ def cross_entropy(logits, classes, reduction):
     return (loss / len(classes), grad / len(classes)) if reduction == "mean" else (loss, grad)
 
 
+def element_loss(name, x, y, **settings):
+    """The loss of one number by its row's name, by the definition and the scalar functions of :mod:`math`."""
+    return _ELEMENT_LOSSES[name](x, y, **settings)
+
+
+def _huber(x, y, delta=1.0):
+    size = abs(x - y)
+    return size * size / 2 if size < delta else delta * (size - delta / 2)
+
+
+def _bce(p, y):
+    logs = (max(math.log(q), -100.0) if q > 0 else -100.0 for q in (p, 1 - p))
+    return -sum(weight * each for weight, each in zip((y, 1 - y), logs))
+
+
+def _bce_with_logits(x, y, pos_weight=1.0):
+    softplus = math.log1p(math.exp(-abs(x)))
+    return pos_weight * y * (softplus + max(-x, 0.0)) + (1 - y) * (softplus + max(x, 0.0))
+
+
+def _stirling(y):
+    return y * math.log(y) - y + math.log(2 * math.pi * y) / 2 if y > 1 else 0.0
+
+
+_ELEMENT_LOSSES = {
+    "MSELoss": lambda x, y: (x - y) ** 2,
+    "L1Loss": lambda x, y: abs(x - y),
+    "SmoothL1Loss": lambda x, y, beta=1.0: _huber(x, y, beta) / beta,
+    "HuberLoss": _huber,
+    "QuantileLoss": lambda x, y, level=0.5: max(level * (y - x), (level - 1) * (y - x)),
+    "BCELoss": _bce,
+    "BCEWithLogitsLoss": _bce_with_logits,
+    "PoissonNLLLoss": lambda x, y, full=False: math.exp(x) - y * x + (_stirling(y) if full else 0.0),
+    "PoissonNLLLoss:rate": lambda x, y, full=False, eps=1e-8: (
+        x - y * math.log(x + eps) + (_stirling(y) if full else 0.0)
+    ),
+    "KLDivLoss": lambda x, y: y * (math.log(y) - x) if y else 0.0,
+    "KLDivLoss:log_target": lambda x, y: math.exp(y) * (y - x),
+}
+
+
+def class_loss(x, probabilities, weights=None, smoothing=0.0):
+    """Weighted cross entropy of one row of logits for the classes' probabilities, one term at a time."""
+    total = math.fsum(math.exp(value - max(x)) for value in x)
+    loss = 0.0
+    for k, p in enumerate(probabilities):
+        mixed = (1 - smoothing) * p + smoothing / len(x)
+        loss -= mixed * (1.0 if weights is None else weights[k]) * (x[k] - max(x) - math.log(total))
+    return loss
+
+
 def adam(parameter, grads, lr, betas, eps, weight_decay):
     """One number after steps with ``grads``, by the equations of Kingma and Ba."""
     average = square = 0.0

@@ -28,6 +28,8 @@ LINEAR_BACKWARD = (
 
 # The arrays that each kernel reads, and those that it writes. Where it takes any shape, here are two dimensions.
 ARRAYS = {
+    "activation_backward": ({"grad_output": "no", "saved": "no", "scalars": "i"}, {"grad_input": "no"}),
+    "activation_forward": ({"input": "no", "scalars": "i"}, {"output": "no"}),
     "batch_norm_backward": (
         {"grad_output": "ni", "weight": "i", "normalized": "ni", "rstd": "i"},
         {"grad_input": "ni"},
@@ -79,7 +81,7 @@ ARRAYS = {
     "tanh_forward": FORWARD,
 }
 NUMBERS = {"rank": 0, "ranks": 1, "lr": 0.1, "factor": 2.0, "classes": numpy.zeros(SIZES["n"], numpy.int64)} | {
-    "eps": 1e-5, "momentum": 0.1, "takes_batch": 1,
+    "activation": 6, "eps": 1e-5, "momentum": 0.1, "takes_batch": 1,
     "seed": 1, "forwards": 2, "threshold": 3, "scale": 1.0, "kept": 0.0, "dropped": 0.0
 }  # fmt: skip
 

@@ -7,83 +7,10 @@ import numpy
 import pytest
 import torch
 from helpers import draw
+from layers import DTYPES, ENDS, NETWORKS, OwnLoss, assert_same_bits, linear, network, trained
 
 import fastbp
 from fastbp import nn, optim
-
-DTYPES = (numpy.float32, numpy.float64)
-
-
-def linear(i, o, seed, dtype):
-    return nn.Linear(i, o, rng=seed, dtype=dtype)
-
-
-# Each from 5 inputs to 3 outputs.
-NETWORKS = {
-    "layer norm between": lambda dtype: [linear(5, 33, 0, dtype), nn.LayerNorm(33, dtype=dtype), nn.ReLU()],
-    "layer norm before GELU": lambda dtype: [linear(5, 17, 0, dtype), nn.LayerNorm(17, dtype=dtype), nn.GELU()],
-    "layer norm first, without parameters": lambda dtype: [nn.LayerNorm(5, elementwise_affine=False)],
-    "layer norm without a bias": lambda dtype: [linear(5, 16, 0, dtype), nn.LayerNorm(16, bias=False, dtype=dtype)],
-    "activation first": lambda dtype: [nn.Tanh(), linear(5, 8, 0, dtype), nn.ReLU(), nn.Sigmoid()],
-    "dropout first": lambda dtype: [nn.Dropout(0.3, rng=3), nn.ReLU()],
-    "two dropouts": lambda dtype: [
-        linear(5, 33, 0, dtype), nn.ReLU(), nn.Dropout(0.3, rng=3), linear(33, 17, 1, dtype), nn.Dropout(rng=4)
-    ],
-    "alpha dropout": lambda dtype: [linear(5, 33, 0, dtype), nn.Tanh(), nn.AlphaDropout(0.2, rng=3)],
-    "all dropped": lambda dtype: [linear(5, 33, 0, dtype), nn.Dropout(1.0)],
-    "residual": lambda dtype: [
-        linear(5, 16, 0, dtype), nn.ReLU(), nn.Residual(linear(16, 20, 1, dtype), nn.Tanh(), linear(20, 16, 2, dtype))
-    ],
-    "residual first, beginning with an activation": lambda dtype: [nn.Residual(nn.ReLU(), linear(5, 5, 2, dtype))],
-    "residual within a residual": lambda dtype: [
-        linear(5, 16, 0, dtype),
-        nn.Residual(nn.Residual(linear(16, 16, 1, dtype), nn.Tanh()), nn.LayerNorm(16, dtype=dtype)),
-        nn.Residual(nn.GELU(), linear(16, 16, 3, dtype)),
-        nn.Residual(nn.Dropout(0.1, rng=2)),
-    ],
-    "batch norm": lambda dtype: [linear(5, 17, 0, dtype), nn.BatchNorm1d(17, dtype=dtype), nn.ReLU()],
-    "batch norm before GELU, mean of all": lambda dtype: [
-        linear(5, 8, 0, dtype), nn.BatchNorm1d(8, momentum=None, affine=False, dtype=dtype), nn.GELU()
-    ],
-    "batch norm first": lambda dtype: [nn.BatchNorm1d(5, dtype=dtype)],
-    "softmax between": lambda dtype: [linear(5, 16, 0, dtype), nn.Softmax(-1)],
-    "log softmax before tanh": lambda dtype: [linear(5, 16, 0, dtype), nn.LogSoftmax(1), nn.Tanh()],
-}  # fmt: skip
-ENDS = {
-    "linear": lambda dtype: [],
-    "layer norm": lambda dtype: [nn.LayerNorm(3, dtype=dtype)],
-    "batch norm": lambda dtype: [nn.BatchNorm1d(3, dtype=dtype)],
-    "log softmax": lambda dtype: [nn.LogSoftmax(-1)],
-    "dropout": lambda dtype: [nn.Dropout(0.2, rng=9)],
-}
-
-
-def network(name, dtype, end="linear"):
-    modules = NETWORKS[name](dtype)
-    width = next((m.out_features for m in reversed(modules) if isinstance(m, nn.Linear)), None)
-    width = width or next((m[1].out_features for m in modules if isinstance(m, nn.Residual)), 5)
-    return nn.Sequential(*modules, linear(width, 3, 7, dtype), *ENDS[end](dtype))
-
-
-class OwnLoss(nn.MSELoss):
-    """The same in a class of the user's, which the engine does not take."""
-
-    def forward(self, prediction, target):
-        return super().forward(prediction, target)
-
-
-def trained(model, criterion, rows, mini_batch_size, opt, **options):
-    dtype = next(model.parameters()).dtype
-    x, y = draw((rows, 5), dtype, seed=1), draw((rows, 3), dtype, seed=2)
-    return fastbp.train_model(
-        model, x, y, x[:40], y[:40], criterion, opt(model.parameters(), lr=0.01), 2, mini_batch_size,
-        shuffle=True, rng=1, progress=False, **options,
-    )  # fmt: skip
-
-
-def assert_same_bits(model, other):
-    for (name, one), (_, two) in zip(model.state_dict().items(), other.state_dict().items(), strict=True):
-        assert one.tobytes() == two.tobytes(), name
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -150,53 +77,6 @@ def test_outputs_and_gradients_are_those_of_torch(name):
         numpy.testing.assert_allclose(parameter.grad, tensor.grad.numpy(), rtol=1e-11, atol=1e-13)
 
 
-BATCH_NORMS = [{}, {"momentum": None}, {"affine": False, "eps": 0.1}, {"track_running_stats": False}, {"momentum": 0.7}]
-
-
-@pytest.mark.parametrize("options", BATCH_NORMS, ids=map(str, BATCH_NORMS))
-def test_batch_norm_follows_that_of_torch_in_training_and_after(options):
-    ours = nn.BatchNorm1d(4, dtype=numpy.float64, **options)
-    theirs = torch.nn.BatchNorm1d(4, dtype=torch.float64, **options)
-    for step in range(6):
-        if step == 4:
-            ours.eval(), theirs.eval()
-        input, grad_output = draw((9, 4), numpy.float64, seed=step) * 3 + 1, draw((9, 4), numpy.float64, seed=step + 50)
-        tensor = torch.tensor(input, requires_grad=True)
-        output = theirs(tensor)
-        output.backward(torch.tensor(grad_output))
-        numpy.testing.assert_allclose(ours(input), output.detach().numpy(), rtol=1e-12, atol=1e-13)
-        numpy.testing.assert_allclose(ours.backward(grad_output), tensor.grad.numpy(), rtol=1e-10, atol=1e-13)
-        for parameter, tensor in zip(ours.parameters(), theirs.parameters(), strict=True):
-            numpy.testing.assert_allclose(parameter.grad, tensor.grad.numpy(), rtol=1e-11, atol=1e-13)
-        assert ours.state_dict().keys() == theirs.state_dict().keys()
-        for name, value in theirs.state_dict().items():
-            numpy.testing.assert_allclose(ours.state_dict()[name], value.numpy(), rtol=1e-13)
-        numpy.testing.assert_allclose(ours.predict(input), theirs.eval()(torch.tensor(input)).detach(), rtol=1e-12)
-        theirs.train(step < 3)
-
-
-def test_batch_norm_takes_the_state_of_torch_and_converts_with_it():
-    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
-    theirs(torch.randn(20, 3, generator=torch.Generator().manual_seed(0)))
-    ours = nn.Sequential(nn.Linear(3, 4, rng=0), nn.BatchNorm1d(4))
-    ours.load_state_dict(theirs.state_dict())
-    input = draw((5, 3), numpy.float64)
-    expected = theirs.double().eval()(torch.tensor(input)).detach().numpy()
-    numpy.testing.assert_allclose(ours.double().predict(input), expected, rtol=1e-12)
-    assert ours[1].running_mean.dtype == numpy.float64
-
-
-def test_a_mini_batch_of_one_row_is_refused_before_anything_changes():
-    model = nn.Sequential(nn.Linear(3, 4, rng=0), nn.BatchNorm1d(4), nn.Linear(4, 1, rng=1))
-    before, x, y = model.state_dict(), draw((21, 3), numpy.float32), draw((21, 1), numpy.float32)
-    opt = optim.SGD(model.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="BatchNorm1d takes mini-batches of 2 rows or more in training, got 21"):
-        fastbp.train_model(model, x, y, None, None, nn.MSELoss(), opt, 1, 10)
-    assert all((value == before[name]).all() for name, value in model.state_dict().items())
-    with pytest.raises(ValueError, match="BatchNorm1d takes mini-batches of 2 rows or more in training, got 1"):
-        nn.BatchNorm1d(3)(x[:1])
-
-
 @pytest.mark.parametrize("kind", [nn.Softmax, nn.LogSoftmax])
 @pytest.mark.parametrize("size", [1e4, 1e30])
 def test_large_logits_do_not_overflow(kind, size):
@@ -214,68 +94,6 @@ def test_what_is_not_finite_spoils_its_row_only(kind, value):
     output = module(input)
     assert not numpy.isfinite(output[0]).all()
     assert numpy.isfinite(output[1]).all()
-
-
-@pytest.mark.parametrize("kind", [nn.Dropout, nn.AlphaDropout])
-@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9])
-def test_dropout_keeps_the_mean_and_drops_with_its_probability(kind, p):
-    input = numpy.ones((400, 250))
-    output = kind(p, rng=1)(input)
-    values, counts = numpy.unique(output, return_counts=True)
-    assert len(values) == (2 if p else 1)
-    if p:
-        dropped = counts[0 if values[0] < values[1] else 1]
-        assert abs(dropped - p * input.size) < 5 * numpy.sqrt(input.size * p * (1 - p))
-    if kind is nn.Dropout:
-        assert abs(output.mean() - 1) < 0.02
-
-
-@pytest.mark.parametrize("p", [0.1, 0.5])
-def test_alpha_dropout_has_the_two_values_of_torch(p):
-    ours = nn.AlphaDropout(p, rng=1)(numpy.ones((50, 50)))
-    theirs = torch.nn.AlphaDropout(p)(torch.ones(50, 50, dtype=torch.float64)).numpy()
-    numpy.testing.assert_allclose(numpy.unique(ours), numpy.unique(theirs.round(12)), rtol=1e-9)
-
-
-def test_decisions_of_dropout_differ_between_forwards_rows_features_and_seeds():
-    input = numpy.ones((64, 64))
-    dropout, other = nn.Dropout(rng=1), nn.Dropout(rng=2)
-    first, second = dropout(input).copy(), dropout(input).copy()
-    for one, two in ((first, second), (first, other(input)), (first, first.T), (first[:-1], first[1:])):
-        assert 0.4 < (one == two).mean() < 0.6
-
-
-def test_backward_of_dropout_drops_what_forward_dropped():
-    dropout, input = nn.Dropout(0.3, rng=1), numpy.ones((20, 30))
-    output = dropout(input).copy()
-    assert dropout.backward(input).tobytes() == output.tobytes()
-
-
-def test_dropout_passes_what_it_is_given_after_eval_and_in_predict():
-    dropout, input = nn.Dropout(0.3, rng=1), draw((20, 30), numpy.float32)
-    assert dropout.predict(input).tobytes() == input.tobytes()
-    assert dropout.forwards == 0
-    assert dropout.eval()(input).tobytes() == input.tobytes()
-    assert dropout.backward(input).tobytes() == input.tobytes()
-    assert dropout.train()(input).tobytes() != input.tobytes()
-
-
-def test_dropout_in_eval_mode_is_trained_through_as_it_is():
-    model, other = network("two dropouts", numpy.float64).eval(), network("two dropouts", numpy.float64)
-    for module in other:
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    trained(model, nn.MSELoss(), 63, 20, optim.SGD)
-    trained(other, nn.MSELoss(), 63, 20, optim.SGD)
-    assert_same_bits(model, other)
-
-
-def test_seeded_dropout_repeats_and_goes_on_where_it_was():
-    model, other = network("two dropouts", numpy.float32), network("two dropouts", numpy.float32)
-    trained(model, nn.MSELoss(), 63, 20, optim.SGD)
-    assert [module.forwards for module in model if isinstance(module, nn.Dropout)] == [8, 8]
-    trained(other, nn.MSELoss(), 63, 20, optim.SGD)
-    assert_same_bits(model, other)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

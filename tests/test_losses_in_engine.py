@@ -14,7 +14,7 @@ from fastbp_kernels.functions.loss_registry import LOSSES
 from fastbp_kernels.functions.losses import loss_forward, loss_forward_backward
 
 pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean'")  # torch's advice on KLDivLoss
-N = 40
+N, STEPS = 40, 240
 
 
 def network(case, dtype, hidden=(9,), activation="Tanh"):
@@ -69,7 +69,7 @@ def test_a_long_training_follows_torch(case, hidden):
     twin = fastbp.to_torch(model)
     theirs, criterion = torch.optim.Adam(twin.parameters(), lr=0.003), case.theirs()
     inputs, targets, losses = tensor(x), tensor(target), []
-    for step in range(400):
+    for step in range(STEPS):
         rows = slice(step % 4 * 10, step % 4 * 10 + 10)
         theirs.zero_grad()
         value = criterion(twin(inputs[rows]), targets[rows])
@@ -77,10 +77,10 @@ def test_a_long_training_follows_torch(case, hidden):
         theirs.step()
         losses.append(value.item())
     history = fastbp.train_model(
-        model, x, target, None, None, case.ours(), optim.Adam(model.parameters(), lr=0.003), 100, 10
+        model, x, target, None, None, case.ours(), optim.Adam(model.parameters(), lr=0.003), STEPS // 4, 10
     )
     assert history.backend == "engine"
-    expected = numpy.reshape(losses, (100, 4)).sum(axis=1)
+    expected = numpy.reshape(losses, (STEPS // 4, 4)).sum(axis=1)
     numpy.testing.assert_allclose(history["train_loss"], expected, rtol=1e-9, atol=1e-9)
     for parameter, other in zip(model.parameters(), twin.parameters(), strict=True):
         numpy.testing.assert_allclose(parameter.data, other.detach().numpy(), rtol=0, atol=1e-9)
@@ -193,10 +193,6 @@ def test_a_code_without_a_loss_is_not_taken_for_another():
     x, y = Case("MSELoss").data(numpy.float64)
     classes, weights = numpy.zeros(37, numpy.int64), numpy.empty(0)
     for code, over_rows in ((len(LOSSES), False), (len(LOSSES), True), (0, True)):
-        call = (
-            nn.MSELoss()
-            .call(y, OUTPUTS, y.dtype, False)
-            ._replace(code=code, is_over_rows=over_rows, takes_classes=over_rows, settings=numpy.zeros(1000))
-        )
-        assert numpy.isnan(loss_forward(call, x, y, classes, weights))
-        assert numpy.isnan(loss_forward_backward(call, x, y, classes, weights, 1.0, numpy.zeros_like(x)))
+        arguments = code, over_rows, over_rows, numpy.zeros(1000), x, y, classes, weights
+        assert numpy.isnan(loss_forward(*arguments))
+        assert numpy.isnan(loss_forward_backward(*arguments, 1.0, numpy.zeros_like(x)))

@@ -21,6 +21,7 @@ for dtype in (numpy.float32, numpy.float64):
         (nn.Tanh, nn.CrossEntropyLoss, optim.Adam),
         (nn.Sigmoid, nn.MSELoss, optim.Adam),
         (nn.GELU, nn.HuberLoss, optim.SGD),
+        (nn.LeakyReLU, nn.HuberLoss, optim.SGD),
         (lambda: nn.GELU("tanh"), nn.CrossEntropyLoss, optim.SGD),
     ]
     for activation, loss, optimizer in kinds:

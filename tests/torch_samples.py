@@ -26,7 +26,8 @@ from fastbp import nn, optim
 
 # torch has none for these.
 WITHOUT_SAMPLES = {"Identity", "Module", "ModuleList", "Parameter", "Sequential", "init"} | {
-    "AlphaDropout", "Dropout", "ElementwiseLoss", "Flatten", "QuantileLoss", "Residual", "utils"
+    "AlphaDropout", "Dropout", "Elementwise", "ElementwiseLoss", "Flatten", "Hardsigmoid", "QuantileLoss", "Residual",
+    "utils",
 }  # fmt: skip
 MODULES = [name for name in nn.__all__ if name not in WITHOUT_SAMPLES]
 OPTIMISERS = [name for name in optim.__all__ if name not in ("Optimizer", "lr_scheduler", "minimize")]

@@ -73,11 +73,13 @@ def _fill_block(plan: Plan, rows: Array, result: Array) -> None:
     output, grad_input = np.empty((n, plan.out_features), plan.dtype), np.empty_like(rows)
     forward = whole_or_shared(plan.flop * n, partial(chain_forward, 0, 1), chain_forward)
     backward = whole_or_shared(4 * plan.parameter.size * n, partial(chain_backward, 0, 1), chain_backward)
-    forward(layers, plan.parameter, memory, rows, output)
+    forward(layers, plan.parameter, plan.scalars, memory, rows, output)
     sync = np.zeros(SYNC_SIZE, np.int64)
     for column in range(plan.out_features):
-        grad_output = _one_hot(output, column)
-        backward(sync, layers, plan.parameter, unused, memory, rows, output, grad_output, grad_input, True)
+        backward(
+            sync, layers, plan.parameter, plan.scalars, unused, memory, rows, output, _one_hot(output, column),
+            grad_input, True,
+        )  # fmt: skip
         result[:, column] = grad_input
 
 

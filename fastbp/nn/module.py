@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.nn.last_forward import LastForward
+from fastbp.nn.module_tree import ModuleTree
 from fastbp.nn.parameter import FlatView, Parameter, convert
 from fastbp.nn.state_dict import IncompatibleKeys, checked_values
 from fastbp.runtime.buffers import Buffer
-from fastbp.runtime.derived import Source
 from fastbp.runtime.model_lock import ModelLocks, Unchanged, holder
 from fastbp.validation.arrays import Array, require_dtype
 from fastbp.validation.names import require_name
@@ -44,7 +44,7 @@ def locked(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P]
     return call
 
 
-class Module(Source):
+class Module(ModuleTree):
     """A part of a network, as in PyTorch, with its backward pass written out.
 
     Subclasses define ``forward(input)`` and ``backward(grad_output)``. A module of the library remembers one forward:
@@ -63,7 +63,6 @@ class Module(Source):
 
     _has_modes: ClassVar[bool] = False  # whether ``training`` makes a difference to this class
     _branch: Sequence[Module] | None = None  # what a residual block consists of
-    _buffer_names: ClassVar[tuple[str, ...]] = ()  # of arrays that belong to the state and are not trained
     _operation: Any = None  # fastbp.nn.operation: what this is to the engine's plan, if it is a row of its own
     _passed_by: ClassVar[frozenset[str]] = frozenset()  # short cuts of a base that this class may not take
 
@@ -144,34 +143,6 @@ class Module(Source):
         """Whether a short cut of the library passes by no method of the user's."""
         return shortcut not in self._passed_by and vars(self).keys().isdisjoint(_SHORTCUTS[shortcut])
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the modules directly inside this one with their names."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-
-    def children(self) -> Iterator[Module]:
-        """Yield the modules directly inside this one."""
-        for _, child in self.named_children():
-            yield child
-
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield this module and all inside it, with their dotted names; one that is there twice comes twice."""
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child.named_modules(_joined(prefix, name))
-
-    def modules(self) -> Iterator[Module]:
-        """Yield this module and all inside it, each once."""
-        yield from dict.fromkeys(module for _, module in self.named_modules())
-
-    def apply(self: M, function: Callable[[Module], object]) -> M:
-        """Call ``function`` on every module inside this one and then on this one, as PyTorch does; return this one."""
-        for child in self.children():
-            child.apply(function)
-        function(self)
-        return self
-
     def _parts(self) -> Iterator[Module]:
         """Yield the modules that a plan of this one consists of, in the order of their forwards."""
         yield self
@@ -189,23 +160,6 @@ class Module(Source):
     def _leaves(self) -> Iterator[Module]:
         """Yield what stands for this module in the plan of one that holds it."""
         yield self
-
-    def named_parameters(self, prefix: str = "", *, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """Yield each parameter with its dotted name, in PyTorch's order: own ones first, then the children's.
-
-        One that has several names comes once, under the first, or with ``remove_duplicate=False`` under each.
-        """
-        seen: set[int] = set()
-        for path, module in self.named_modules(prefix):
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter) and not (remove_duplicate and id(value) in seen):
-                    seen.add(id(value))
-                    yield _joined(path, name), value
-
-    def parameters(self) -> Iterator[Parameter]:
-        """Yield each parameter once, in the order of ``named_parameters``."""
-        for _, parameter in self.named_parameters():
-            yield parameter
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients of all parameters to zero.
@@ -277,18 +231,6 @@ class Module(Source):
 
     def _convert_buffers(self, dtype: np.dtype[Any]) -> None:
         """Convert what belongs to the state and is no parameter."""
-
-    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Array]]:
-        """Yield each array that belongs to the state and is not trained, such as running statistics, with its name."""
-        for path, module in self.named_modules(prefix):
-            for name in module._buffer_names:
-                if getattr(module, name) is not None:
-                    yield _joined(path, name), getattr(module, name)
-
-    def _named_state(self) -> dict[str, Parameter | Array]:
-        """Return parameters and buffers by name, in PyTorch's order: module by module."""
-        state: dict[str, Parameter | Array] = dict(self.named_parameters(remove_duplicate=False))
-        return {**state, **dict(self.named_buffers())} if any(True for _ in self.named_buffers()) else state
 
     def _current(self) -> FlatView:
         """Return the parameters' flat vectors, with the lock that keeps a second thread out."""
@@ -366,10 +308,6 @@ class Module(Source):
         children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
         inside = "".join(f"\n  {child}" for child in children) + "\n" if children else self.extra_repr()
         return f"{type(self).__name__}({inside})"
-
-
-def _joined(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
 
 
 def _is_dtype(value: Any) -> bool:

@@ -34,8 +34,6 @@ class ParameterGroup(MutableMapping[str, Any]):
     to what changes nothing. What schedulers note, such as "initial_lr", is kept.
     """
 
-    __slots__ = ("_notes", "_opt", "_params", "_values")
-
     def __init__(self, opt: Optimizer, params: tuple[Parameter, ...], settings: Mapping[str, Any]) -> None:
         self._opt, self._params = opt, params
         self._values: dict[str, Any] = {}

@@ -46,7 +46,7 @@ class ModuleTrainer:
         self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
         self.batches = -(-len(train) // mini_batch_size)
         self._scores = records_accuracy(criterion, validation)
-        self._val_target = _marked(criterion, validation or train)
+        self._val_target = _marked(criterion, train if validation is None else validation)
         self.series = 1 + (validation is not None) + self._scores
         self.per_sample = LossPerSample(criterion, len(train), validation, min(mini_batch_size, len(train)))
 

@@ -65,7 +65,9 @@ class ElementwiseLoss(KernelLoss):
         raise TypeError("an ElementwiseLoss holds functions of your own and is not saved; make it anew from them")
 
     def __copy__(self) -> ElementwiseLoss:
-        return ElementwiseLoss(self.value, self.derivative, self.reduction)
+        copied = ElementwiseLoss(self.value, self.derivative, self.reduction)
+        copied._loops = self._loops  # which take a second to compile
+        return copied
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ElementwiseLoss:
         return self.__copy__()

@@ -1,11 +1,13 @@
 """Functions of a user's, each compiled into a loop over arrays that kernels call by its address.
 
 The loops are not vectorised: a number comes out in the same way wherever it stands, also where the user's function may
-be computed in another way by vectors than alone (by numba's ``fastmath``, or a library for vectors).
+be computed in another way by vectors than alone (by numba's ``fastmath``, or a library for vectors). Several modules
+with the same functions share them. Their code must be kept in memory while an address is in use.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy
@@ -17,6 +19,7 @@ from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intr
 _TYPES = {numpy.dtype(numpy.float32): types.float32, numpy.dtype(numpy.float64): types.float64}
 
 
+@lru_cache
 def value_loop(value: Any, dtype: numpy.dtype[Any]) -> Any:
     """Return ``loop(count, x, out)`` as a callback of C: ``value`` of each of ``count`` numbers.
 
@@ -37,6 +40,7 @@ def value_loop(value: Any, dtype: numpy.dtype[Any]) -> Any:
     return _callback(loop, dtype, arrays=2)
 
 
+@lru_cache
 def derivative_loop(derivative: Any, dtype: numpy.dtype[Any]) -> Any:
     """Return ``loop(count, grad, x, out)`` as a callback of C: ``grad`` times ``derivative`` of ``x``."""
     derivative = _dividing_as_numpy(derivative)
@@ -54,6 +58,7 @@ def _callback(loop: Any, dtype: numpy.dtype[Any], arrays: int) -> Any:
     return cfunc(signature, nopython=True, error_model="numpy")(loop)
 
 
+@lru_cache
 def returned_type(function: Any) -> Any:
     """Return numba's type of what ``function`` returns for a float64, or raise NumbaError where it takes none."""
     compiled = _dividing_as_numpy(function)

@@ -5,7 +5,8 @@ others in one loop over the rows just written, by ``activate`` and ``times_deriv
 user's: the table has the addresses of its loops (see ``compiler.callbacks``).
 
 Every public kernel takes C-contiguous arrays of one shape and dtype; ``output`` may be ``input``, and ``grad_input``
-may be ``grad_output``. Four functions have kernels of their own, which all rows could do without.
+may be ``grad_output``. ``activation_forward`` and ``activation_backward`` serve all rows; the first rows have kernels
+of their own besides.
 """
 
 from __future__ import annotations

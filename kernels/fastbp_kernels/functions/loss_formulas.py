@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from fastbp_kernels.compiler.vectors import Vectors
 from fastbp_kernels.functions.elementary import at_least, exp, sigmoid
-from fastbp_kernels.functions.logarithms import log, log1p
+from fastbp_kernels.functions.logarithm import log, log1p
 
 Factors = Sequence[ir.Value]
 

@@ -58,11 +58,10 @@ STORE, FUSED_SGD = range(2)
 VALUE, DERIVATIVE, ADD = 1 << 8, 1 << 9, 1 << 10
 
 # By the activations' codes: their epilogues where the tile applies them, else STORE; last that of OWN.
-VALUE_EPILOGUES = (*(VALUE + code if row.value_in_tile else STORE for code, row in enumerate(ACTIVATIONS)), STORE)
+VALUE_EPILOGUES = (*(VALUE + n if row.value_in_tile else STORE for n, row in enumerate(ACTIVATIONS)), STORE)
 DERIVATIVE_EPILOGUES = (
-    *(DERIVATIVE + code if row.derivative_in_tile else STORE for code, row in enumerate(ACTIVATIONS)),
-    STORE,
-)
+    *(DERIVATIVE + n if row.derivative_in_tile else STORE for n, row in enumerate(ACTIVATIONS)), STORE
+)  # fmt: skip
 
 
 def widths(element_bytes: int) -> list[int]:

@@ -8,9 +8,9 @@ from numba import njit
 
 from fastbp_kernels.compiler.elementwise import elementwise1
 from fastbp_kernels.compiler.pointers import pointer
-from fastbp_kernels.functions import logarithms
+from fastbp_kernels.functions import logarithm
 
-_LOOPS = {"log": elementwise1(logarithms.log), "log1p": elementwise1(logarithms.log1p)}
+_LOOPS = {"log": elementwise1(logarithm.log), "log1p": elementwise1(logarithm.log1p)}
 
 
 def _kernel(loop):

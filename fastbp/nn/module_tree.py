@@ -1,0 +1,89 @@
+"""What a module consists of: the modules inside it, their parameters and buffers, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+
+from fastbp.nn.parameter import Parameter
+from fastbp.runtime.derived import Source
+from fastbp.validation.arrays import Array
+
+if TYPE_CHECKING:
+    from fastbp.nn.module import Module
+
+T = TypeVar("T", bound="ModuleTree")
+
+
+class ModuleTree(Source):
+    """What every ``Module`` is, as seen from outside of its computations."""
+
+    _buffer_names: ClassVar[tuple[str, ...]] = ()  # of arrays that belong to the state and are not trained
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the modules directly inside this one with their names."""
+        for name, value in vars(self).items():
+            if isinstance(value, ModuleTree):
+                yield name, cast("Module", value)
+
+    def children(self) -> Iterator[Module]:
+        """Yield the modules directly inside this one."""
+        for _, child in self.named_children():
+            yield child
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this module and all inside it, with their dotted names; one that is there twice comes twice."""
+        yield prefix, cast("Module", self)
+        for name, child in self.named_children():
+            yield from child.named_modules(_joined(prefix, name))
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all inside it, each once."""
+        yield from dict.fromkeys(module for _, module in self.named_modules())
+
+    def apply(self: T, function: Callable[[Module], object]) -> T:
+        """Call ``function`` on every module inside this one and then on this one, as PyTorch does; return this one."""
+        for child in self.children():
+            child.apply(function)
+        function(cast("Module", self))
+        return self
+
+    def named_parameters(self, prefix: str = "", *, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Yield each parameter with its dotted name, in PyTorch's order: own ones first, then the children's.
+
+        One that has several names comes once, under the first, or with ``remove_duplicate=False`` under each.
+        """
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix):
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) and not (remove_duplicate and id(value) in seen):
+                    seen.add(id(value))
+                    yield _joined(path, name), value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield each parameter once, in the order of ``named_parameters``."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Array]]:
+        """Yield each array that belongs to the state and is not trained, such as running statistics, with its name."""
+        for path, module in self.named_modules(prefix):
+            for name in module._buffer_names:
+                if getattr(module, name) is not None:
+                    yield _joined(path, name), getattr(module, name)
+
+    def _named_state(self) -> dict[str, Parameter | Array]:
+        """Return parameters and buffers by name, in PyTorch's order: those of each module together."""
+        state: dict[str, Parameter | Array] = {}
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    state[_joined(path, name)] = value
+            for name in module._buffer_names:
+                if getattr(module, name) is not None:
+                    state[_joined(path, name)] = getattr(module, name)
+        return state
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
