@@ -8,7 +8,10 @@ from helpers import draw
 import fastbp
 from fastbp import nn, optim
 
-BATCH_NORMS = [{}, {"momentum": None}, {"affine": False, "eps": 0.1}, {"track_running_stats": False}, {"momentum": 0.7}]
+BATCH_NORMS = [
+    {}, {"momentum": None}, {"affine": False, "eps": 0.1}, {"track_running_stats": False}, {"momentum": 0.7},
+    {"bias": False},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("options", BATCH_NORMS, ids=map(str, BATCH_NORMS))

@@ -170,12 +170,12 @@ def test_an_optimiser_of_a_users_own_class_is_trained_by_its_step():
     ("target", "error", "match"),
     [
         (numpy.arange(12), ValueError, "takes train_target from 0 to 2 for 3 outputs, got 3"),
-        (numpy.full(12, -100), ValueError, "takes train_target from 0 to 2 for 3 outputs, got -100"),
+        (numpy.full(12, -1), ValueError, "takes train_target from 0 to 2 for 3 outputs, got -1"),
         (numpy.zeros((12, 1), int), ValueError, r"train_target of shape \(12,\), a class index for each row"),
-        (TARGET, TypeError, "takes train_target as class indices of an integer dtype, got float32; pass .argmax"),
+        (TARGET, ValueError, "takes train_target from 0 to 1, got .*: they are probabilities of the classes"),
         (numpy.zeros(11, int), ValueError, "train_input and train_target take one row a sample each"),
     ],
-    ids=["too large", "ignored in torch", "a column", "one-hot rows", "a row less"],
+    ids=["too large", "negative", "a column", "no probabilities", "a row less"],
 )
 def test_classes_that_are_none_are_refused_before_anything_changes(target, error, match):
     for criterion in (nn.CrossEntropyLoss, type("Own", (nn.CrossEntropyLoss,), {})):

@@ -90,7 +90,7 @@ def _run_module(name, sample, dtype):
     """One forward and one backward of a module or loss, from the same parameters."""
     arguments, options = sample.constructor_input.args, sample.constructor_input.kwargs
     theirs = getattr(torch.nn, name)(*arguments, **options).to(torch_dtype(dtype))
-    trainable = any(True for _ in theirs.parameters())
+    trainable = any(not isinstance(theirs, torch.nn.modules.loss._Loss) for _ in theirs.state_dict())
     options = {key: _array(value) for key, value in options.items()}
     ours = getattr(nn, name)(*map(_array, arguments), **options, **({"dtype": dtype} if trainable else {}))
     if trainable:

@@ -109,6 +109,7 @@ def _prelu_parameters(settings: Mapping[str, Any]) -> Shapes:
 
 def _describe_batch_norm(norm: BatchNorm1d) -> dict[str, Any]:
     settings = {"num_features": norm.num_features, "eps": norm.eps, "affine": norm.affine, "dtype": str(norm._dtype)}
+    settings |= {"bias": norm.bias is not None}
     momentum = -1.0 if norm.momentum is None else norm.momentum
     return {**settings, "momentum": momentum, "track_running_stats": norm.track_running_stats}
 
@@ -119,7 +120,8 @@ def _build_batch_norm(momentum: float, **settings: Any) -> BatchNorm1d:
 
 def _batch_norm_state(settings: Mapping[str, Any]) -> Shapes:
     shape = (settings["num_features"],), settings["dtype"]
-    names = ["weight", "bias"] * settings["affine"] + ["running_mean", "running_var"] * settings["track_running_stats"]
+    names = ["weight"] * settings["affine"] + ["bias"] * settings["bias"]
+    names += ["running_mean", "running_var"] * settings["track_running_stats"]
     tracked: Shapes = {"num_batches_tracked": ((), "int64")} if settings["track_running_stats"] else {}
     return dict.fromkeys(names, shape) | tracked
 
@@ -144,7 +146,7 @@ def _describe_softmax(module: Softmax | LogSoftmax) -> dict[str, Any]:
 _LINEAR = {"in_features": int, "out_features": int, "bias": bool, "dtype": str}
 _LAYER_NORM = {"normalized_shape": list, "eps": float, "elementwise_affine": bool, "bias": bool, "dtype": str}
 _BATCH_NORM = {"num_features": int, "eps": float, "affine": bool, "dtype": str, "momentum": float}
-_BATCH_NORM |= {"track_running_stats": bool}
+_BATCH_NORM |= {"track_running_stats": bool, "bias": bool}
 _DROPOUT = {"p": float, "seed": int, "forwards": int}
 _KINDS = {
     kind.module.__name__: kind

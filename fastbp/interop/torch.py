@@ -114,7 +114,7 @@ class _FromTorch:
             tracks = module.track_running_stats
             dtype = _dtype_name(module.running_mean) if tracks else dtype
             features, eps, momentum = module.num_features, module.eps, module.momentum
-            ours = nn.BatchNorm1d(features, eps, momentum, bool(theirs), tracks, dtype=dtype)
+            ours = nn.BatchNorm1d(features, eps, momentum, bool(theirs), tracks, dtype=dtype, bias="bias" in theirs)
             ours.training = module.training
         for name, buffer in ours.named_buffers():
             buffer[...] = getattr(module, name).detach().cpu().numpy()
@@ -196,7 +196,7 @@ class _ToTorch:
     def _convert_with_parameters(self, ours: Any, kind: str) -> Any:
         torch = self._torch
         # Without memory yet, and without numbers drawn from torch's generator.
-        options = {"device": "meta"}
+        options: dict[str, Any] = {"device": "meta"}
         if kind == "Linear":
             options |= {"dtype": getattr(torch, str(ours.dtype))}
             module = torch.nn.Linear(ours.in_features, ours.out_features, ours.bias is not None, **options)
@@ -207,6 +207,8 @@ class _ToTorch:
             module = torch.nn.PReLU(ours.num_parameters, **options)
         else:
             features, eps, momentum, tracks = ours.num_features, ours.eps, ours.momentum, ours.track_running_stats
+            if ours.affine and ours.bias is None:  # PyTorch has this since 2.13
+                options["bias"] = False
             module = torch.nn.BatchNorm1d(features, eps, momentum, ours.affine, tracks, **options).train(ours.training)
         for name, buffer in ours.named_buffers():
             setattr(module, name, torch.tensor(buffer))

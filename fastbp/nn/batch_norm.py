@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ class BatchNorm1d(RowModule):
     """Each feature less its mean and over its standard deviation over the samples, as ``torch.nn.BatchNorm1d``.
 
     In training by the statistics of the mini-batch, which running ones follow; after ``eval()``, and in ``predict``, by
-    the running ones. Inputs have the shape (n, features).
+    the running ones. Inputs have the shape (n, features) or (n, features, places), where places count like samples.
 
     Parameters
     ----------
@@ -31,11 +32,13 @@ class BatchNorm1d(RowModule):
     momentum : float or None
         The weight of a mini-batch in the running statistics; None for their mean over all mini-batches.
     affine : bool
-        Whether there are weight and bias, 1 and 0 at first.
+        Whether there is a weight, 1 at first.
     track_running_stats : bool
         Without them a mini-batch's own statistics are taken always.
     device : None or "cpu"
     dtype : numpy.float32 or numpy.float64
+    bias : bool
+        Whether there is a bias beside the weight, 0 at first.
 
     Attributes
     ----------
@@ -59,6 +62,8 @@ class BatchNorm1d(RowModule):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: npt.DTypeLike = np.float32,
+        *,
+        bias: bool = True,
     ) -> None:
         if isinstance(num_features, bool) or not isinstance(num_features, int | np.integer) or num_features < 1:
             raise ValueError(f"BatchNorm1d takes num_features as an int of 1 or more, got {num_features!r}")
@@ -72,7 +77,7 @@ class BatchNorm1d(RowModule):
             raise ValueError(f"BatchNorm1d takes a momentum from 0 to 1 or None, got {momentum!r}")
         given = require_dtype(dtype, "BatchNorm1d")
         self.weight = Parameter(np.ones(self._features, given)) if affine else None
-        self.bias = Parameter(np.zeros(self._features, given)) if affine else None
+        self.bias = Parameter(np.zeros(self._features, given)) if affine and bias else None
         self.running_mean = self.running_var = self.num_batches_tracked = None
         if track_running_stats:
             self.running_mean, self.running_var = np.zeros(self._features, given), np.ones(self._features, given)
@@ -129,12 +134,19 @@ class BatchNorm1d(RowModule):
 
     def _checked(self, input: Array) -> Array:
         input = require_floats(input, "BatchNorm1d", self._dtype)
-        if input.ndim != 2 or input.shape[1] != self._features:
-            raise ValueError(f"BatchNorm1d takes inputs of shape (n, {self._features}), got {input.shape}")
+        if input.ndim not in (2, 3) or input.shape[1] != self._features:
+            sizes = f"(n, {self._features}) or (n, {self._features}, places)"
+            raise ValueError(f"BatchNorm1d takes inputs of shape {sizes}, got {input.shape}")
         return plain(input)
 
+    def _rows(self, array: Array) -> Array:
+        return array
+
     def _forward_rows(self, input: Array, output: Array) -> None:
-        if len(input) < self._least_rows:
+        if input.ndim == 3:
+            _over_places(self._forward_rows, input, output)
+            return
+        if len(input) == 1 < self._least_rows:
             raise ValueError(f"BatchNorm1d takes mini-batches of 2 rows or more in training, got {len(input)}")
         momentum = 0.0 if self.takes_batch else -1.0
         if self.training and self.num_batches_tracked is not None:
@@ -145,9 +157,14 @@ class BatchNorm1d(RowModule):
         normalized = self._normalized.take(input.shape, input.dtype).array
         self._kept = normalized, self._rstd.take((self._features,), input.dtype).array, self.takes_batch
         follows = self.training or not self.takes_batch
+        if not len(input):  # which has no statistics
+            return
         self._compute(input, momentum, follows, *self._kept[:2], output)
 
     def _predict_rows(self, input: Array, output: Array) -> None:
+        if input.ndim == 3:
+            _over_places(self._predict_rows, input, output)
+            return
         runs = self.running_mean is not None
         rstd = np.empty(self._features, input.dtype)
         self._compute(input, -1.0 if runs else 0.0, runs, np.empty_like(input), rstd, output)
@@ -163,6 +180,10 @@ class BatchNorm1d(RowModule):
         batch_norm_forward(input, weight, bias, number(self._eps), momentum, *running, normalized, rstd, output)
 
     def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
+        if grad_output.ndim == 3:
+            written = np.empty_like(grad_output) if grad_input is None else grad_input
+            _over_places(lambda grad, out: self._backward_rows(grad, grad, out), grad_output, written)
+            return
         normalized, rstd, takes_batch = self._kept
         none = np.empty(0, output.dtype)
         if grad_input is not None:
@@ -180,3 +201,12 @@ class BatchNorm1d(RowModule):
     def extra_repr(self) -> str:
         options = f"eps={self._eps}, momentum={self._momentum}, affine={self.affine}"
         return f"{self._features}, {options}, track_running_stats={self.track_running_stats}"
+
+
+def _over_places(compute: Callable[[Array, Array], None], input: Array, output: Array) -> None:
+    """Call ``compute`` with a row for each place of each sample (n, features, places)."""
+    moved = np.ascontiguousarray(np.moveaxis(input, 1, 2))
+    result = np.empty_like(moved)
+    rows = moved.size // input.shape[1], input.shape[1]
+    compute(moved.reshape(rows), result.reshape(rows))
+    output[...] = np.moveaxis(result, 2, 1)

@@ -62,8 +62,8 @@ def batch_norm_rows(
 ) -> None:  # fmt: skip
     """Divide the centred rows of ``normalized`` and write ``y``, whose rows lie like them.
 
-    ``rstd`` has the variances and is left with what the rows are multiplied by. ``parameters`` are 0, or 2 for
-    ``weight`` and ``bias``.
+    ``rstd`` has the variances and is left with what the rows are multiplied by. ``parameters`` are how many there are:
+    0, 1 (``weight``) or 2 (``bias`` too).
     """
     for k in range(features):
         rstd[k] = 1.0 / sqrt(rstd[k] + eps)
@@ -72,7 +72,8 @@ def batch_norm_rows(
         _multiply(features, own, rstd, own)
         if parameters:
             _multiply(features, own, weight, out)
-            add_loop(features, out, bias, out)
+            if parameters > 1:
+                add_loop(features, out, bias, out)
         else:
             for k in range(features):
                 out[k] = own[k]
@@ -112,7 +113,7 @@ def batch_norm_forward(
     ----------
     input : array of shape (n, i), read
         Of 2 rows or more where running statistics follow it.
-    weight, bias : array of shape (i,), read, or both (0,) for none
+    weight, bias : array of shape (i,), read, or (0,) for none; no bias without a weight
     eps : scalar of the arrays' dtype
     momentum : float64
         The weight of these rows in the running statistics; below 0 the rows are normalised by these.
@@ -124,8 +125,9 @@ def batch_norm_forward(
     output : array of shape (n, i), written
     """
     n, i = input.shape
+    parameters = (1 if weight.size else 0) + (1 if bias.size else 0)
     batch_norm(
-        n, i, pointer(input), i, pointer(weight), pointer(bias), weight.size, eps, momentum, pointer(running_mean),
+        n, i, pointer(input), i, pointer(weight), pointer(bias), parameters, eps, momentum, pointer(running_mean),
         pointer(running_variance), running_mean.size, pointer(normalized), pointer(rstd), pointer(output), i,
     )  # fmt: skip
 

@@ -85,8 +85,8 @@ def operation_forward(
             momentum = 1.0 / (layers[layer, FORWARDS] + steps + 1)
         batch_norm(
             rows, features, x, x_row, shift(parameter, max(weight, 0)), shift(parameter, max(layers[layer, BIAS], 0)),
-            1 if weight >= 0 else 0, s[0], momentum, pointer_at(x, layers[layer, MEAN_AT]),
-            pointer_at(x, layers[layer, VARIANCE_AT]), layers[layer, MEAN_AT],
+            (1 if weight >= 0 else 0) + (1 if layers[layer, BIAS] >= 0 else 0), s[0], momentum,
+            pointer_at(x, layers[layer, MEAN_AT]), pointer_at(x, layers[layer, VARIANCE_AT]), layers[layer, MEAN_AT],
             shift(scratch, layers[layer, SAVED] + first_row * y_row), shift(scratch, layers[layer, SAVED_ROW]), y,
             y_row,
         )  # fmt: skip
