@@ -54,9 +54,29 @@ _IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAU
 
 
 class _WithinOthers(JITCodeLibrary):  # type: ignore[misc]
-    """Code of an inner kernel, left to be optimised with the kernel that it becomes a part of."""
+    """Code of an inner kernel, left to be optimised and compiled with the kernel that it becomes a part of."""
+
+    @property
+    def codegen(self) -> Any:
+        return _NoMachineCode
 
     def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Return the address that says that there is none."""
+        return 0
+
+
+class _NoMachineCode:
+    """What numba tells of a function's environment, of which there is none without machine code."""
+
+    @staticmethod
+    def set_env(name: str, environment: Any) -> None:
         pass
 
 
