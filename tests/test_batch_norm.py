@@ -1,5 +1,7 @@
 """BatchNorm1d beside torch's, and what mini-batches it takes."""
 
+import pickle
+
 import numpy
 import pytest
 import torch
@@ -56,3 +58,43 @@ def test_a_mini_batch_of_one_row_is_refused_before_anything_changes():
     assert all((value == before[name]).all() for name, value in model.state_dict().items())
     with pytest.raises(ValueError, match="BatchNorm1d takes mini-batches of 2 rows or more in training, got 1"):
         nn.BatchNorm1d(3)(x[:1])
+
+
+def with_batch_norm():
+    return nn.Sequential(nn.Linear(3, 4, rng=0), nn.BatchNorm1d(4), nn.Linear(4, 1, rng=1))
+
+
+def train(model, epochs=1):
+    x, y = draw((20, 3), numpy.float32), draw((20, 1), numpy.float32, seed=1)
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    assert fastbp.train_model(model, x, y, None, None, nn.MSELoss(), opt, epochs, 5).backend == "engine"
+    return model
+
+
+def test_running_statistics_that_are_set_are_copied_into_those_that_the_engine_follows():
+    model, other = train(with_batch_norm()), train(with_batch_norm())
+    kept = model[1].running_mean
+    model[1].running_mean = numpy.full(4, 2.0)
+    other[1].running_mean[...] = 2
+    assert model[1].running_mean is kept
+    for each in (model, other):
+        train(each)
+    assert (kept == other[1].running_mean).all()
+    assert not (kept == 2).any()
+
+
+@pytest.mark.parametrize("value", [numpy.zeros(3), "zeros", None])
+def test_running_statistics_of_another_shape_are_refused(value):
+    norm = nn.BatchNorm1d(4)
+    with pytest.raises(ValueError, match=r"BatchNorm1d.running_var takes an array of shape \(4,\), got"):
+        norm.running_var = value
+    assert (norm.running_var == 1).all()
+
+
+def test_a_model_from_read_only_buffers_owns_its_running_statistics():
+    buffers = []
+    data = pickle.dumps(with_batch_norm(), protocol=5, buffer_callback=buffers.append)
+    models = [pickle.loads(data, buffers=[bytes(buffer) for buffer in buffers]) for _ in range(2)]
+    train(models[0])
+    assert models[0][1].running_mean.flags.writeable
+    assert (models[1][1].running_mean == 0).all()

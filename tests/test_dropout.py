@@ -4,7 +4,7 @@ import numpy
 import pytest
 import torch
 from helpers import draw
-from layers import assert_same_bits, network, trained
+from layers import OwnLoss, assert_same_bits, network, trained
 
 from fastbp import nn, optim
 
@@ -68,4 +68,17 @@ def test_seeded_dropout_repeats_and_goes_on_where_it_was():
     trained(model, nn.MSELoss(), 63, 20, optim.SGD)
     assert [module.forwards for module in model if isinstance(module, nn.Dropout)] == [8, 8]
     trained(other, nn.MSELoss(), 63, 20, optim.SGD)
+    assert_same_bits(model, other)
+
+
+def test_a_seed_that_is_set_between_trainings_is_what_the_engine_drops_by():
+    model, other = network("two dropouts", numpy.float32), network("two dropouts", numpy.float32)
+    trained(model, nn.MSELoss(), 63, 20, optim.SGD)
+    trained(other, OwnLoss(), 63, 20, optim.SGD)
+    for each in (model, other):
+        for module in each:
+            if isinstance(module, nn.Dropout):
+                module.seed = 5
+    assert trained(model, nn.MSELoss(), 63, 20, optim.SGD).backend == "engine"
+    assert trained(other, OwnLoss(), 63, 20, optim.SGD).backend == "modules"
     assert_same_bits(model, other)

@@ -200,7 +200,7 @@ class Plan(Derived):
             addresses = [norm.running_mean.ctypes.data, norm.running_var.ctypes.data]
             layers[number, [table.MEAN_AT, table.VARIANCE_AT, table.TAKES_BATCH]] = *addresses, norm.takes_batch
         for number, dropout in self.dropouts:
-            layers[number, [table.SEED, table.THRESHOLD]] = dropout.seed, dropout.threshold
+            layers[number, table.THRESHOLD] = dropout.threshold
         return layers, place
 
     def _padded(self, features: int) -> int:

@@ -86,6 +86,22 @@ class BatchNorm1d(RowModule):
         self._normalized, self._rstd = Buffer(), Buffer()
         self._dtype = given
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Copy what is set in the place of running statistics: the engine writes to the arrays that are there."""
+        own = vars(self).get(name) if name in self._buffer_names else None
+        if own is None:
+            super().__setattr__(name, value)
+            return
+        if np.shape(value) != own.shape or np.asarray(value).dtype.kind not in "fiu":
+            came = type(value).__name__ if np.ndim(value) == 0 else f"one of shape {np.shape(value)}"
+            raise ValueError(f"BatchNorm1d.{name} takes an array of shape {own.shape}, got {came}")
+        own[...] = value
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Own the running statistics: those of a pickle may lie where nobody may write."""
+        super().__setstate__(state)
+        vars(self).update({name: np.array(vars(self)[name]) for name, _ in self.named_buffers()})
+
     @property
     def num_features(self) -> int:
         return self._features
@@ -130,7 +146,7 @@ class BatchNorm1d(RowModule):
     def _convert_buffers(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
         if self.running_mean is not None and self.running_var is not None:
-            self.running_mean, self.running_var = self.running_mean.astype(dtype), self.running_var.astype(dtype)
+            vars(self).update(running_mean=self.running_mean.astype(dtype), running_var=self.running_var.astype(dtype))
 
     def _checked(self, input: Array) -> Array:
         input = require_floats(input, "BatchNorm1d", self._dtype)

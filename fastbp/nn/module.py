@@ -56,7 +56,7 @@ class Module(ModuleTree):
     Attributes
     ----------
     training : bool
-        As ``train()`` and ``eval()`` set it: whether ``Dropout`` drops.
+        As ``train()`` and ``eval()`` set it: whether ``Dropout`` drops and ``BatchNorm1d`` takes mini-batches.
     """
 
     training = True

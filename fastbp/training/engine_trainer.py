@@ -42,7 +42,7 @@ from fastbp_kernels.network.arguments import (
     TrainingRows,
     ValidationRows,
 )
-from fastbp_kernels.network.table import FORWARDS
+from fastbp_kernels.network.table import FORWARDS, SEED
 from fastbp_kernels.network.train import train
 
 CALL_SECONDS = 0.1  # a compiled call's length: Ctrl-C and the progress bar wait for its end
@@ -252,7 +252,7 @@ class EngineTrainer:
             mode, team = BY_ROWS, Team(1)  # no training follows the validation
         steps = self._steps_within(first, stop)
         for row, dropout in plan.dropouts:
-            self._workspace.layers[row, FORWARDS] = dropout.forwards
+            self._workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
         for row, norm in plan.batch_norms:
             self._workspace.layers[row, FORWARDS] = norm.num_batches_tracked
         state = opt.state_beside(plan.parameter)

@@ -105,7 +105,7 @@ def train_model(
         Evaluated after every epoch.
     criterion : a loss of ``fastbp.nn``, or any object with ``forward(prediction, target)`` and ``backward()``
         One of your own that returns the sum over a batch's rows says so by ``reduction = "sum"``; see ``History``.
-    opt : SGD, Adam, or any object with ``step()``
+    opt : an optimiser of ``fastbp.optim``, or any object with ``step()``
         Over parameters of ``model``.
     epochs : int
         Passes over the training data, 0 or more; with ``history`` those that it has already count.
@@ -172,12 +172,13 @@ def train_model(
 
     Notes
     -----
-    A ``Sequential`` of ``Linear`` layers and activations, trained by the library's losses and optimisers, runs in one
-    compiled engine. Anything else is trained module by module, with the same results where both can;
-    ``History.backend`` tells which, and ``History.fallback_reason`` why.
+    A ``Sequential`` of the library's modules, trained by its losses and optimisers, runs in one compiled engine.
+    Anything else, such as modules of your own and ``PReLU``, is trained module by module, with the same results where
+    both can; ``History.backend`` tells which, and ``History.fallback_reason`` why.
 
-    Beside the model and the data, the engine takes memory for one block of at most 512 rows: for each row at most twice
-    the layers' outputs, three times behind an activation that keeps its input, plus the inputs, each rounded up to
+    Beside the model and the data, the engine takes memory for one block of at most 512 rows, or with ``BatchNorm1d``
+    for a whole mini-batch: for each row at most twice the layers' outputs, once more behind an activation that keeps
+    its input and for a normalisation, plus the inputs, each rounded up to
     whole cache lines and for multiples of 1,024 bytes to one more. Up to 65,536 parameters, the memory grows with the
     number of threads: those that share many rows have each a block of 256 rows and up to 8 gradients, those that
     validate beside the training have each a block and two copies of the parameters. With ``shuffle``, the orders of

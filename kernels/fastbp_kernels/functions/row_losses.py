@@ -12,7 +12,7 @@ from numba import float64
 from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.elementwise import zero_loop
 from fastbp_kernels.compiler.pointers import Pointer, shift, stack_memory
-from fastbp_kernels.functions.activations import exp_loop
+from fastbp_kernels.functions.softmax import exponentials, largest, sum_of
 
 _PIECE = 64  # numbers whose exponentials are computed at a time where they are not kept
 
@@ -22,27 +22,23 @@ def cross_entropy_with_gradient(
     outputs: int, x: Pointer, own: int, weight: float, factor: float, grad: Pointer
 ) -> float:
     """Return ``weight * (log(sum of exp(x)) - x[own])`` and write softmax minus one-hot."""
-    most = _largest(x, outputs)
+    most = largest(x, outputs)
     picked = float64(x[own] - most)
-    for k in range(outputs):
-        grad[k] = x[k] - most
-    exp_loop(outputs, grad, grad)
-    exponentials = 0.0
-    for k in range(outputs):
-        exponentials += grad[k]
+    exponentials(outputs, x, most, grad)
+    total = sum_of(grad, outputs)
     weighted = factor * weight
-    scale = weighted / exponentials
+    scale = weighted / total
     for k in range(outputs):
         grad[k] = grad[k] * scale
     grad[own] -= weighted
-    loss: float = (log(exponentials) - picked) * weight
+    loss: float = (log(total) - picked) * weight
     return loss
 
 
 @inner_kernel
 def cross_entropy(outputs: int, x: Pointer, own: int, weight: float) -> float:
     """Return the same loss."""
-    most = _largest(x, outputs)
+    most = largest(x, outputs)
     loss: float = (log(_sum_of_exponentials(outputs, x, most)) - float64(x[own] - most)) * weight
     return loss
 
@@ -58,9 +54,9 @@ def soft_cross_entropy(
     uniform distribution.
     """
     kept, share = 1.0 - smoothing, smoothing / outputs
-    most = _largest(x, outputs)
-    exponentials = _sum_of_exponentials(outputs, x, most)
-    log_sum = log(exponentials)
+    most = largest(x, outputs)
+    divisor = _sum_of_exponentials(outputs, x, most)
+    log_sum = log(divisor)
     loss, total = 0.0, 0.0
     for k in range(outputs):
         weighted = _probability(target, own, k, kept, share) * weights[k]
@@ -70,10 +66,10 @@ def soft_cross_entropy(
         piece = stack_memory(x, _PIECE)
         for first in range(0, outputs, _PIECE):
             count = min(_PIECE, outputs - first)
-            _exponentials(count, shift(x, first), most, piece)
+            exponentials(count, shift(x, first), most, piece)
             for k in range(count):
                 weighted = _probability(target, own, first + k, kept, share) * weights[first + k]
-                grad[first + k] = factor * (piece[k] / exponentials * total - weighted)
+                grad[first + k] = factor * (piece[k] / divisor * total - weighted)
     return loss
 
 
@@ -92,7 +88,7 @@ def negative_log_likelihood(
 @inner_kernel
 def ignore_row(outputs: int, x: Pointer, are_logits: bool, grad: Pointer) -> None:
     """Write a gradient of zeros, or of NaN where softmax is NaN, as PyTorch does for a row that does not count."""
-    most = _largest(x, outputs) if are_logits else 0.0
+    most = largest(x, outputs) if are_logits else 0.0
     for k in range(outputs):
         grad[k] = most - most
 
@@ -111,26 +107,7 @@ def _sum_of_exponentials(outputs: int, x: Pointer, most: float) -> float:
     total = 0.0
     for first in range(0, outputs, _PIECE):
         count = min(_PIECE, outputs - first)
-        _exponentials(count, shift(x, first), most, piece)
+        exponentials(count, shift(x, first), most, piece)
         for k in range(count):
             total += piece[k]
     return total
-
-
-@inner_kernel
-def _exponentials(count: int, x: Pointer, most: float, out: Pointer) -> None:
-    for k in range(count):
-        out[k] = x[k] - most
-    exp_loop(count, out, out)
-
-
-@inner_kernel
-def _largest(values: Pointer, count: int) -> float:
-    """Return the largest of 1 or more values, NaN if there is one."""
-    most = values[0]
-    for k in range(1, count):
-        if values[k] > most or values[k] != values[k]:
-            most = values[k]
-        if most != most:
-            break
-    return most

@@ -23,17 +23,29 @@ def largest(values: Pointer, count: int) -> float:
 
 
 @inner_kernel
+def exponentials(count: int, x: Pointer, most: float, out: Pointer) -> None:
+    """Write ``exp(x - most)`` to ``out``."""
+    for k in range(count):
+        out[k] = x[k] - most
+    exp_loop(count, out, out)
+
+
+@inner_kernel
+def sum_of(values: Pointer, count: int) -> float:
+    """Return the sum of ``values`` in float64, one after the other."""
+    total = 0.0
+    for k in range(count):
+        total += values[k]
+    return total
+
+
+@inner_kernel
 def softmax_rows(rows: int, features: int, x: Pointer, x_row: int, y: Pointer, y_row: int) -> None:
     """Write ``exp(x) / sum(exp(x))`` of each row to ``y``."""
     for row in range(rows):
         source, out = shift(x, row * x_row), shift(y, row * y_row)
-        most = largest(source, features)
-        for k in range(features):
-            out[k] = source[k] - most
-        exp_loop(features, out, out)
-        total = 0.0
-        for k in range(features):
-            total += out[k]
+        exponentials(features, source, largest(source, features), out)
+        total = sum_of(out, features)
         for k in range(features):
             out[k] = out[k] / total
 
@@ -58,13 +70,8 @@ def log_softmax_rows(rows: int, features: int, x: Pointer, x_row: int, y: Pointe
     for row in range(rows):
         source, out = shift(x, row * x_row), shift(y, row * y_row)
         most = largest(source, features)
-        for k in range(features):
-            out[k] = source[k] - most
-        exp_loop(features, out, out)
-        total = 0.0
-        for k in range(features):
-            total += out[k]
-        total = log(total)
+        exponentials(features, source, most, out)
+        total = log(sum_of(out, features))
         for k in range(features):
             out[k] = (source[k] - most) - total
 
@@ -77,9 +84,7 @@ def log_softmax_backward_rows(
     for row in range(rows):
         g, to = shift(grad, row * y_row), shift(out, row * out_row)
         exp_loop(features, shift(y, row * y_row), to)
-        total = 0.0
-        for k in range(features):
-            total += g[k]
+        total = sum_of(g, features)
         for k in range(features):
             to[k] = g[k] - to[k] * total
 

@@ -1,6 +1,7 @@
 """The table by which the engine reads a network: a row for each operation and the activation behind it.
 
-Most rows are a ``Linear``: a product of matrices. The other operations compute each row of data by itself.
+Most rows are a ``Linear``: a product of matrices. The other operations compute each row of data by itself, but for
+BATCH_NORM, which takes a mini-batch as a whole.
 """
 
 from __future__ import annotations
