@@ -83,3 +83,40 @@ def test_a_loss_is_a_float_that_says_where_its_backward_is(dtype):
     assert type(pickle.loads(pickle.dumps(loss))) is type(copy.copy(loss)) is float
     with pytest.raises(TypeError, match=r"no autograd, .*model\.backward\(criterion\.backward\(\)\)"):
         loss.backward()
+
+
+SETTINGS = {
+    "weight": lambda: nn.CrossEntropyLoss(),
+    "label_smoothing": lambda: nn.CrossEntropyLoss(),
+    "ignore_index": lambda: nn.NLLLoss(),
+    "beta": lambda: nn.SmoothL1Loss(),
+    "delta": lambda: nn.HuberLoss(),
+    "pos_weight": lambda: nn.BCEWithLogitsLoss(),
+    "eps": lambda: nn.PoissonNLLLoss(),
+    "log_target": lambda: nn.KLDivLoss(),
+    "quantiles": lambda: nn.QuantileLoss([0.5]),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_that_would_not_be_looked_at_any_more_cannot_be_set(name):
+    criterion = SETTINGS[name]()
+    before = getattr(criterion, name)
+    with pytest.raises(AttributeError, match=f"keeps the {name} that it was built with, .* build another loss"):
+        setattr(criterion, name, 0.5)
+    assert getattr(criterion, name) is before
+
+
+def test_a_loss_of_the_users_sets_attributes_of_its_own_as_it_likes():
+    class Counting(nn.HuberLoss):
+        def __init__(self):
+            self.calls = 0
+            super().__init__(delta=0.5)
+
+        def forward(self, prediction, target):
+            self.calls += 1
+            return super().forward(prediction, target)
+
+    criterion = Counting()
+    criterion(numpy.ones(3), numpy.zeros(3))
+    assert criterion.calls == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from math import nan
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,6 +12,7 @@ from fastbp.nn.last_forward import token_of_output
 from fastbp.nn.losses.loss import Loss, LossValue
 from fastbp.runtime.buffers import Buffer, Slot
 from fastbp.validation.arrays import Array, plain, require_floats
+from fastbp.validation.user_methods import is_of_the_library
 from fastbp.validation.weights import require_row_weights
 from fastbp_kernels.functions.losses import (
     LOSS_CODES,
@@ -51,6 +53,24 @@ class Checked(NamedTuple):
         return len(self.prediction), self.classes, self.weights
 
 
+class _Setting:
+    """A setting of a loss, which is checked when the loss is built and part of what its kernels take from then on."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, loss: Any, owner: type | None = None) -> Any:
+        return self if loss is None else vars(loss)[self._name]
+
+    def __set__(self, loss: Any, value: Any) -> None:
+        if self._name in vars(loss):
+            raise AttributeError(
+                f"{type(loss).__name__} keeps the {self._name} that it was built with, got {value!r} for it; "
+                "build another loss"
+            )
+        vars(loss)[self._name] = value
+
+
 class KernelLoss(Loss):
     """A loss with a row in ``fastbp_kernels.functions.losses``.
 
@@ -62,6 +82,12 @@ class KernelLoss(Loss):
 
     row: ClassVar[str]
     checks_prediction: ClassVar[bool] = False  # whether not every number is a prediction
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls) and is_of_the_library(cls):
+            for name in set(signature(cls.__init__).parameters) - {"self", "reduction", *dir(cls)}:
+                setattr(cls, name, _Setting(name))
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__(reduction)
