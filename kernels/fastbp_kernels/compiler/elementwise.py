@@ -67,6 +67,7 @@ def elementwise2_scaled(function: VectorFunction) -> Callable[[int, float, Point
 
 copy_loop = elementwise1(lambda v, x: x)
 add_loop = elementwise2(lambda v, x, y: v.builder.fadd(x, y))
+multiply_loop = elementwise2(lambda v, x, y: v.builder.fmul(x, y))
 
 
 @intrinsic

@@ -89,7 +89,7 @@ def tanh(v: Vectors, x: ir.Value) -> ir.Value:
     power = _power_of_two(v, n)
     t = v.fma(power, builder.fadd(r, tail), builder.fsub(power, v.constant(1.0)))
     numerator = builder.select(near_zero, builder.fsub(tail, builder.fmul(magnitude, t)), t)
-    quotient = builder.fdiv(numerator, builder.fadd(t, v.constant(2.0)))
+    quotient = v.divide(numerator, builder.fadd(t, v.constant(2.0)))
     return v.copysign(builder.fadd(quotient, builder.select(near_zero, magnitude, v.constant(0.0))), x)
 
 
@@ -110,7 +110,7 @@ def sigmoid(v: Vectors, x: ir.Value) -> ir.Value:
     rounded = builder.fadd(one, power)
     lost = builder.fsub(power, builder.fsub(rounded, one))
     denominator = builder.fadd(rounded, v.fma(up, builder.fadd(r, tail), lost))
-    return builder.fmul(builder.fmul(builder.fdiv(one, denominator), once), twice)
+    return builder.fmul(builder.fmul(v.divide(one, denominator), once), twice)
 
 
 def at_most(v: Vectors, x: ir.Value, limit: float) -> ir.Value:
