@@ -6,6 +6,8 @@ for them. The number of lanes comes from the host: ``LANE_BYTES`` is the width o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import binding, ir
 from numba.core import config
 
@@ -25,6 +27,8 @@ def _lane_bytes() -> int:
 
 
 LANE_BYTES = _lane_bytes()
+
+_ROUNDING_OF_THE_THREAD = 4  # of AVX-512's instructions that may be given another
 
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
@@ -51,6 +55,7 @@ class Vectors:
         self.int_type = ir.VectorType(self.int_element, lanes)
         self.mask_type = ir.VectorType(ir.IntType(1), lanes)
         self.size = lanes * self.bytes
+        self.scales = self.size == 64
         self._estimates = self.bytes == 4 and self.size == 64  # reciprocals, and those of square roots
         self.looks_up = 2 * lanes if self._estimates else 0  # numbers in a table for look_up
 
@@ -176,6 +181,14 @@ class Vectors:
         name = f"llvm.sqrt.f{8 * self.bytes}"
         return self.builder.call(self._function(name, self.element, [self.element]), [x])
 
+    def scale(self, x: ir.Value, n: ir.Value) -> ir.Value:
+        """Return x * 2**n for whole numbers n, rounded once; ``scales`` tells whether the CPU does it."""
+        name = {4: "ps", 8: "pd"}[self.bytes]
+        mask = ir.IntType(self.lanes)
+        arguments = [self.type, self.type, self.type, mask, INT32]
+        function = self._function(f"llvm.x86.avx512.mask.scalef.{name}.512", self.type, arguments)
+        return self.builder.call(function, [x, n, x, ir.Constant(mask, -1), INT32(_ROUNDING_OF_THE_THREAD)])
+
     def copysign(self, magnitude: ir.Value, sign: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("copysign", self.type, [self.type] * 2), [magnitude, sign])
 
@@ -202,12 +215,31 @@ class Vectors:
 
     def sum(self, x: ir.Value) -> ir.Value:
         """Return the sum of all lanes: halves are added until one lane is left."""
+        return self._folded(x, self.builder.fadd)
+
+    def largest(self, x: ir.Value) -> ir.Value:
+        """Return the largest number of all lanes, if none is NaN."""
+        return self._folded(x, self.larger)
+
+    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """Return the larger number; y if one is NaN."""
+        return self.builder.select(self.builder.fcmp_ordered(">", x, y), x, y)
+
+    def _folded(self, x: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
         lanes = self.lanes
         while lanes > 1:
             lanes //= 2
             low, high = (self.shuffle(x, x, list(range(start, start + lanes))) for start in (0, lanes))
-            x = self.builder.fadd(low, high)
+            x = combine(low, high)
         return self.builder.extract_element(x, INT32(0))
+
+    def widened(self, x: ir.Value) -> ir.Value:
+        """Return ``x`` in float64."""
+        return x if self.bytes == 8 else self.builder.fpext(x, ir.VectorType(ir.DoubleType(), self.lanes))
+
+    def narrowed(self, x: ir.Value) -> ir.Value:
+        """Return ``x``, of float64, as numbers of this type."""
+        return x if self.bytes == 8 else self.builder.fptrunc(x, self.type)
 
     def _intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type], suffix: str = "") -> ir.Function:
         overload = f"v{self.lanes}f{8 * self.bytes}" + (f".{suffix}" if suffix else "")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from math import pi, sqrt
 
 from llvmlite import ir
+from numpy.polynomial.chebyshev import cheb2poly
 
 from fastbp_kernels.compiler.vectors import Vectors
 from fastbp_kernels.functions.elementary import at_most, exp, tanh
@@ -27,6 +28,7 @@ _CHEBYSHEV = (
     -2.2787111908387758979e-16, -6.3082479064534841504e-17, 3.5876591994367984812e-17,
 )  # fmt: skip
 _TERMS = {4: 11, 8: len(_CHEBYSHEV)}  # the first missing one is below an eighth of a unit in the last place
+_POLYNOMIAL = {size: cheb2poly(_CHEBYSHEV[:terms]).tolist() for size, terms in _TERMS.items()}
 _LIMIT = {4: 10.5, 8: 27.5}  # beyond this z, erfc is 0
 
 _TANH_SCALE, _TANH_CUBE = sqrt(2 / pi), 0.044715  # as PyTorch has them
@@ -68,11 +70,9 @@ def _normal(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
 
 
 def _series(v: Vectors, t: ir.Value) -> ir.Value:
-    """Return the sum of Chebyshev's polynomials at 2 t - 1 by Clenshaw's recurrence."""
-    b = v.builder
+    """Return the sum of Chebyshev's polynomials at 2 t - 1, as one polynomial of that."""
     y = v.fma(t, v.constant(2.0), v.constant(-1.0))
-    double = b.fadd(y, y)
-    one, two = v.constant(0.0), v.constant(0.0)
-    for coefficient in _CHEBYSHEV[_TERMS[v.bytes] - 1 : 0 : -1]:
-        one, two = v.fma(double, one, b.fsub(v.constant(coefficient), two)), one
-    return v.fma(y, one, b.fsub(v.constant(_CHEBYSHEV[0]), two))
+    *lower, total = map(v.constant, _POLYNOMIAL[v.bytes])
+    for coefficient in reversed(lower):
+        total = v.fma(total, y, coefficient)
+    return total

@@ -89,7 +89,7 @@ class _Rows:
         start = b.mul(first, self.outputs)
         self._x, self._target, self._grad = (b.gep(place, [start]) for place in (prediction, target, grad))
         self._classes, self._settings = b.gep(classes, [first]), settings
-        self.smoothing = self._wide(v.splat(b.load(settings)))
+        self.smoothing = v.widened(v.splat(b.load(settings)))
         self.wants_gradient = wants
         self._mask = v.first_lanes(b.sub(rows, first))
         lanes = ir.Constant(ir.VectorType(INT64, v.lanes), list(range(v.lanes)))
@@ -101,17 +101,11 @@ class _Rows:
     def _splat(self, integer: ir.Value) -> ir.Value:
         return self.v.splat(integer)
 
-    def _wide(self, x: ir.Value) -> ir.Value:
-        return x if self.v.bytes == 8 else self.v.builder.fpext(x, self.sums.type)
-
-    def narrow(self, x: ir.Value) -> ir.Value:
-        return x if self.v.bytes == 8 else self.v.builder.fptrunc(x, self.v.type)
-
     def x(self, k: ir.Value) -> ir.Value:
         return self._of_rows(self._x, k)
 
     def target(self, k: ir.Value) -> ir.Value:
-        return self._wide(self._of_rows(self._target, k))
+        return self.v.widened(self._of_rows(self._target, k))
 
     def _of_rows(self, start: ir.Value, k: ir.Value) -> ir.Value:
         return self.v.gather(self.v.builder.gep(start, [k]), self._starts, self._mask)
@@ -126,7 +120,7 @@ class _Rows:
     def class_weight(self, k: ir.Value) -> ir.Value:
         """Return the weight of class ``k`` in every lane."""
         b = self.v.builder
-        return self._wide(self.v.splat(b.load(b.gep(self._settings, [b.add(INT64(SCALARS), k)]))))
+        return self.v.widened(self.v.splat(b.load(b.gep(self._settings, [b.add(INT64(SCALARS), k)]))))
 
     def own(self) -> tuple[ir.Value, ir.Value, ir.Value, ir.Value]:
         """Return the rows' classes, the lanes that have one, the outputs at them, and their weights, else 0."""
@@ -137,7 +131,7 @@ class _Rows:
         has_one = b.and_(self._mask, b.icmp_signed(">=", own, ir.Constant(own.type, [0] * v.lanes)))
         picked = v.gather(self._x, b.add(self._starts, own), has_one)
         weight = v.gather(b.gep(self._settings, [INT64(SCALARS)]), own, has_one)
-        return own, has_one, picked, self._wide(weight)
+        return own, has_one, picked, v.widened(weight)
 
     def is_own(self, own: ir.Value, k: ir.Value) -> ir.Value:
         return self.v.builder.icmp_signed("==", own, self._splat(k))
@@ -154,7 +148,7 @@ class _Rows:
 
         def larger(k: ir.Value) -> None:
             x, before = self.x(k), b.load(most)
-            b.store(b.select(b.fcmp_ordered(">", x, before), x, before), most)
+            b.store(v.larger(x, before), most)
 
         self.each(larger)
         return b.load(most)
@@ -162,7 +156,7 @@ class _Rows:
     def weighted(self, losses: ir.Value, counts: ir.Value) -> ir.Value:
         """Return the losses times the weights of the rows, and 0 in lanes that do not count."""
         b = self.v.builder
-        return b.select(counts, b.fmul(losses, self._wide(self._row_weight)), self.sums.constant(0.0))
+        return b.select(counts, b.fmul(losses, self.v.widened(self._row_weight)), self.sums.constant(0.0))
 
     @property
     def all_rows(self) -> ir.Value:
@@ -177,19 +171,19 @@ def _hard_cross_entropy(rows: _Rows) -> ir.Value:
     total = cgutils.alloca_once_value(b, sums.constant(0.0))
 
     def add(k: ir.Value) -> None:
-        b.store(b.fadd(b.load(total), rows._wide(exp(v, b.fsub(rows.x(k), most)))), total)
+        b.store(b.fadd(b.load(total), v.widened(exp(v, b.fsub(rows.x(k), most)))), total)
 
     rows.each(add)
     divisor = b.load(total)
     with b.if_then(rows.wants_gradient):
-        narrow_weight, scale = rows.narrow(weight), rows.narrow(b.fdiv(weight, divisor))
+        narrow_weight, scale = v.narrowed(weight), v.narrowed(b.fdiv(weight, divisor))
 
         def gradient(k: ir.Value) -> None:
             one_hot = b.select(rows.is_own(own, k), narrow_weight, v.constant(0.0))
             rows.store_gradient(k, v.fma(exp(v, b.fsub(rows.x(k), most)), scale, b.fneg(one_hot)), has_one)
 
         rows.each(gradient)
-    distance = rows._wide(b.fsub(picked, most))
+    distance = v.widened(b.fsub(picked, most))
     return rows.weighted(b.fmul(b.fsub(log(sums, divisor), distance), weight), has_one)
 
 
@@ -213,16 +207,16 @@ def _soft_cross_entropy(rows: _Rows, *, of_probabilities: bool) -> ir.Value:
 
     def add(k: ir.Value) -> None:
         distance, q = b.fsub(rows.x(k), most), weighted_probability(k)
-        b.store(b.fadd(b.load(divisor), rows._wide(exp(v, distance))), divisor)
+        b.store(b.fadd(b.load(divisor), v.widened(exp(v, distance))), divisor)
         b.store(b.fadd(b.load(whole), q), whole)
-        b.store(sums.fma(b.fneg(q), rows._wide(distance), b.load(cross)), cross)
+        b.store(sums.fma(b.fneg(q), v.widened(distance), b.load(cross)), cross)
 
     rows.each(add)
     with b.if_then(rows.wants_gradient):
-        scale = rows.narrow(b.fdiv(b.load(whole), b.load(divisor)))
+        scale = v.narrowed(b.fdiv(b.load(whole), b.load(divisor)))
 
         def gradient(k: ir.Value) -> None:
-            q = rows.narrow(weighted_probability(k))
+            q = v.narrowed(weighted_probability(k))
             rows.store_gradient(k, v.fma(exp(v, b.fsub(rows.x(k), most)), scale, b.fneg(q)), has_one)
 
         rows.each(gradient)
@@ -244,16 +238,16 @@ def _cross_entropy(rows: _Rows) -> ir.Value:
 
 def _negative_log_likelihood(rows: _Rows) -> ir.Value:
     """Emit ``-w * x`` at the rows' classes and its gradient."""
-    b = rows.v.builder
+    v, b = rows.v, rows.v.builder
     own, has_one, picked, weight = rows.own()
     with b.if_then(rows.wants_gradient):
-        narrow_weight = rows.narrow(b.fneg(weight))
+        narrow_weight = v.narrowed(b.fneg(weight))
 
         def gradient(k: ir.Value) -> None:
-            rows.store_gradient(k, b.select(rows.is_own(own, k), narrow_weight, rows.v.constant(0.0)), has_one)
+            rows.store_gradient(k, b.select(rows.is_own(own, k), narrow_weight, v.constant(0.0)), has_one)
 
         rows.each(gradient)
-    return rows.weighted(b.fneg(b.fmul(rows._wide(picked), weight)), has_one)
+    return rows.weighted(b.fneg(b.fmul(v.widened(picked), weight)), has_one)
 
 
 _EMIT: dict[str, Callable[[_Rows], ir.Value]] = {
