@@ -8,6 +8,8 @@ Ba, Kiros and Hinton, "Layer Normalization", 2016, in the form of ``torch.nn.Lay
 
 from __future__ import annotations
 
+from functools import partial
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -72,14 +74,17 @@ def _emit_forward(function: ir.Function, element: ir.Type) -> None:
         builder.store(inverse, builder.gep(rstd, [loop.index]))
         scale = v.splat(inverse)
         for number, affine in enumerate((_copied, _weighted, _weighted_and_shifted)):
-
-            def outcome(v: Vectors, x: ir.Value, *wb: ir.Value, affine: VectorFunction = affine) -> Values:
-                n = builder.fmul(builder.fsub(x, mean), scale)
-                return n, affine(v, n, *wb)
-
+            outcome = partial(_normalized_and, affine, mean, scale)
             with builder.if_then(builder.icmp_signed("==", parameters, INT64(number))):
                 emit_loops(v, outcome, features, [x_now, *(weight, bias)[:number]], [n_now, y_now])
     builder.ret_void()
+
+
+def _normalized_and(
+    affine: VectorFunction, mean: ir.Value, scale: ir.Value, v: Vectors, x: ir.Value, *parameters: ir.Value
+) -> Values:
+    n = v.builder.fmul(v.builder.fsub(x, mean), scale)
+    return [n, affine(v, n, *parameters)]
 
 
 def _copied(v: Vectors, n: ir.Value) -> ir.Value:
