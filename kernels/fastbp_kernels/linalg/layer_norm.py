@@ -73,7 +73,7 @@ def _emit_forward(function: ir.Function, element: ir.Type) -> None:
         inverse = builder.fdiv(ir.Constant(element, 1.0), v.scalar_sqrt(builder.fadd(variance, eps)))
         builder.store(inverse, builder.gep(rstd, [loop.index]))
         scale = v.splat(inverse)
-        for number, affine in enumerate((_copied, _weighted, _weighted_and_shifted)):
+        for number, affine in enumerate(_AFFINE):
             outcome = partial(_normalized_and, affine, mean, scale)
             with builder.if_then(builder.icmp_signed("==", parameters, INT64(number))):
                 emit_loops(v, outcome, features, [x_now, *(weight, bias)[:number]], [n_now, y_now])
@@ -97,6 +97,9 @@ def _weighted(v: Vectors, n: ir.Value, weight: ir.Value) -> ir.Value:
 
 def _weighted_and_shifted(v: Vectors, n: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
     return v.fma(n, weight, bias)
+
+
+_AFFINE: tuple[VectorFunction, ...] = (_copied, _weighted, _weighted_and_shifted)  # by the number of parameters
 
 
 def _backward_arguments(element: ir.Type) -> list[ir.Type]:
