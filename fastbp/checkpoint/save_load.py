@@ -98,8 +98,9 @@ def load(
         Of another program are ``safetensors.torch.save_file(module.state_dict(), path)`` and ``save_model`` of the same
         module: such a file fills ``model``, which it needs.
     model : Module or None
-        Filled by the rules of ``load_state_dict``, with the dropouts' counts, and returned; None builds the network that was saved, and ties its
-        layers as they were. Where the file notes which layers share a parameter, the same must in ``model``.
+        Filled by the rules of ``load_state_dict``, its dropouts given their counts, and returned; None builds the
+        network that was saved, and ties its layers as they were. Where the file notes which layers share a parameter,
+        the same must in ``model``.
     opt : Optimizer or None
         Given the saved settings and state and returned; None builds one over the model's parameters.
     scheduler : LRScheduler or None

@@ -2,9 +2,9 @@
 
 python tests/soak/ways.py --count 1000
 
-``recipes`` draws modules, loss, optimiser, schedule and options. Stopped after an epoch or within one, a training goes on
-by itself, from a file, a pickle, a copy or its state dicts; in the engine, module by module and on three threads; and as
-a loop that a user writes.
+``recipes`` draws modules, loss, optimiser, schedule and options. Stopped after an epoch or within one, a training goes
+on by itself, from a file, a pickle, a copy or its state dicts, module by module, on three threads; and a loop that a
+user writes does the same.
 """
 
 from __future__ import annotations
