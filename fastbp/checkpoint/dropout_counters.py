@@ -30,7 +30,8 @@ def match_dropouts(model: Module, content: Mapping[str, Any]) -> list[tuple[Drop
         if name in told:
             if not isinstance(told[name], dict):
                 raise CheckpointError(f"dropouts must hold seed and forwards of {name!r}, got {told[name]!r}")
-            found.append((module, *(require_field(told[name], field, int) for field in ("seed", "forwards"))))
+            seed, forwards = (require_field(told[name], field, int) for field in ("seed", "forwards"))
+            found.append((module, seed, forwards))
     return found
 
 
