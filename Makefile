@@ -50,7 +50,7 @@ test: lint $(VENV)/installed-test  ## lint, then run the tests
 	@$(RUN) -m pytest
 
 equivalence: $(VENV)/installed-test  ## train beside PyTorch and write down the differences in docs/equivalence.md
-	@$(RUN) tests/equivalence.py
+	@FASTBP_TESTS=whole $(RUN) tests/equivalence.py
 
 soak: $(VENV)/installed-test  ## run every script of tests/soak with its full count: half an hour, then the tests for each CPU and Python
 	@$(RUN) tests/soak/everything.py
