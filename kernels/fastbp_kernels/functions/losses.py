@@ -136,8 +136,11 @@ def _row_loss(
     if settings[0] != 0.0:
         return soft_cross_entropy(outputs, x, target, own, settings[0], weights, factor, grad, wants_gradient)
     if wants_gradient:
-        return cross_entropy_with_gradient(outputs, x, own, weights[own], factor, grad)
-    return cross_entropy(outputs, x, own, weights[own])
+        loss = cross_entropy_with_gradient(outputs, x, own, weights[own], factor, grad)
+    else:
+        loss = cross_entropy(outputs, x, own, weights[own])
+    largest = float64(settings[1]) * float64(weights[own])
+    return largest if loss > largest else loss  # NaN stays
 
 
 @inner_kernel
