@@ -67,17 +67,32 @@ def clipped(function, eps, reduction):
     """A loss of logits whose values are those of probabilities cut off at eps, with the gradient of what is not."""
 
     def loss(prediction, target):
-        plain = function(prediction, target, reduction="none")
-        wide, labels = prediction.detach().double(), torch.nn.functional.one_hot(target) if target.ndim == 1 else target
+        leaf = prediction.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(function(leaf, target, reduction="sum"), leaf)
+        wide = prediction.detach().double()
         if target.ndim == 1:
+            labels = torch.nn.functional.one_hot(target, prediction.shape[1])
             values = -(torch.softmax(wide, 1).clamp(min=eps).log() * labels).sum(1)
         else:
             of_one, of_zero = torch.sigmoid(wide).clamp(min=eps).log(), torch.sigmoid(-wide).clamp(min=eps).log()
-            values = -labels * of_one - (1 - labels) * of_zero
-        values = values.to(plain.dtype) + (plain - plain.detach())
+            values = -target * of_one - (1 - target) * of_zero
+        values = _WithSlope.apply(prediction, values.to(prediction.dtype), slope)
         return {"mean": values.mean, "sum": values.sum, "none": lambda: values}[reduction]()
 
     return loss
+
+
+class _WithSlope(torch.autograd.Function):
+    """Values with a derivative that is not theirs."""
+
+    @staticmethod
+    def forward(context, prediction, values, slope):
+        context.slope = slope
+        return values.clone()
+
+    @staticmethod
+    def backward(context, grad):
+        return context.slope * (grad[:, None] if grad.ndim == 1 else grad), None, None
 
 
 def pinball(quantiles, reduction):

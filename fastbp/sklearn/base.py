@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterable
+from math import isfinite
 from typing import Any, ClassVar
 
 import numpy as np
@@ -191,28 +191,26 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         dense = X.toarray() if issparse(X) else X
         return loss_terms(self.loss, self.out_activation_, dense.astype(dtype, copy=False), y, sample_weight)
 
-    def _validated(self, X: Any) -> Any:
-        """Return ``X`` of ``predict`` after scikit-learn's checks."""
-        return validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-
     def _outputs(self, X: Any, *, check_input: bool = True) -> Array:
         """Return the network's outputs (n, n_outputs), before ``out_activation_``, in a new array."""
-        network = self._network
+        own = self.__dict__
+        network: Network | None = own.get("_network")
         if (
-            type(X) is np.ndarray
-            and network is not None
-            and network.holds(self.coefs_, self.intercepts_)
-            and X.dtype == network.dtype
+            network is not None
+            and type(X) is np.ndarray
+            and X.dtype is network.dtype
             and X.ndim == 2
             and X.shape[0]
-            and X.shape[1] == self.n_features_in_
-            and "feature_names_in_" not in vars(self)
-            and math.isfinite(X.sum())
+            and X.shape[1] == own["n_features_in_"]
+            and "feature_names_in_" not in own
+            and network.holds(own["coefs_"], own["intercepts_"])
+            and isfinite(np.vdot(X, X))
         ):
-            return network.model.predict(X)  # nothing is to be said about it
+            return network.model.predict(X)  # of which scikit-learn's checks would say nothing
+        check_is_fitted(self)
         network = self._current_network()
         if check_input:
-            X = self._validated(X)
+            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         if issparse(X):
             X = X.tocsr()
             parts = [X[n : n + _SPARSE_ROWS].toarray() for n in range(0, X.shape[0], _SPARSE_ROWS)]

@@ -12,7 +12,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from fastbp.sklearn.base import BaseMLP, is_stochastic
 from fastbp.sklearn.constraints import OF_CLASSIFIER
@@ -135,7 +135,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        check_is_fitted(self)
         return self._classes_of(self._outputs(X))
 
     def _classes_of(self, outputs: Array) -> Any:
@@ -158,7 +157,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        check_is_fitted(self)
         probabilities = self._activated(X)
         if self.n_outputs_ > 1:
             return probabilities

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from math import sqrt
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -63,10 +64,7 @@ class Network:
         """Whether these lists still have this network's parameters, and nothing was put in their place."""
         if len(coefs) != len(self.coefs) or len(intercepts) != len(self.intercepts):
             return False
-        for mine, other in zip(self.coefs, coefs):
-            if mine is not other:
-                return False
-        return all(mine is other for mine, other in zip(self.intercepts, intercepts))
+        return all(map(is_, self.coefs, coefs)) and all(map(is_, self.intercepts, intercepts))
 
     def put(self, coefs: Sequence[Any], intercepts: Sequence[Any]) -> None:
         """Write parameters of scikit-learn's shapes."""

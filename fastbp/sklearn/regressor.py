@@ -10,7 +10,7 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from fastbp.sklearn.base import BaseMLP, is_stochastic
 from fastbp.sklearn.constraints import OF_REGRESSOR
@@ -89,7 +89,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        check_is_fitted(self)
         return _flat(self._activated(X))
 
     def _scorer(self, split: Split) -> Callable[[], float]:
