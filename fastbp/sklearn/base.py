@@ -219,7 +219,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     def _activated(self, X: Any, *, check_input: bool = True) -> Array:
         """Return the outputs after ``out_activation_``."""
-        return apply_output(self.out_activation_, self._outputs(X, check_input=check_input))
+        outputs = self._outputs(X, check_input=check_input)
+        return apply_output(self.out_activation_, outputs)
 
     def _data_dtypes(self) -> Any:
         """Return what scikit-learn's validation may convert the samples to."""

@@ -15,6 +15,7 @@ from fastbp.nn.parameter import Parameter
 from fastbp.optim.adam import Adam
 from fastbp.optim.optimizer import Columns
 from fastbp.optim.optimizer import Optimizer as Steps
+from fastbp.optim.setting import Setting
 from fastbp.optim.sgd import SGD
 from fastbp.optim.spans import Row
 from fastbp.validation.arrays import Array
@@ -159,8 +160,16 @@ class _Velocity(SGD):
         return 1.0, settings["lr"], 0.0, settings["momentum"], 1.0, settings["nesterov"], 0.0
 
 
+def _as_they_come(owner: str, name: str, value: Any) -> tuple[float, float]:
+    """Take two betas of 1 or less: the estimators ask for less than 1, scikit-learn's optimisers do not."""
+    one, two = value
+    return float(one), float(two)
+
+
 class _EarlyEpsilon(Adam):
     """Adam whose two corrections are factors of the learning rate."""
+
+    betas = Setting((0.9, 0.999), _as_they_come)
 
     def rate(self, numbers: Any) -> Any:
         """Return the learning rate of the steps ``numbers``, counted from 1."""
