@@ -52,7 +52,7 @@ def test_eps_is_below_a_half(kind, eps):
 
 
 def test_a_class_loss_with_eps_takes_class_indices_without_smoothing():
-    with pytest.raises(ValueError, match="CrossEntropyLoss takes eps without label_smoothing, got 0.1"):
+    with pytest.raises(ValueError, match="takes eps without label_smoothing, got 0"):
         nn.CrossEntropyLoss(eps=1e-3, label_smoothing=0.1)
     logits = numpy.zeros((3, 2))
     with pytest.raises(ValueError, match="takes target as class indices for a CrossEntropyLoss with eps"):

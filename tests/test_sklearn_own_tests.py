@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of its MLPs, run against fastbp's: taken from the installed package, with the names replaced.
+"""scikit-learn's own tests of its MLPs, of the installed package, run with fastbp's in their place.
 
 What cannot run as it stands, and why:
 
