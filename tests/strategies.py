@@ -15,8 +15,8 @@ from fastbp_kernels.linalg.tile import TILE_ROWS
 
 
 def examples(max_examples):
-    """So many examples, or a third of them in short."""
-    return settings(max_examples=max_examples if WHOLE else max_examples // 3, deadline=None, derandomize=True)
+    """So many examples, or a fifth of them in short; the first one may compile."""
+    return settings(max_examples=max_examples if WHOLE else max_examples // 5, deadline=None, derandomize=True)
 
 
 dtypes = st.sampled_from(DTYPES)

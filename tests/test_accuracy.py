@@ -22,12 +22,12 @@ from fastbp_kernels.compiler.vectors import host_has
 def test_functions_are_at_most_2_ulp_off(name, dtype):
     error = ulp_error(name, dtype)
     assert error.ours <= 2, error
-    assert error.inputs >= {"float32": 4_000_000, "float64": 20_000}[error.dtype]
+    assert error.inputs >= {"float32": 900_000, "float64": 4_000}[error.dtype]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_references_of_float32_are_as_good_as_mpmath(name):
-    x = numpy.random.default_rng(0).choice(float32_inputs(), 3000)
+    x = numpy.random.default_rng(0).choice(float32_inputs(), 1000)
     x = x[abs(x) < 700]
     with mpmath.workprec(120):
         for actual, exact in zip(float32_references(name, x).tolist(), precise_references(name, x), strict=True):

@@ -1,7 +1,5 @@
 """Activations with settings: torch's, in the engine and by themselves, converted, saved, and refused."""
 
-from itertools import product
-
 import numpy
 import pytest
 import torch
@@ -49,7 +47,7 @@ def test_values_and_derivatives_are_torchs(name, settings, dtype):
 def test_layers_with_other_settings_train_with_the_bits_of_the_modules(last, normalises, dtype):
     x, target = draw((23, 5), dtype), draw((23, 3), dtype, seed=8)
     own = type("Own", (nn.MSELoss,), {})
-    for shuffle, size, threads in product((True, False), (7, 23), (1, 2)):
+    for shuffle, size, threads in ((True, 7, 1), (True, 23, 2), (False, 7, 2), (False, 23, 1)):
         fastbp.set_num_threads(threads)
         ends = []
         for kind in (nn.MSELoss, own):

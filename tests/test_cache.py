@@ -2,7 +2,7 @@
 
 Most tests call a small kernel through the cache as processes that start one after the other find it (``Place.call``);
 where sources, settings of numba or an import matter, children call ``relu_forward``, which compiles in a moment. The
-matrix product, whose tile does not, is compiled in one test only.
+matrix product, whose tile does not, is called in one test only.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ import pytest
 from caches import COMPILES, LOADS, NOTICE, PREAMBLE, RELU, TWICE, Place
 from helpers import child_environment
 
+from fastbp_kernels.compiler.cache import cache_folder as folder_of_this_process
 from fastbp_kernels.linalg.product import product
 from fastbp_kernels.network import train
 
@@ -88,6 +89,14 @@ def test_another_version_of_numba_leads_to_another_folder(place, monkeypatch):
         assert len(seen) == count
 
 
+def test_another_option_of_numba_leads_to_another_folder(place, monkeypatch):
+    usual = cache_folder(place)
+    with monkeypatch.context() as changed:
+        changed.setattr(numba.config, "OPT", 1)
+        assert cache_folder(place) != usual
+    assert cache_folder(place) == usual, "what was kept is found again"
+
+
 def test_an_edit_of_an_inlined_formula_gives_fresh_code(warm_place):
     """numba's own cache would look at the file of ``relu_forward`` only."""
     warm_place.edit("functions/tile_formulas.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
@@ -103,12 +112,6 @@ def test_an_edit_between_import_and_first_call_leaves_no_stale_code(place):
     place.edit("functions/tile_formulas.py", "return times_relu_derivative(v, x, x)", "return v.constant(5.0)")
     assert process.communicate("\n", timeout=120)[0] == "[0.0, 0.0, 2.0]\n"
     assert place.run()[0] == "[5.0, 5.0, 5.0]\ncompiled\n"
-
-
-def test_another_option_of_numba_gives_fresh_code(warm_place):
-    assert warm_place.run(NUMBA_OPT="1") == (COMPILES, NOTICE)
-    assert warm_place.run(NUMBA_OPT="1") == (LOADS, "")
-    assert warm_place.run() == (LOADS, "")
 
 
 CPUS = (
@@ -226,31 +229,33 @@ def test_a_users_lax_umask_does_not_keep_the_cache_from_its_use(place):
     assert not any(path.stat().st_mode & 0o022 for path in [place.cache, *place.cache.rglob("*")])
 
 
+KEPT = str(folder_of_this_process().parent)  # where the tile has been compiled by then, or will be found compiled
 OWN = """
 import numpy
 from numba import njit
 from fastbp_kernels import linear_forward
 
 @njit(cache=True)
-def twice(x, weight, bias, y):
+def squared(x, weight, bias, y):
     linear_forward(x, weight, bias, y)
-    linear_forward(y, weight, bias, x)
+    y *= y
 """
 CALL = """
 import numpy, own
 x, weight, bias = numpy.ones((2, 3), "float32"), numpy.ones((3, 3), "float32"), numpy.ones(3, "float32")
-own.twice(x, weight, bias, numpy.empty((2, 3), "float32"))
-print(x.tolist(), sum(own.twice.stats.cache_hits.values()))
+y = numpy.empty((2, 3), "float32")
+own.squared(x, weight, bias, y)
+print(y.tolist(), sum(own.squared.stats.cache_hits.values()))
 """
 
 
 def test_the_tile_is_found_by_a_users_function_from_numbas_cache(place):
     """A function of ``@njit(cache=True)`` comes back linked to the tile by name, before any kernel has run."""
     (place.folder / "own.py").write_text(OWN)
-    numba_cache = {"NUMBA_CACHE_DIR": str(place.folder / "numba")}
-    thirteen = [[13.0] * 3] * 2
-    assert place.run(CALL, place.folder, **numba_cache) == (f"{thirteen} 0\n", NOTICE)
-    assert place.run(CALL, place.folder, **numba_cache) == (f"{thirteen} 1\n", "")
+    caches = {"NUMBA_CACHE_DIR": str(place.folder / "numba"), "FASTBP_CACHE_DIR": KEPT}
+    sixteen = [[16.0] * 3] * 2
+    assert place.run(CALL, place.folder, **caches)[0] == f"{sixteen} 0\n"
+    assert place.run(CALL, place.folder, **caches) == (f"{sixteen} 1\n", "")
 
 
 def test_what_is_compiled_beneath_an_inlined_kernel_is_not_inlined():

@@ -27,18 +27,18 @@ NETWORKS = {
 SHAPES = [(), (0,), (1,), (50,), (257,), (600,), (3, 5), (2, 0), (2, 1, 3)]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_a_model_gives_the_bits_of_its_modules_one_by_one(network, shape, count, dtype):
-    x, grad_output = batch(network, shape, dtype)
-    fastbp.set_num_threads(1)
-    expected = one_by_one(network.build(dtype), x, grad_output)
-    fastbp.set_num_threads(count)
-    model = network.build(dtype)
-    assert_bits(in_one(model, x, grad_output), expected)
-    model.zero_grad()
-    model.backward_parameters(grad_output)
-    assert_bits(gradients(model), expected[2:])
+def test_a_model_gives_the_bits_of_its_modules_one_by_one(network, count, dtype):
+    for shape in SHAPES:
+        x, grad_output = batch(network, shape, dtype)
+        fastbp.set_num_threads(1)
+        expected = one_by_one(network.build(dtype), x, grad_output)
+        fastbp.set_num_threads(count)
+        model = network.build(dtype)
+        assert_bits(in_one(model, x, grad_output), expected)
+        model.zero_grad()
+        model.backward_parameters(grad_output)
+        assert_bits(gradients(model), expected[2:])
 
 
 @examples(max_examples=150)
@@ -103,8 +103,8 @@ def test_forward_and_backward_take_their_argument_by_name():
     model.backward_parameters(grad_output=grad_output)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("shape", [(), (0,), (50,), (2, 1, 3)], ids=str)
+@pytest.mark.parametrize("network", [ORIGINAL, SMOOTH, NETWORKS["without bias"]], ids=["original", "smooth", "no bias"])
 def test_modules_may_be_called_backward_one_by_one_after_the_models_forward(network, shape, dtype):
     x, grad_output = batch(network, shape, dtype)
     expected = one_by_one(network.build(dtype), x, grad_output)

@@ -8,8 +8,9 @@ import struct
 import numpy
 import pytest
 from helpers import assert_unchanged, mlp, snapshot
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 from test_checkpoint import stopped_training
 
 import fastbp
@@ -158,7 +159,7 @@ def test_a_hostile_file_is_refused(case, saved, tmp_path):
         fastbp.load(tmp_path / "c")
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@examples(max_examples=300)
 @given(st.binary(max_size=60), st.integers(0, 5000), st.integers(0, 60))
 def test_bytes_put_anywhere_are_noticed(saved, tmp_path_factory, inserted, place, removed):
     data = saved[:place] + inserted + saved[place + removed :]

@@ -39,7 +39,7 @@ def assert_bits_of_one_thread(network, rows, mini_batch_size, count, calls, redu
     assert_same_bits(expected, train(network.build(dtype), data, 2, mini_batch_size, reduction=reduction))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(("count", "reduction"), [(1, "mean"), (2, "sum"), (3, "mean")])
 def test_threads_that_share_rows_and_outputs_give_the_same_bits(monkeypatch, eager_threads, count, reduction, dtype):
     monkeypatch.setattr(parallelism, "_CHUNK_PARAMETERS", 0)
     for network in (ORIGINAL, NETWORKS["one beside vectors"], NETWORKS["without bias"], NETWORKS["Sigmoid last"]):
@@ -48,7 +48,7 @@ def test_threads_that_share_rows_and_outputs_give_the_same_bits(monkeypatch, eag
             assert set(eager_threads) == {(min(count, -(-min(mini_batch_size, n) // 16)), False)}
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize(("count", "reduction"), [(2, "mean"), (3, "sum")])
 def test_threads_that_take_chunks_of_rows_give_the_same_bits(eager_threads, count, reduction, dtype):
     for network in (ORIGINAL, SMOOTH, NETWORKS["wide hidden"], NETWORKS["without bias, activation last"]):
         for n, mini_batch_size, val in [(1100, 700, 300), (513, 513, None), (1500, 10**6, 16)]:

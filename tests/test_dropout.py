@@ -6,6 +6,7 @@ import torch
 from helpers import draw
 from layers import OwnLoss, assert_same_bits, network, trained
 
+import fastbp
 from fastbp import nn, optim
 
 
@@ -81,4 +82,22 @@ def test_a_seed_that_is_set_between_trainings_is_what_the_engine_drops_by():
                 module.seed = 5
     assert trained(model, nn.MSELoss(), 63, 20, optim.SGD).backend == "engine"
     assert trained(other, OwnLoss(), 63, 20, optim.SGD).backend == "modules"
+    assert_same_bits(model, other)
+
+
+class OwnNetwork(nn.Sequential):
+    """A file holds no network for it."""
+
+    def forward(self, input):
+        return super().forward(input)
+
+
+@pytest.mark.parametrize("kind", [nn.Sequential, OwnNetwork])
+def test_a_model_that_is_filled_from_a_file_drops_what_the_saved_one_would_have_dropped(kind, tmp_path):
+    model, other = (kind(*network("two dropouts", numpy.float32)) for _ in range(2))
+    trained(model, nn.MSELoss(), 63, 20, optim.SGD)
+    fastbp.save(tmp_path / "c", model)
+    assert fastbp.load(tmp_path / "c", other).model is other
+    for each in (model, other):
+        trained(each, nn.MSELoss(), 63, 20, optim.SGD)
     assert_same_bits(model, other)

@@ -1,5 +1,7 @@
 """Every loss in the engine: the bits of the modules, torch's course, accuracies, and targets that are refused."""
 
+from itertools import cycle
+
 import numpy
 import pytest
 import torch
@@ -61,8 +63,7 @@ def test_the_engine_gives_the_bits_of_the_modules(case, reduction, dtype):
         assert_same_bits(*ends)
 
 
-@pytest.mark.parametrize("hidden", [(9,), (16, 7)], ids=str)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(("case", "hidden"), [*zip(CASES, cycle([(9,), (16, 7)]))], ids=str)
 def test_a_long_training_follows_torch(case, hidden):
     x, (_, target) = draw((N, 5), numpy.float64), case.data(numpy.float64, N)
     model = network(case, numpy.float64, hidden, "Tanh" if len(hidden) == 1 else "Sigmoid")

@@ -39,11 +39,11 @@ def reciprocal_derivative(prediction, target):
     return -target / (prediction * prediction)
 
 
-def train(criterion, dtype, **options):
+def train(criterion, dtype, epochs=50, **options):
     x, y = draw((60, 5), dtype), draw((60, 3), dtype, seed=1)
     model = mlp(5, 9, 3, dtype=dtype)
     opt = optim.Adam(model.parameters(), lr=0.003)
-    history = fastbp.train_model(model, x, y, x, y, criterion, opt, 50, 10, **options)
+    history = fastbp.train_model(model, x, y, x, y, criterion, opt, epochs, 10, **options)
     return outcome(model, history)
 
 
@@ -54,7 +54,7 @@ def test_it_trains_in_the_engine_with_the_bits_of_the_modules(weighted, dtype):
     for kind in (nn.ElementwiseLoss, type("Own", (nn.ElementwiseLoss,), {})):
         for threads in (1, 2):
             fastbp.set_num_threads(threads)
-            ends.append(train(kind(value, derivative), dtype, shuffle=True, rng=1, **weights))
+            ends.append(train(kind(value, derivative), dtype, 5, shuffle=True, rng=1, **weights))
             assert ends[-1].history.backend == ("engine" if kind is nn.ElementwiseLoss else "modules")
     for end in ends[1:]:
         assert_same_bits(ends[0], end)

@@ -9,8 +9,9 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from helpers import assert_close, assert_unchanged, draw, mlp, snapshot, twin
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 from tied import ties, weights
 
 import fastbp
@@ -147,7 +148,7 @@ def whole():
     return safetensors.torch.save(twin(mlp(5, 7, 3)).state_dict(), {"format": "pt"})
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@examples(max_examples=100)
 @given(st.binary(max_size=60), st.integers(0, 700), st.integers(0, 60))
 def test_a_damaged_file_of_another_program_is_refused_or_read(whole, tmp_path_factory, inserted, place, removed):
     """It has no checksum; but no other error, and no model that is half filled."""
@@ -167,7 +168,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@examples(max_examples=100)
 @given(
     st.sampled_from(["0.bias", "2.weight", "__metadata__"]),
     st.sampled_from(["dtype", "shape", "data_offsets", "format"]),

@@ -30,10 +30,10 @@ def course(training):
     return follow(training) if training in DOUBLE else follow(training, FASTBP + TORCH, one_step=FASTBP + TORCH)
 
 
-def test_the_original_task_is_trained_for_its_twenty_thousand_steps():
-    steps = {training: len(course(training).apart[FASTBP[0]]) for training in CHOSEN if training in WHOLE}
-    assert set(steps.values()) == {20_000}
-    assert set(steps) == set(WHOLE) if length.WHOLE else {training.activations for training in steps} == {"ReLU"}
+def test_the_original_task_is_trained_to_its_end_or_in_short_for_five_thousand_steps():
+    original = {training: len(course(training).apart[FASTBP[0]]) for training in CHOSEN if training.epochs > 100}
+    assert set(original.values()) == ({20_000} if length.WHOLE else {5_000})
+    assert set(original) == (set(WHOLE) if length.WHOLE else {WHOLE[0]._replace(epochs=250)})
 
 
 @pytest.mark.parametrize("training", DOUBLE, ids=str)
@@ -66,7 +66,7 @@ def test_the_engine_ends_with_the_bits_of_this_training(training):
         numpy.testing.assert_array_equal(engine, modules)
 
 
-@pytest.mark.parametrize("training", CHOSEN, ids=str)
+@pytest.mark.parametrize("training", DOUBLE, ids=str)
 def test_these_trainings_learn(training):
     losses = course(training).losses
     assert losses[-1] < 0.95 * losses[0]

@@ -116,15 +116,15 @@ def as_instance(name, method, calls):
 
 
 WAYS = {"subclass": as_class, "mixin": as_mixin, "instance": as_instance}
+# Each method of each class once in each way, and at one of the places, in turn.
 CASES = [
-    (way, name, method)
-    for way in WAYS for name in MODULES for method in METHODS
+    (way, name, method, ("alone", "first", "last")[(number + place + turn) % 3])
+    for turn, way in enumerate(WAYS) for number, name in enumerate(MODULES) for place, method in enumerate(METHODS)
     if not (way == "instance" and method == "__call__")  # which Python itself does not look up there
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("place", ["alone", "first", "last"])
-@pytest.mark.parametrize(("way", "name", "method"), CASES)
+@pytest.mark.parametrize(("way", "name", "method", "place"), CASES)
 def test_a_redefined_method_is_what_runs_everywhere(way, name, method, place):
     calls = []
     own = WAYS[way](name, method, calls)

@@ -4,9 +4,11 @@ import re
 import subprocess
 import sys
 
+import pytest
 from helpers import child_environment
 
 import fastbp
+from fastbp.__main__ import main
 from fastbp_kernels.compiler.cache import cache_folder
 
 EVERYTHING = """
@@ -80,8 +82,11 @@ def test_the_warmup_is_a_function_too_and_changes_no_setting():
     assert fastbp.get_num_threads() == before
 
 
-def test_the_command_without_a_word_tells_its_use():
-    done = subprocess.run([sys.executable, "-m", "fastbp"], env=child_environment(), capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "usage: python -m fastbp" in done.stderr
-    assert "warmup" in done.stderr
+def test_the_command_without_a_word_tells_its_use(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fastbp"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert "usage: python -m fastbp" in told
+    assert "warmup" in told

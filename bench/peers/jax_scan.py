@@ -128,48 +128,8 @@ def recipe(workload: Recipe) -> Contender:
     shape = (batches, size) if workload.loss == "cross entropy" else (batches, size, -1)
     targets = jnp.asarray(target.reshape(shape))
 
-    def forward(parameters: Any, x: jax.Array, key: Any) -> jax.Array:
-        last = len(parameters) - 1
-        for place, layer in enumerate(parameters):
-            x = x @ layer["weight"].T + layer["bias"]
-            if place == last:
-                return x
-            if workload.layer_norm:
-                mean, variance = x.mean(1, keepdims=True), x.var(1, keepdims=True)
-                x = (x - mean) * jax.lax.rsqrt(variance + 1e-5) * layer["scale"] + layer["shift"]
-            x = SMOOTH[workload.activation](x)
-            if workload.dropout:
-                key, own = jax.random.split(key)
-                keep = jax.random.bernoulli(own, 1 - workload.dropout, x.shape)
-                x = jnp.where(keep, x / (1 - workload.dropout), 0)
-        return x
-
-    def loss(parameters: Any, x: jax.Array, y: jax.Array, key: Any) -> jax.Array:
-        return LOSSES[workload.loss](forward(parameters, x, key), y)
-
-    def optimizer_of(rate: Any) -> optax.GradientTransformation:
-        kind = {
-            "adam": lambda: optax.adam(rate),
-            "adamw": lambda: optax.adamw(rate, weight_decay=0.01),
-            "rmsprop": lambda: optax.rmsprop(rate, decay=0.99, eps=1e-8, eps_in_sqrt=False),
-        }[workload.optimizer]()
-        return optax.chain(optax.clip_by_global_norm(1.0), kind) if workload.clips else kind
-
     def train(parameters: Any, state: Any, key: Any, epochs: Any, inputs: jax.Array, targets: jax.Array) -> Any:
-        def rate(count: Any) -> Any:
-            return workload.lr * 0.5 * (1 + jnp.cos(jnp.pi * count / (epochs * batches)))
-
-        optimizer = optimizer_of(rate if workload.anneals else workload.lr)
-
-        def step(carried: Any, batch: Any) -> Any:
-            parameters, state, key = carried
-            if workload.dropout:
-                key, own = jax.random.split(key)
-            else:
-                own = key
-            value, grads = jax.value_and_grad(loss)(parameters, *batch, own)
-            updates, state = optimizer.update(grads, state, parameters)
-            return (optax.apply_updates(parameters, updates), state, key), value
+        step = _recipe_step(workload, _recipe_optimizer(workload, epochs * batches))
 
         def epoch(_: Any, carried: Any) -> Any:
             carried, total = carried
@@ -178,13 +138,8 @@ def recipe(workload: Recipe) -> Contender:
 
         return jax.lax.fori_loop(0, epochs, epoch, ((parameters, state, key), jnp.zeros((), inputs.dtype)))
 
-    parameters = []
-    for place, (weight, bias) in enumerate(workload.layers()):
-        layer = {"weight": jnp.asarray(weight), "bias": jnp.asarray(bias)}
-        if workload.layer_norm and place < len(workload.widths) - 2:
-            layer |= {"scale": jnp.ones(len(bias), bias.dtype), "shift": jnp.zeros(len(bias), bias.dtype)}
-        parameters.append(layer)
-    state = optimizer_of((lambda count: 0.0) if workload.anneals else workload.lr).init(parameters)
+    parameters = _recipe_parameters(workload)
+    state = _recipe_optimizer(workload, batches).init(parameters)
     carried: Any = (parameters, state, jax.random.key(0, impl="rbg"))
     # Without donation: optax's state may alias.
     compiled = jax.jit(train).lower(*carried, np.int32(1), inputs, targets).compile()
@@ -198,3 +153,59 @@ def recipe(workload: Recipe) -> Contender:
         return [np.asarray(layer[name]) for layer in carried[0] for name in names if name in layer]
 
     return Contender(run, weights)
+
+
+def _recipe_parameters(workload: Recipe) -> list[dict[str, jax.Array]]:
+    parameters = []
+    for place, (weight, bias) in enumerate(workload.layers()):
+        layer = {"weight": jnp.asarray(weight), "bias": jnp.asarray(bias)}
+        if workload.layer_norm and place < len(workload.widths) - 2:
+            layer |= {"scale": jnp.ones(len(bias), bias.dtype), "shift": jnp.zeros(len(bias), bias.dtype)}
+        parameters.append(layer)
+    return parameters
+
+
+def _recipe_forward(workload: Recipe, parameters: Any, x: jax.Array, key: Any) -> jax.Array:
+    last = len(parameters) - 1
+    for place, layer in enumerate(parameters):
+        x = x @ layer["weight"].T + layer["bias"]
+        if place == last:
+            break
+        if workload.layer_norm:
+            mean, variance = x.mean(1, keepdims=True), x.var(1, keepdims=True)
+            x = (x - mean) * jax.lax.rsqrt(variance + 1e-5) * layer["scale"] + layer["shift"]
+        x = SMOOTH[workload.activation](x)
+        if workload.dropout:
+            key, own = jax.random.split(key)
+            keep = jax.random.bernoulli(own, 1 - workload.dropout, x.shape)
+            x = jnp.where(keep, x / (1 - workload.dropout), 0)
+    return x
+
+
+def _recipe_optimizer(workload: Recipe, steps: Any) -> optax.GradientTransformation:
+    def annealed(count: Any) -> Any:
+        return workload.lr * 0.5 * (1 + jnp.cos(jnp.pi * count / steps))
+
+    rate = annealed if workload.anneals else workload.lr
+    kind = {
+        "adam": lambda: optax.adam(rate),
+        "adamw": lambda: optax.adamw(rate, weight_decay=0.01),
+        "rmsprop": lambda: optax.rmsprop(rate, decay=0.99, eps=1e-8, eps_in_sqrt=False),
+    }[workload.optimizer]()
+    return optax.chain(optax.clip_by_global_norm(1.0), kind) if workload.clips else kind
+
+
+def _recipe_step(workload: Recipe, optimizer: optax.GradientTransformation) -> Any:
+    """The step of a mini-batch, as ``lax.scan`` takes it."""
+
+    def loss(parameters: Any, x: jax.Array, y: jax.Array, key: Any) -> jax.Array:
+        return LOSSES[workload.loss](_recipe_forward(workload, parameters, x, key), y)
+
+    def step(carried: Any, batch: Any) -> Any:
+        parameters, state, key = carried
+        key, own = jax.random.split(key) if workload.dropout else (key, key)
+        value, grads = jax.value_and_grad(loss)(parameters, *batch, own)
+        updates, state = optimizer.update(grads, state, parameters)
+        return (optax.apply_updates(parameters, updates), state, key), value
+
+    return step

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from bench.contenders import Contender
 from bench.recipes import Recipe, cosine
-from bench.workloads import Layers, Predict, Training
+from bench.workloads import Array, Layers, Predict, Training
 
 set_threads = torch.set_num_threads
 
@@ -110,46 +110,22 @@ SMOOTH = {"relu": torch.relu, "gelu": functional.gelu, "silu": functional.silu}
 
 def recipe(workload: Recipe) -> Contender:
     """A traced step over one flat vector of parameters, so that the optimiser is a few operations."""
-    shapes, numbers = [], []
-    for place, (weight, bias) in enumerate(workload.layers()):
-        arrays = [weight, bias]
-        if workload.layer_norm and place < len(workload.widths) - 2:
-            arrays += [np.ones_like(bias), np.zeros_like(bias)]
-        shapes += [array.shape for array in arrays]
-        numbers += [array.ravel() for array in arrays]
-    flat = torch.from_numpy(np.concatenate(numbers))
-    first, second, counts = torch.zeros_like(flat), torch.zeros_like(flat), [int(np.prod(shape)) for shape in shapes]
+    arrays = _recipe_arrays(workload)
+    shapes, counts = [array.shape for array in arrays], [array.size for array in arrays]
+    flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
+    first, second = torch.zeros_like(flat), torch.zeros_like(flat)
     input, target = map(torch.from_numpy, workload.data())
     batches = list(zip(input.split(workload.mini_batch), target.split(workload.mini_batch)))
-    per_layer = 4 if workload.layer_norm else 2
+
+    def parts(flat: Tensor) -> list[Tensor]:
+        return [part.view(shape) for part, shape in zip(flat.split(counts), shapes)]
 
     def loss(flat: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        parts = [part.view(shape) for part, shape in zip(flat.split(counts), shapes)]
-        for place in range(0, len(parts), per_layer):
-            x = functional.linear(x, parts[place], parts[place + 1])
-            if place + per_layer < len(parts):
-                if workload.layer_norm:
-                    variance, mean = torch.var_mean(x, 1, unbiased=False, keepdim=True)  # layer_norm is not traced
-                    x = (x - mean) * torch.rsqrt(variance + 1e-5) * parts[place + 2] + parts[place + 3]
-                x = SMOOTH[workload.activation](x)
-                if workload.dropout:
-                    x = functional.dropout(x, workload.dropout, True)
-        return LOSSES[workload.loss](x, y)
+        return LOSSES[workload.loss](_recipe_forward(workload, parts(flat), x), y)
 
     def step(flat: Tensor, first: Tensor, second: Tensor, scalars: Tensor, x: Tensor, y: Tensor) -> Tensor:
         grad, value = torch.func.grad_and_value(loss)(flat, x, y)
-        lr, correction1, correction2 = scalars.unbind()
-        if workload.clips:
-            grad = grad * torch.clamp(1.0 / (grad.norm() + 1e-6), max=1.0)
-        if workload.optimizer == "rmsprop":
-            second.mul_(0.99).addcmul_(grad, grad, value=0.01)
-            flat.sub_(lr * grad / (second.sqrt() + 1e-8))
-            return value
-        if workload.optimizer == "adamw":
-            flat.mul_(1 - lr * 0.01)
-        first.lerp_(grad, 0.1)
-        second.mul_(0.999).addcmul_(grad, grad, value=0.001)
-        flat.sub_(lr / correction1 * first / (second.sqrt() / correction2 + 1e-8))
+        _recipe_update(workload, flat, grad, first, second, scalars)
         return value
 
     compiled = _compiled(step, flat, first, second, torch.ones(3, dtype=flat.dtype), *batches[0])
@@ -168,7 +144,46 @@ def recipe(workload: Recipe) -> Contender:
         float(torch.stack(losses).sum())
         done += steps
 
-    def weights() -> list[np.ndarray]:  # type: ignore[type-arg]
-        return [part.view(shape).numpy() for part, shape in zip(flat.split(counts), shapes)]
+    return Contender(run, lambda: [part.numpy() for part in parts(flat)])
 
-    return Contender(run, weights)
+
+def _recipe_arrays(workload: Recipe) -> list[Array]:
+    arrays: list[Array] = []
+    for place, (weight, bias) in enumerate(workload.layers()):
+        arrays += [weight, bias]
+        if workload.layer_norm and place < len(workload.widths) - 2:
+            arrays += [np.ones_like(bias), np.zeros_like(bias)]
+    return arrays
+
+
+def _recipe_forward(workload: Recipe, parts: list[Tensor], x: Tensor) -> Tensor:
+    per_layer = 4 if workload.layer_norm else 2
+    for place in range(0, len(parts), per_layer):
+        x = functional.linear(x, parts[place], parts[place + 1])
+        if place + per_layer >= len(parts):
+            break
+        if workload.layer_norm:
+            variance, mean = torch.var_mean(x, 1, unbiased=False, keepdim=True)  # layer_norm is not traced
+            x = (x - mean) * torch.rsqrt(variance + 1e-5) * parts[place + 2] + parts[place + 3]
+        x = SMOOTH[workload.activation](x)
+        if workload.dropout:
+            x = functional.dropout(x, workload.dropout, True)
+    return x
+
+
+def _recipe_update(
+    workload: Recipe, flat: Tensor, grad: Tensor, first: Tensor, second: Tensor, scalars: Tensor
+) -> None:
+    """Clip and step. ``scalars`` are the learning rate and what Adam divides its two moments by."""
+    lr, correction1, correction2 = scalars.unbind()
+    if workload.clips:
+        grad = grad * torch.clamp(1.0 / (grad.norm() + 1e-6), max=1.0)
+    if workload.optimizer == "rmsprop":
+        second.mul_(0.99).addcmul_(grad, grad, value=0.01)
+        flat.sub_(lr * grad / (second.sqrt() + 1e-8))
+        return
+    if workload.optimizer == "adamw":
+        flat.mul_(1 - lr * 0.01)
+    first.lerp_(grad, 0.1)
+    second.mul_(0.999).addcmul_(grad, grad, value=0.001)
+    flat.sub_(lr / correction1 * first / (second.sqrt() / correction2 + 1e-8))

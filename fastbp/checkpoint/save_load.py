@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from fastbp.checkpoint.atomic_write import write_atomically
 from fastbp.checkpoint.description import build, describe, shapes, shapes_of
+from fastbp.checkpoint.dropout_counters import describe_dropouts, match_dropouts
 from fastbp.checkpoint.file_format import CheckpointError, import_safetensors, pack, require_field, unpack
 from fastbp.checkpoint.history import build_history, describe_history, history_tensors
 from fastbp.checkpoint.optimizer_description import build_optimizer, describe_optimizer, optimizer_tensors
@@ -70,6 +71,7 @@ def save(
     tensors = {f"model.{name}": value for name, value in state.items()}
     content: dict[str, Any] = {"fastbp": __version__, "type": type(model).__name__}
     content |= {"network": describe(model, state), "tied": find_ties(model)}
+    content["dropouts"] = describe_dropouts(model)
     content["frozen"] = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
     if opt is not None:
         content["optimiser"] = describe_optimizer(opt, model)
@@ -96,8 +98,9 @@ def load(
         Of another program are ``safetensors.torch.save_file(module.state_dict(), path)`` and ``save_model`` of the same
         module: such a file fills ``model``, which it needs.
     model : Module or None
-        Filled by the rules of ``load_state_dict`` and returned; None builds the network that was saved, and ties its
-        layers as they were. Where the file notes which layers share a parameter, the same must in ``model``.
+        Filled by the rules of ``load_state_dict``, its dropouts given their counts, and returned; None builds the
+        network that was saved, and ties its layers as they were. Where the file notes which layers share a parameter,
+        the same must in ``model``.
     opt : Optimizer or None
         Given the saved settings and state and returned; None builds one over the model's parameters.
     scheduler : LRScheduler or None
@@ -127,9 +130,12 @@ def load(
         schedule = None if scheduler is None else read_scheduler(content, scheduler, opt)
         if opt is not None and (loaded is None or _kind_of(opt) != _kind_of(loaded)):
             raise CheckpointError(f"the file holds {'no' if loaded is None else 'another'} optimiser for {opt!r}")
+        dropouts = match_dropouts(filled, content)
         filled.load_state_dict(state)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} does not fit: {error}") from error
+    for dropout, seed, forwards in dropouts:
+        dropout.seed, dropout.forwards = seed, forwards
     if opt is not None and loaded is not None:
         opt.load_state_dict(loaded.state_dict())
     if scheduler is not None and schedule is not None:

@@ -62,10 +62,7 @@ def minimize(
     """
     scipy_minimize = _import_minimize()
     parameters = _parameters_of(model)
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"minimize takes data as a pair of inputs and targets, got {type(data).__name__}")
-    if not all(callable(getattr(criterion, method, None)) for method in ("forward", "backward")):
-        raise TypeError(f"minimize takes criterion as an object with forward() and backward(), got {criterion!r}")
+    _check(criterion, data)
     input, target = data
 
     def evaluate(x: Array) -> tuple[float, Array]:
@@ -101,6 +98,13 @@ def _parameters_of(model: Module) -> list[Parameter]:
     if not parameters:
         raise ValueError("minimize takes a model with parameters that are not frozen, got none")
     return parameters
+
+
+def _check(criterion: Loss, data: tuple[Array, Array]) -> None:
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"minimize takes data as a pair of inputs and targets, got {type(data).__name__}")
+    if not all(callable(getattr(criterion, method, None)) for method in ("forward", "backward")):
+        raise TypeError(f"minimize takes criterion as an object with forward() and backward(), got {criterion!r}")
 
 
 def _put(parameters: Sequence[Parameter], x: Array) -> None:

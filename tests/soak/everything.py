@@ -24,6 +24,10 @@ RESULTS, TABLE = HERE / "results.json", ROOT / "docs" / "reliability.md"
 # Script, its arguments, and what it shows.
 PROMISES = {
     "fuzz": (["--count", "300000"], "Bad input never reaches a kernel: no crash, no hang, no wrong result, our errors"),
+    "ways": (
+        ["--count", "2000"],
+        "Drawn trainings, stopped and gone on with in every way, by the engine, modules or hand: the same bits",
+    ),
     "interrupts": (
         ["--count", "10000", "--stride", "31"],
         "An exception at any instruction of a call, in any thread, leaves no lock and loses no parameter",

@@ -2,9 +2,9 @@
 
     python tests/soak/kills.py --kills 1000
 
-The victim saves after every epoch. After each kill this process loads what is there, compares it with the uninterrupted
-training at that epoch, and starts the next victim, which goes on from the file; a training that comes to its end is
-compared bit for bit and begun anew.
+The trainings are drawn (``recipes``), one after the other. The victim saves after every epoch. After each kill this
+process loads what is there, compares it with the uninterrupted training at that epoch, and starts the next victim, which
+goes on from the file. A training that comes to its end is compared bit for bit, and the next one is drawn.
 """
 
 import argparse
@@ -14,101 +14,88 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy
+from recipes import Recipe
 
 import fastbp
-from fastbp import nn, optim
 
-EPOCHS = 150
-rng = numpy.random.default_rng(0)
-X = rng.standard_normal((300, 20)).astype(numpy.float32)
-TARGET = rng.standard_normal((300, 3)).astype(numpy.float32)
-VAL = X[:20] + numpy.float32(0.5), TARGET[:20]
+EPOCHS = 20
 
 
-class State(NamedTuple):
-    """All that a training consists of."""
-
-    model: nn.Module
-    opt: optim.Optimizer
-    history: fastbp.History
-    scheduler: optim.lr_scheduler.LRScheduler
+def begin(seed):
+    return Recipe(seed, everything=True).begin(EPOCHS)
 
 
-def begin():
-    first, last = nn.Linear(20, 64, rng=1), nn.Linear(64, 3, rng=2)
-    model = nn.Sequential(first, nn.Tanh(), last)
-    first.bias.requires_grad = False
-    opt = optim.NAdam([{"params": first.parameters(), "lr": 0.002}, {"params": last.parameters()}], lr=0.001)
-    return State(model, opt, fastbp.History(), optim.lr_scheduler.CosineAnnealingWarmRestarts(opt, 100))
+def read(path, seed):
+    """The training as the file has it, in the objects of a new one."""
+    training = begin(seed)
+    history = fastbp.load(path, training.model, training.opt, training.scheduler).history
+    return training._replace(history=history)
 
 
-def read(path):
-    state = begin()
-    return state._replace(history=fastbp.load(path, state.model, state.opt, state.scheduler).history)
+def victim(path, seed):
+    training = read(path, seed) if path.exists() else begin(seed)
+    parts = training.model, training.opt, training.history, training.scheduler
+    training.train(EPOCHS, progress=lambda history: fastbp.save(path, *parts))
 
 
-def go_on(state, after_epoch):
-    fastbp.train_model(
-        state.model, X, TARGET, *VAL, nn.MSELoss(), state.opt, EPOCHS, 7, shuffle=True, rng=3, history=state.history,
-        progress=after_epoch, metrics=["mae"], early_stopping=fastbp.EarlyStopping(EPOCHS), scheduler=state.scheduler,
-        scheduler_interval="batch", clip_grad_norm=0.5,
-    )  # fmt: skip
+def bits(training):
+    """All parameters and running statistics."""
+    return b"".join(value.tobytes() for value in training.model.state_dict().values())
 
 
-def victim(path):
-    state = read(path) if path.exists() else begin()
-    go_on(state, lambda history: fastbp.save(path, *state))
+def killed(path, seed):
+    """Let a process train for a while and kill it; say whether it was still at work."""
+    child = os.fork()  # quick, and with everything compiled: no threads have been started here
+    if child == 0:
+        victim(path, seed)
+        os._exit(0)
+    time.sleep(random.uniform(0, 0.1))
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def bits(model):
-    return b"".join(parameter.data.tobytes() for parameter in model.parameters())
+def go_through(seed, path, kills, counts):
+    """Kill this training until it is at its end, or there were enough kills."""
+    whole, expected = begin(seed), [bits(begin(seed))]
+    whole.train(EPOCHS, progress=lambda history: expected.append(bits(whole)))
+    epoch = 0
+    while epoch < EPOCHS and counts["kills"] < kills:
+        counts["kills"] += killed(path, seed)
+        counts["left over"] += any(file.suffix == ".fastbp-tmp" for file in path.parent.iterdir())
+        if not path.exists():
+            assert epoch == 0, "a checkpoint has gone"
+            continue
+        training = read(path, seed)
+        assert training.history.epochs >= epoch, "an epoch was lost"
+        counts["advanced"] += training.history.epochs > epoch
+        epoch = training.history.epochs
+        assert bits(training) == expected[epoch], f"recipe {seed}: other bits after epoch {epoch}"
+        for name, values in training.history.items():
+            numpy.testing.assert_array_equal(values, whole.history[name][:epoch], err_msg=f"recipe {seed}: {name}")
+        counts["loaded"] += 1
+    counts["finished"] += epoch == EPOCHS
+    path.unlink(missing_ok=True)
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kills", type=int, default=1000)
-    kills = options.parse_args().kills
-
-    whole, expected = begin(), [bits(begin().model)]
-    go_on(whole, lambda history: expected.append(bits(whole.model)))
-    left_over = finished = loaded = advanced = done = 0
+    kills, counts, seed = options.parse_args().kills, Counter(), 0
+    fastbp.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "training.safetensors"
-        epoch = 0
-        while done < kills:
-            child = os.fork()  # quick, and with everything compiled: no threads have been started here
-            if child == 0:
-                victim(path)
-                os._exit(0)
-            time.sleep(random.uniform(0, 0.25))
-            os.kill(child, signal.SIGKILL)
-            done += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-            left_over += any(file.suffix == ".fastbp-tmp" for file in Path(folder).iterdir())
-            if not path.exists():
-                assert epoch == 0, "a checkpoint has gone"
-                continue
-            state = read(path)
-            assert state.history.epochs >= epoch, "an epoch was lost"
-            advanced += state.history.epochs > epoch
-            epoch = state.history.epochs
-            assert bits(state.model) == expected[epoch], f"other bits after epoch {epoch}"
-            for name, values in state.history.items():
-                assert values == whole.history[name][:epoch], name
-            assert state.history.best_epoch == 1 + numpy.argmin(whole.history["val_loss"][:epoch])
-            loaded += 1
-            if epoch == EPOCHS:
-                finished += 1
-                path.unlink()
-                epoch = 0
+        while counts["kills"] < kills:
+            go_through(seed, Path(folder) / "training.safetensors", kills, counts)
+            seed += 1
         files = list(Path(folder).iterdir())
-    assert len(files) <= 2, files
+    assert len(files) <= 1, files
     print(
-        f"{done} kills: {loaded} loads of a whole checkpoint, {advanced} of a new epoch, {left_over} saves cut off "
-        f"and cleaned up, {finished} trainings finished with the same bits"
+        f"{counts['kills']} kills of {seed} trainings: {counts['loaded']} loads of a whole checkpoint, "
+        f"{counts['advanced']} of a new epoch, {counts['left over']} saves cut off and cleaned up, "
+        f"{counts['finished']} trainings finished with the same bits"
     )
 
 

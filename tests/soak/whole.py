@@ -8,6 +8,8 @@ from __future__ import annotations
 from report import Report, parser, run_tests
 
 FILES = (
+    "tests/test_accuracy.py",
+    "tests/test_registries.py",
     "tests/test_trainings_against_torch.py",
     "tests/test_kernels_against_torch.py",
     "tests/test_modules_against_torch.py",
