@@ -7,10 +7,12 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("fastbp", "kernels", "bench", "tests")
 FILE_LINES, CODE_LINES, ARGUMENTS = 350, 60, 10  # the lines of a function without its docstring
 
-# What users call by keywords, as PyTorch has it, or one call for a whole training.
+# What users call by keywords, as PyTorch or scikit-learn has it, or one call for a whole training.
 PUBLIC = {
     "fastbp/optim/lr_scheduler/cyclic.py: CyclicLR.__init__",
     "fastbp/optim/lr_scheduler/one_cycle.py: OneCycleLR.__init__",
+    "fastbp/sklearn/classifier.py: MLPClassifier.__init__",
+    "fastbp/sklearn/regressor.py: MLPRegressor.__init__",
     "fastbp/training/train_model.py: train_model",
 }
 # They hand on arrays, pointers and sizes one by one, for each mini-batch, chunk of rows or panel.

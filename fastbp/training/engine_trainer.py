@@ -33,6 +33,7 @@ from fastbp.validation.user_methods import is_of_the_library, own_methods
 from fastbp_kernels.functions.gradient_norm import NORM_SLAB
 from fastbp_kernels.functions.losses import LossCall
 from fastbp_kernels.functions.optimizers import SGD
+from fastbp_kernels.functions.penalty import Penalty
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
     BY_ROWS,
@@ -282,7 +283,7 @@ class EngineTrainer:
         opt, plan = self._opt, self._plan
         scalars = opt.scalars(steps, scheduled).astype(plan.dtype)
         norm_sums = _NO_SUMS if max_norm is None else np.empty(-(-plan.parameter.size // NORM_SLAB))
-        return Step(self._loss, opt.code, scalars, opt.spans(), max_norm or 0.0, norm_sums)
+        return Step(self._loss, opt.code, scalars, opt.spans(), max_norm or 0.0, norm_sums, _NO_PENALTY)
 
     def _steps_within(self, first: int, stop: int) -> int:
         """Return the number of mini-batches among the units from ``first`` up to ``stop``."""
@@ -325,5 +326,6 @@ def _nothing() -> None:
 
 
 _NO_SUMS = np.empty(0)
+_NO_PENALTY = Penalty(np.empty((0, 2), np.int64), _NO_SUMS, _NO_SUMS)
 _NO_ORDER = np.empty((0, 0), np.int64)
 _NO_ROWS = Checked(np.empty((0, 0)), np.empty((0, 0)), np.empty(0, np.int64), np.empty(0))
