@@ -19,7 +19,6 @@ from fastbp.runtime.model_lock import holder
 from fastbp.validation.arrays import Array, as_rows, require_floats
 from fastbp.validation.user_methods import own_methods
 
-
 _UNMARKED = np.empty(0, np.float32)  # a gradient of which it is not known for which output it is
 
 
@@ -170,7 +169,7 @@ class Sequential(Container):
                 yield module, last
 
     def _inner_chains(self) -> Iterator[tuple[Sequential, int | None]]:
-        """Yield what residual blocks consist of, which ``_last_forwards`` leaves out, with the tokens of its outputs."""
+        """Yield what residual blocks consist of, which ``_last_forwards`` leaves out, and the token of its output."""
         plan = plan_of(self)
         foreign = plan.with_own_methods if isinstance(plan, NoPlan) else ()
         for module in self:
