@@ -67,6 +67,7 @@ def elementwise2_scaled(function: VectorFunction) -> Callable[[int, float, Point
 
 copy_loop = elementwise1(lambda v, x: x)
 add_loop = elementwise2(lambda v, x, y: v.builder.fadd(x, y))
+multiply_loop = elementwise2(lambda v, x, y: v.builder.fmul(x, y))
 
 
 @intrinsic
@@ -109,17 +110,28 @@ def emit_loops(
 
 def emit_sum(v: Vectors, function: VectorFunction, count: ir.Value, inputs: Values) -> ir.Value:
     """Emit the sum of ``function(v, *inputs)`` over ``count`` elements and return it: each lane adds up its own."""
+    return v.sum(emit_fold(v, function, v.builder.fadd, v.constant(0.0), count, inputs))
+
+
+def emit_fold(
+    v: Vectors, function: VectorFunction, combine: Callable[[ir.Value, ir.Value], ir.Value], start: ir.Constant,
+    count: ir.Value, inputs: Values,
+) -> ir.Value:  # fmt: skip
+    """Emit what ``combine`` makes of ``start`` and ``function(v, *inputs)`` in each lane, and return the lanes.
+
+    Elements that are not there count as ``start``.
+    """
     builder = v.builder
-    total = cgutils.alloca_once(builder, v.type)
-    builder.store(v.constant(0.0), total)
+    total = cgutils.alloca_once(builder, start.type)
+    builder.store(start, total)
     rest = builder.srem(count, INT64(v.lanes))
     full = builder.sub(count, rest)
     with cgutils.for_range_slice(builder, INT64(0), full, INT64(v.lanes), inc=True) as (index, _):
         values = [v.load(builder.gep(place, [index])) for place in inputs]
-        builder.store(builder.fadd(builder.load(total), function(v, *values)), total)
+        builder.store(combine(builder.load(total), function(v, *values)), total)
     with builder.if_then(builder.icmp_signed(">", rest, INT64(0))):
         mask = v.first_lanes(rest)
         values = [v.masked_load(builder.gep(place, [full]), mask) for place in inputs]
-        value = builder.select(mask, function(v, *values), v.constant(0.0))
-        builder.store(builder.fadd(builder.load(total), value), total)
-    return v.sum(builder.load(total))
+        value = builder.select(mask, function(v, *values), start)
+        builder.store(combine(builder.load(total), value), total)
+    return builder.load(total)

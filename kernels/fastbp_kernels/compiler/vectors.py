@@ -6,6 +6,8 @@ for them. The number of lanes comes from the host: ``LANE_BYTES`` is the width o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import binding, ir
 from numba.core import config
 
@@ -25,6 +27,8 @@ def _lane_bytes() -> int:
 
 
 LANE_BYTES = _lane_bytes()
+
+_ROUNDING_OF_THE_THREAD = 4  # of AVX-512's instructions that may be given another
 
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
@@ -51,7 +55,8 @@ class Vectors:
         self.int_type = ir.VectorType(self.int_element, lanes)
         self.mask_type = ir.VectorType(ir.IntType(1), lanes)
         self.size = lanes * self.bytes
-        self.looks_up = 2 * lanes if self.bytes == 4 and self.size == 64 else 0  # numbers in a table for look_up
+        self.is_512_bit = self.size == 64
+        self.looks_up = 2 * lanes if self.bytes == 4 and self.is_512_bit else 0  # numbers in a table for look_up
 
     def constant(self, value: float) -> ir.Constant:
         return ir.Constant(self.type, [value] * self.lanes)
@@ -106,6 +111,27 @@ class Vectors:
         function = self._intrinsic("masked.store", ir.VoidType(), arguments, "p0")
         self.builder.call(function, [value, pointer, INT32(self.bytes), mask])
 
+    def gather(self, start: ir.Value, offsets: ir.Value, mask: ir.Value, otherwise: float = 0.0) -> ir.Value:
+        """Load ``start[offsets]`` (64-bit integers) in the lanes in ``mask``, touching nothing in the others."""
+        places = self._places(start, offsets)
+        arguments = [places.type, INT32, self.mask_type, self.type]
+        name = f"llvm.masked.gather.v{self.lanes}f{8 * self.bytes}.v{self.lanes}p0"
+        function = self._function(name, self.type, arguments)
+        return self.builder.call(function, [places, INT32(self.bytes), mask, self.constant(otherwise)])
+
+    def scatter(self, value: ir.Value, start: ir.Value, offsets: ir.Value, mask: ir.Value) -> None:
+        """Store to ``start[offsets]`` in the lanes in ``mask``."""
+        places = self._places(start, offsets)
+        arguments = [self.type, places.type, INT32, self.mask_type]
+        name = f"llvm.masked.scatter.v{self.lanes}f{8 * self.bytes}.v{self.lanes}p0"
+        self.builder.call(self._function(name, ir.VoidType(), arguments), [value, places, INT32(self.bytes), mask])
+
+    def _places(self, start: ir.Value, offsets: ir.Value) -> ir.Value:
+        builder = self.builder
+        first = self.splat(builder.ptrtoint(start, INT64))
+        bytes_ahead = builder.mul(offsets, ir.Constant(offsets.type, [self.bytes] * self.lanes))
+        return builder.inttoptr(builder.add(first, bytes_ahead), ir.VectorType(start.type, self.lanes))
+
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         """Return a * b + c, rounded once where the CPU can, twice where it cannot."""
         return self.builder.call(self._intrinsic("fmuladd", self.type, [self.type] * 3), [a, b, c])
@@ -113,12 +139,61 @@ class Vectors:
     def absolute(self, x: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("fabs", self.type, [self.type]), [x])
 
+    def divide(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """Return x / y for y of normal numbers: rounded, or of 512-bit vectors within a unit of that.
+
+        There the CPU estimates 1 / y to 14 bits. Each Newton step doubles them, which takes a fourth of the time of a
+        division.
+        """
+        b = self.builder
+        if not self.is_512_bit:
+            return b.fdiv(x, y)
+        estimate = reciprocal = self._estimate("rcp14", y)
+        negative = b.fneg(y)
+        if self.bytes == 8:
+            reciprocal = self.fma(self.fma(negative, estimate, self.constant(1.0)), estimate, estimate)
+        quotient = b.fmul(x, reciprocal)
+        rest = self.fma(negative, quotient, x)
+        better = self.fma(rest, reciprocal, quotient)
+        return b.select(b.fcmp_unordered("uno", rest, rest), b.fmul(x, estimate), better)  # of 0, infinity and NaN
+
     def sqrt(self, x: ir.Value) -> ir.Value:
-        return self.builder.call(self._intrinsic("sqrt", self.type, [self.type]), [x])
+        """Return the square root: rounded, or of 512-bit vectors within a unit of that.
+
+        There it is estimated likewise; that of float32 below 2**-100 is then within 2**-13 of it, as a share.
+        """
+        b, half = self.builder, self.constant(0.5)
+        if not self.is_512_bit:
+            return b.call(self._intrinsic("sqrt", self.type, [self.type]), [x])
+        reciprocal = self._estimate("rsqrt14", x)
+        if self.bytes == 8:
+            rest = self.fma(b.fmul(b.fneg(x), reciprocal), b.fmul(half, reciprocal), half)
+            reciprocal = self.fma(rest, reciprocal, reciprocal)
+        root = b.fmul(x, reciprocal)
+        rest = self.fma(b.fneg(root), root, x)
+        better = self.fma(rest, b.fmul(reciprocal, half), root)
+        itself = b.or_(
+            b.fcmp_ordered("==", x, self.constant(0.0)), b.fcmp_ordered("==", x, self.constant(float("inf")))
+        )
+        return b.select(itself, x, better)
+
+    def _estimate(self, name: str, x: ir.Value) -> ir.Value:
+        """Return an estimate by an instruction for all lanes of a 512-bit register."""
+        mask, suffix = ir.IntType(max(8, self.lanes)), {4: "ps", 8: "pd"}[self.bytes]
+        function = self._function(f"llvm.x86.avx512.{name}.{suffix}.512", self.type, [self.type, self.type, mask])
+        return self.builder.call(function, [x, self.constant(0.0), ir.Constant(mask, -1)])
 
     def scalar_sqrt(self, x: ir.Value) -> ir.Value:
         name = f"llvm.sqrt.f{8 * self.bytes}"
         return self.builder.call(self._function(name, self.element, [self.element]), [x])
+
+    def scale(self, x: ir.Value, n: ir.Value) -> ir.Value:
+        """Return x * 2**n for whole numbers n, rounded once, of 512-bit vectors."""
+        name = {4: "ps", 8: "pd"}[self.bytes]
+        mask = ir.IntType(max(8, self.lanes))
+        arguments = [self.type, self.type, self.type, mask, INT32]
+        function = self._function(f"llvm.x86.avx512.mask.scalef.{name}.512", self.type, arguments)
+        return self.builder.call(function, [x, n, x, ir.Constant(mask, -1), INT32(_ROUNDING_OF_THE_THREAD)])
 
     def copysign(self, magnitude: ir.Value, sign: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("copysign", self.type, [self.type] * 2), [magnitude, sign])
@@ -146,12 +221,31 @@ class Vectors:
 
     def sum(self, x: ir.Value) -> ir.Value:
         """Return the sum of all lanes: halves are added until one lane is left."""
+        return self._folded(x, self.builder.fadd)
+
+    def largest(self, x: ir.Value) -> ir.Value:
+        """Return the largest number of all lanes, if none is NaN."""
+        return self._folded(x, self.larger)
+
+    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """Return the larger number; y if one is NaN."""
+        return self.builder.select(self.builder.fcmp_ordered(">", x, y), x, y)
+
+    def _folded(self, x: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
         lanes = self.lanes
         while lanes > 1:
             lanes //= 2
             low, high = (self.shuffle(x, x, list(range(start, start + lanes))) for start in (0, lanes))
-            x = self.builder.fadd(low, high)
+            x = combine(low, high)
         return self.builder.extract_element(x, INT32(0))
+
+    def widened(self, x: ir.Value) -> ir.Value:
+        """Return ``x`` in float64."""
+        return x if self.bytes == 8 else self.builder.fpext(x, ir.VectorType(ir.DoubleType(), self.lanes))
+
+    def narrowed(self, x: ir.Value) -> ir.Value:
+        """Return ``x``, of float64, as numbers of this type."""
+        return x if self.bytes == 8 else self.builder.fptrunc(x, self.type)
 
     def _intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type], suffix: str = "") -> ir.Function:
         overload = f"v{self.lanes}f{8 * self.bytes}" + (f".{suffix}" if suffix else "")

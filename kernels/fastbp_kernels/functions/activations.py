@@ -11,7 +11,7 @@ of their own besides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from llvmlite import ir
@@ -23,7 +23,7 @@ from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.pointers import Array, pointer
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.switch import emit_switch
-from fastbp_kernels.compiler.vectors import INT64, vectors_of
+from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
 from fastbp_kernels.functions import elementary, gelu, piecewise, smooth, tile_formulas
 
 
@@ -46,6 +46,9 @@ class Activation(NamedTuple):
         Operations of matrix products that take as long as one value.
     scalars : tuple of str
         Numbers that both formulas take, up to ``ACTIVATION_SCALARS`` of them, in every lane.
+    value_and_derivative : callable or None
+        ``value_and_derivative(v, x, *scalars)`` emits both, where they have their costs in common: the engine then
+        computes them in one pass and keeps the derivative instead of the input.
     """
 
     name: str
@@ -56,6 +59,21 @@ class Activation(NamedTuple):
     derivative_in_tile: bool = False
     flop: int = 0
     scalars: tuple[str, ...] = ()
+    value_and_derivative: Callable[..., tuple[ir.Value, ir.Value]] | None = None
+
+
+def _joint(
+    name: str, formula: Callable[..., tuple[ir.Value, ir.Value]], flop: int, scalars: tuple[str, ...] = ()
+) -> Activation:
+    """Return the row of a ``value_and_derivative``; LLVM drops the half that a loop has no use for."""
+
+    def value(v: Vectors, x: ir.Value, *numbers: ir.Value) -> ir.Value:
+        return formula(v, x, *numbers)[0]
+
+    def times_derivative(v: Vectors, grad: ir.Value, x: ir.Value, *numbers: ir.Value) -> ir.Value:
+        return v.builder.fmul(grad, formula(v, x, *numbers)[1])
+
+    return Activation(name, value, times_derivative, "input", False, False, flop, scalars, formula)
 
 
 ACTIVATIONS = (
@@ -63,8 +81,8 @@ ACTIVATIONS = (
     Activation("ReLU", tile_formulas.relu, tile_formulas.times_relu_derivative, "output", True, True),
     Activation("Tanh", elementary.tanh, tile_formulas.times_tanh_derivative, "output", False, True, 50),
     Activation("Sigmoid", elementary.sigmoid, tile_formulas.times_sigmoid_derivative, "output", False, True, 50),
-    Activation("GELU", gelu.gelu, gelu.times_gelu_derivative, "input", flop=150),
-    Activation("GELU:tanh", gelu.gelu_tanh, gelu.times_gelu_tanh_derivative, "input", flop=75),
+    _joint("GELU", gelu.gelu, 150),
+    _joint("GELU:tanh", gelu.gelu_tanh, 75),
     Activation(
         "LeakyReLU", piecewise.leaky_relu, piecewise.times_leaky_relu_derivative, "input", flop=4,
         scalars=("negative_slope",),
@@ -78,17 +96,16 @@ ACTIVATIONS = (
     ),
     Activation("Hardsigmoid", piecewise.hardsigmoid, piecewise.times_hardsigmoid_derivative, "input", flop=10),
     Activation("Hardswish", piecewise.hardswish, piecewise.times_hardswish_derivative, "input", flop=10),
-    Activation("SiLU", smooth.silu, smooth.times_silu_derivative, "input", flop=50),
-    Activation("Mish", smooth.mish, smooth.times_mish_derivative, "input", flop=50),
-    Activation(
-        "Softplus", smooth.softplus, smooth.times_softplus_derivative, "input", flop=100, scalars=("beta", "threshold")
-    ),
-    Activation("Softsign", smooth.softsign, smooth.times_softsign_derivative, "input", flop=10),
-    Activation("LogSigmoid", smooth.log_sigmoid, smooth.times_log_sigmoid_derivative, "input", flop=100),
+    _joint("SiLU", smooth.silu, 50),
+    _joint("Mish", smooth.mish, 50),
+    _joint("Softplus", smooth.softplus, 100, ("beta", "threshold")),
+    _joint("Softsign", smooth.softsign, 10),
+    _joint("LogSigmoid", smooth.log_sigmoid, 100),
 )  # fmt: skip
 ACTIVATION_CODES = {row.name: code for code, row in enumerate(ACTIVATIONS)}
 IDENTITY = ACTIVATION_CODES["Identity"]
 OWN = len(ACTIVATIONS)  # the code of a function of the user's
+KEEPS_DERIVATIVE = tuple(row.value_and_derivative is not None for row in ACTIVATIONS)
 
 
 @intrinsic
@@ -101,6 +118,15 @@ def activate(
     ``scalars`` are those that its row names.
     """
     return types.void(types.intp, types.intp, x, out, scalars), _ACTIVATE.call(x)
+
+
+@intrinsic
+def activate_and_differentiate(
+    typing_context: Context, activation: types.Integer, count: types.Integer, x: types.CPointer, out: types.CPointer,
+    derivative: types.CPointer, scalars: types.CPointer,
+) -> Definition:  # fmt: skip
+    """Do ``activate`` and write the derivative to ``derivative``, which may be ``x``, for what ``KEEPS_DERIVATIVE``."""
+    return types.void(types.intp, types.intp, x, out, derivative, scalars), _ACTIVATE_AND_DIFFERENTIATE.call(x)
 
 
 @intrinsic
@@ -119,17 +145,24 @@ def _arguments(arrays: int) -> Callable[[ir.Type], list[ir.Type]]:
     return lambda element: [INT64, INT64, *[element.as_pointer()] * arrays]
 
 
-def _emit(part: str) -> Callable[[ir.Function, ir.Type], None]:
-    """Return what emits the loops of one part of all rows: "value" or "times_derivative"."""
+def _emit(part: str, inputs: int) -> Callable[[ir.Function, ir.Type], None]:
+    """Return what emits the loops of one part of all rows that have it: of "value", which takes 1 input, or another."""
 
     def emit(function: ir.Function, element: ir.Type) -> None:
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        code, count, *inputs, out, scalars = function.args
+        code, count, *arrays, scalars = function.args
 
         def case(row: Activation) -> None:
             v, formula = vectors_of(builder, element), getattr(row, part)
+            if formula is None:
+                return
             numbers = [v.splat(builder.load(builder.gep(scalars, [INT64(k)]))) for k in range(len(row.scalars))]
-            emit_loops(v, lambda v, *x: (formula(v, *x, *numbers),), count, inputs, [out])
+
+            def outcome(v: Vectors, *x: ir.Value) -> Sequence[ir.Value]:
+                result = formula(v, *x, *numbers)
+                return result if isinstance(result, tuple) else (result,)
+
+            emit_loops(v, outcome, count, arrays[:inputs], arrays[inputs:])
 
         emit_switch(builder, code, ACTIVATIONS, case)
         builder.ret_void()
@@ -137,20 +170,25 @@ def _emit(part: str) -> Callable[[ir.Function, ir.Type], None]:
     return emit
 
 
-_ACTIVATE = NativeFunction("activate", _arguments(3), _emit("value"))
-_TIMES_DERIVATIVE = NativeFunction("times_derivative", _arguments(4), _emit("times_derivative"))
+_ACTIVATE = NativeFunction("activate", _arguments(3), _emit("value", 1))
+_ACTIVATE_AND_DIFFERENTIATE = NativeFunction(
+    "activate_and_differentiate", _arguments(4), _emit("value_and_derivative", 1)
+)
+_TIMES_DERIVATIVE = NativeFunction("times_derivative", _arguments(4), _emit("times_derivative", 2))
+
+_GELU, _GELU_TANH = (ACTIVATIONS[ACTIVATION_CODES[name]] for name in ("GELU", "GELU:tanh"))
 
 relu_loop = elementwise1(tile_formulas.relu)
 tanh_loop = elementwise1(elementary.tanh)
 sigmoid_loop = elementwise1(elementary.sigmoid)
 exp_loop = elementwise1(elementary.exp)
-gelu_loop = elementwise1(gelu.gelu)
-gelu_tanh_loop = elementwise1(gelu.gelu_tanh)
+gelu_loop = elementwise1(_GELU.value)
+gelu_tanh_loop = elementwise1(_GELU_TANH.value)
 relu_derivative_loop = elementwise2(tile_formulas.times_relu_derivative)
 tanh_derivative_loop = elementwise2(tile_formulas.times_tanh_derivative)
 sigmoid_derivative_loop = elementwise2(tile_formulas.times_sigmoid_derivative)
-gelu_derivative_loop = elementwise2(gelu.times_gelu_derivative)
-gelu_tanh_derivative_loop = elementwise2(gelu.times_gelu_tanh_derivative)
+gelu_derivative_loop = elementwise2(_GELU.times_derivative)
+gelu_tanh_derivative_loop = elementwise2(_GELU_TANH.times_derivative)
 
 forward_kernel = public_kernel(input=read(), output=written())
 backward_kernel = public_kernel(grad_output=read(), output=read(), grad_input=written())

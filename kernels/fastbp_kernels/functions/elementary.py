@@ -29,20 +29,19 @@ class Format:
     # eighth of a unit in the last place.
     degree: int
     degree_near_zero: int
-    # Beyond these the results are 0, -1, infinite or 1.
+    # Beyond these the results are 0, -1, infinite or 1 (of sigmoid 0 or 1).
     exp_range: tuple[float, float]
     expm1_range: tuple[float, float]
-    sigmoid_range: tuple[float, float]
     tanh_limit: float
 
 
 FORMATS = {
     4: Format(
-        23, 127, 0.693145751953125, 1.428606820309417e-06, 8, 10, (-104.0, 89.0), (-20.0, 89.0), (-104.0, 20.0),
+        23, 127, 0.693145751953125, 1.428606820309417e-06, 8, 10, (-104.0, 89.0), (-20.0, 89.0),
         tanh_table.LIMIT,
     ),
     8: Format(
-        52, 1023, 0.6931471803691238, 1.9082149292705877e-10, 14, 17, (-746.0, 710.0), (-40.0, 710.0), (-746.0, 40.0),
+        52, 1023, 0.6931471803691238, 1.9082149292705877e-10, 14, 17, (-746.0, 710.0), (-40.0, 710.0),
         22.0,
     ),
 }  # fmt: skip
@@ -55,10 +54,8 @@ def exp(v: Vectors, x: ir.Value) -> ir.Value:
     builder, form = v.builder, FORMATS[v.bytes]
     least, most = form.exp_range
     n, r = _reduce(v, at_least(v, at_most(v, x, most), least))
-    tail = _tail(v, r, form.degree)
-    fraction = builder.fadd(builder.fadd(r, tail), v.constant(1.0))
-    once, twice = _halves_of_power(v, n)
-    return builder.fmul(builder.fmul(fraction, once), twice)
+    fraction = builder.fadd(builder.fadd(r, _tail(v, r, form.degree)), v.constant(1.0))
+    return _times_power(v, fraction, n)
 
 
 def expm1(v: Vectors, x: ir.Value) -> ir.Value:
@@ -68,7 +65,7 @@ def expm1(v: Vectors, x: ir.Value) -> ir.Value:
     near_zero = builder.fcmp_ordered("<", v.absolute(x), v.constant(NEAR_ZERO))
     n, r = _reduce(v, at_least(v, at_most(v, x, most), least), keep=near_zero)
     fraction = builder.fadd(r, _tail(v, r, form.degree_near_zero))
-    power = _power_of_two(v, builder.sub(n, v.integers(1)))
+    power = _power_of_two(v, builder.sub(_as_integers(v, n), v.integers(1)))
     half = v.fma(power, fraction, builder.fsub(power, v.constant(0.5)))
     return v.copysign(builder.select(near_zero, fraction, builder.fadd(half, half)), x)  # -0 of -0
 
@@ -86,31 +83,24 @@ def tanh(v: Vectors, x: ir.Value) -> ir.Value:
     near_zero = builder.fcmp_ordered("<", double, v.constant(NEAR_ZERO))
     n, r = _reduce(v, double, keep=near_zero)
     tail = _tail(v, r, form.degree_near_zero)
-    power = _power_of_two(v, n)
+    power = _power_of_two(v, _as_integers(v, n))
     t = v.fma(power, builder.fadd(r, tail), builder.fsub(power, v.constant(1.0)))
     numerator = builder.select(near_zero, builder.fsub(tail, builder.fmul(magnitude, t)), t)
-    quotient = builder.fdiv(numerator, builder.fadd(t, v.constant(2.0)))
+    quotient = v.divide(numerator, builder.fadd(t, v.constant(2.0)))
     return v.copysign(builder.fadd(quotient, builder.select(near_zero, magnitude, v.constant(0.0))), x)
 
 
 def sigmoid(v: Vectors, x: ir.Value) -> ir.Value:
-    """Return 1 / (1 + exp(-x)), numerator and denominator scaled down where exp(-x) is large.
+    """Return s = 1 / (1 + e), or e / (1 + e) where x is below 0, with e = exp(-|x|).
 
-    The denominator is 1 + 2**n (1 + fraction), or 2**-n + 1 + fraction, with one rounding that counts.
+    The latter is taken as e * (1 - s), which leaves a share e of the errors of s.
     """
-    builder, form = v.builder, FORMATS[v.bytes]
-    least, most = form.sigmoid_range
-    n, r = _reduce(v, builder.fneg(at_least(v, at_most(v, x, most), least)))
-    tail = _tail(v, r, form.degree)
-    positive = builder.icmp_signed(">", n, v.integers(0))
-    up = _power_of_two(v, builder.select(positive, v.integers(0), n))  # 2**min(n, 0)
-    once, twice = _halves_of_power(v, builder.select(positive, builder.neg(n), v.integers(0)))  # 2**-max(n, 0)
-    one = v.constant(1.0)
-    power = builder.select(positive, builder.fmul(once, twice), up)
-    rounded = builder.fadd(one, power)
-    lost = builder.fsub(power, builder.fsub(rounded, one))
-    denominator = builder.fadd(rounded, v.fma(up, builder.fadd(r, tail), lost))
-    return builder.fmul(builder.fmul(builder.fdiv(one, denominator), once), twice)
+    builder, form, one = v.builder, FORMATS[v.bytes], v.constant(1.0)
+    n, r = _reduce(v, at_least(v, builder.fneg(v.absolute(x)), form.exp_range[0]))
+    e = _times_power(v, builder.fadd(builder.fadd(r, _tail(v, r, form.degree)), one), n)
+    negative = builder.fcmp_ordered("<", x, v.constant(0.0))
+    s = v.divide(builder.select(negative, e, one), builder.fadd(one, e))
+    return builder.select(negative, v.fma(builder.fneg(e), s, e), s)
 
 
 def at_most(v: Vectors, x: ir.Value, limit: float) -> ir.Value:
@@ -124,16 +114,31 @@ def at_least(v: Vectors, x: ir.Value, limit: float) -> ir.Value:
 
 
 def _reduce(v: Vectors, x: ir.Value, keep: ir.Value | None = None) -> tuple[ir.Value, ir.Value]:
-    """Return the integer n and r, where x = n ln 2 + r; n is 0 and r is x in the lanes to ``keep``."""
+    """Return the whole number n and r, where x = n ln 2 + r; n is 0 and r is x in the lanes to ``keep``."""
     builder, form = v.builder, FORMATS[v.bytes]
     reduced = x if keep is None else builder.select(keep, v.constant(0.0), x)
-    # Adding 1.5 * 2**mantissa_bits rounds to an integer and leaves it in the low bits.
+    # Adding 1.5 * 2**mantissa_bits rounds to a whole number.
     magic = v.constant(1.5 * 2.0**form.mantissa_bits)
     shifted = v.fma(reduced, v.constant(log2(e)), magic)
-    n_float = builder.fsub(shifted, magic)
-    n = builder.sub(builder.bitcast(shifted, v.int_type), builder.bitcast(magic, v.int_type))
-    r = v.fma(n_float, v.constant(-form.ln2_high), x)
-    return n, v.fma(n_float, v.constant(-form.ln2_low), r)
+    n = builder.fsub(shifted, magic)
+    r = v.fma(n, v.constant(-form.ln2_high), x)
+    return n, v.fma(n, v.constant(-form.ln2_low), r)
+
+
+def _times_power(v: Vectors, x: ir.Value, n: ir.Value) -> ir.Value:
+    """Return x * 2**n for whole numbers n, also where the power alone would overflow or lose a subnormal result."""
+    if v.is_512_bit:
+        return v.scale(x, n)
+    builder, n = v.builder, _as_integers(v, n)
+    half = builder.ashr(n, v.integers(1))
+    return builder.fmul(builder.fmul(x, _power_of_two(v, half)), _power_of_two(v, builder.sub(n, half)))
+
+
+def _as_integers(v: Vectors, n: ir.Value) -> ir.Value:
+    """Return small whole numbers as integers: they are the low bits of their sum with 1.5 * 2**mantissa_bits."""
+    builder = v.builder
+    magic = v.constant(1.5 * 2.0 ** FORMATS[v.bytes].mantissa_bits)
+    return builder.sub(builder.bitcast(builder.fadd(n, magic), v.int_type), builder.bitcast(magic, v.int_type))
 
 
 def _tail(v: Vectors, r: ir.Value, degree: int) -> ir.Value:
@@ -149,9 +154,3 @@ def _power_of_two(v: Vectors, n: ir.Value) -> ir.Value:
     form = FORMATS[v.bytes]
     bits = v.builder.shl(v.builder.add(n, v.integers(form.exponent_bias)), v.integers(form.mantissa_bits))
     return v.builder.bitcast(bits, v.type)
-
-
-def _halves_of_power(v: Vectors, n: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Return two factors of 2**n, for an n whose power alone would overflow or lose a subnormal result."""
-    half = v.builder.ashr(n, v.integers(1))
-    return _power_of_two(v, half), _power_of_two(v, v.builder.sub(n, half))

@@ -1,4 +1,4 @@
-"""The Gaussian error linear unit, exact and in its tanh form, and their derivatives as functions of the input.
+"""The Gaussian error linear unit, exact and in its tanh form, each with its derivative.
 
 ``gelu(x) = x * Phi(x)`` with Phi the normal distribution function (Hendrycks and Gimpel, "Gaussian Error Linear Units",
 2016). Phi rests on erfc, and that on one series for all z of 0 or more (the form is that of Schonfelder, "Chebyshev
@@ -12,6 +12,7 @@ from __future__ import annotations
 from math import pi, sqrt
 
 from llvmlite import ir
+from numpy.polynomial.chebyshev import cheb2poly
 
 from fastbp_kernels.compiler.vectors import Vectors
 from fastbp_kernels.functions.elementary import at_most, exp, tanh
@@ -27,36 +28,25 @@ _CHEBYSHEV = (
     -2.2787111908387758979e-16, -6.3082479064534841504e-17, 3.5876591994367984812e-17,
 )  # fmt: skip
 _TERMS = {4: 11, 8: len(_CHEBYSHEV)}  # the first missing one is below an eighth of a unit in the last place
+_POLYNOMIAL = {size: cheb2poly(_CHEBYSHEV[:terms]).tolist() for size, terms in _TERMS.items()}
 _LIMIT = {4: 10.5, 8: 27.5}  # beyond this z, erfc is 0
 
 _TANH_SCALE, _TANH_CUBE = sqrt(2 / pi), 0.044715  # as PyTorch has them
 
 
-def gelu(v: Vectors, x: ir.Value) -> ir.Value:
-    """Return x * Phi(x)."""
-    distribution, _ = _normal(v, x)
-    return v.builder.fmul(x, distribution)
-
-
-def times_gelu_derivative(v: Vectors, grad: ir.Value, x: ir.Value) -> ir.Value:
-    """Return grad * (Phi(x) + x * phi(x))."""
+def gelu(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Return x * Phi(x) and Phi(x) + x * phi(x)."""
     distribution, density = _normal(v, x)
-    return v.builder.fmul(grad, v.fma(x, density, distribution))
+    return v.builder.fmul(x, distribution), v.fma(x, density, distribution)
 
 
-def gelu_tanh(v: Vectors, x: ir.Value) -> ir.Value:
-    """Return x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x**3)))."""
-    b = v.builder
-    return b.fmul(b.fmul(x, v.constant(0.5)), b.fadd(v.constant(1.0), _tanh_of_cubic(v, x)))
-
-
-def times_gelu_tanh_derivative(v: Vectors, grad: ir.Value, x: ir.Value) -> ir.Value:
-    """Return grad times the derivative of ``gelu_tanh``."""
-    b, one = v.builder, v.constant(1.0)
+def gelu_tanh(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Return x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x**3))) and its derivative."""
+    b, one, half = v.builder, v.constant(1.0), v.constant(0.5)
     t = _tanh_of_cubic(v, x)
     inner = v.fma(b.fmul(x, x), v.constant(3 * _TANH_SCALE * _TANH_CUBE), v.constant(_TANH_SCALE))
     slope = b.fmul(b.fmul(x, inner), b.fsub(one, b.fmul(t, t)))
-    return b.fmul(grad, b.fmul(v.constant(0.5), b.fadd(b.fadd(one, t), slope)))
+    return b.fmul(b.fmul(x, half), b.fadd(one, t)), b.fmul(half, b.fadd(b.fadd(one, t), slope))
 
 
 def _tanh_of_cubic(v: Vectors, x: ir.Value) -> ir.Value:
@@ -72,7 +62,7 @@ def _normal(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     lost = v.fma(z, z, b.fneg(square))  # of its rounding, which exp would magnify
     power = exp(v, b.fneg(square))
     power = b.fsub(power, b.fmul(power, lost))
-    t = b.fdiv(v.constant(2.0), b.fadd(v.constant(2.0), z))
+    t = v.divide(v.constant(2.0), b.fadd(v.constant(2.0), z))
     tail = b.fmul(v.constant(0.5), b.fmul(power, b.fmul(t, _series(v, t))))
     negative = b.fcmp_ordered("<", x, v.constant(0.0))
     distribution = b.select(negative, tail, b.fsub(v.constant(1.0), tail))
@@ -80,11 +70,9 @@ def _normal(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
 
 
 def _series(v: Vectors, t: ir.Value) -> ir.Value:
-    """Return the sum of Chebyshev's polynomials at 2 t - 1 by Clenshaw's recurrence."""
-    b = v.builder
+    """Return the sum of Chebyshev's polynomials at 2 t - 1, as one polynomial of that."""
     y = v.fma(t, v.constant(2.0), v.constant(-1.0))
-    double = b.fadd(y, y)
-    one, two = v.constant(0.0), v.constant(0.0)
-    for coefficient in _CHEBYSHEV[_TERMS[v.bytes] - 1 : 0 : -1]:
-        one, two = v.fma(double, one, b.fsub(v.constant(coefficient), two)), one
-    return v.fma(y, one, b.fsub(v.constant(_CHEBYSHEV[0]), two))
+    *lower, total = map(v.constant, _POLYNOMIAL[v.bytes])
+    for coefficient in reversed(lower):
+        total = v.fma(total, y, coefficient)
+    return total

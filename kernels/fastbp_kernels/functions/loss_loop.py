@@ -147,7 +147,7 @@ class _Run:
         v, builder = self.v, self.v.builder
         if mask is not None:
             value = builder.select(mask, value, v.constant(0.0))
-        return value if v.bytes == 8 else builder.fpext(value, self.sums.type)
+        return v.widened(value)
 
 
 _LOOP = NativeFunction("element_losses", _arguments, _emit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import nan
 from typing import NamedTuple
 
+import numpy
 from numba import float64
 
 from fastbp_kernels.compiler.cache import inner_kernel, kernel
@@ -16,19 +17,11 @@ from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.compiler.public import indices, public_kernel, read, written
 from fastbp_kernels.functions.loss_loop import element_losses, element_losses_with_gradient
 from fastbp_kernels.functions.loss_registry import LOSS_CODES, LOSSES, SCALARS, SLAB
-from fastbp_kernels.functions.row_losses import (
-    cross_entropy,
-    cross_entropy_with_gradient,
-    ignore_row,
-    negative_log_likelihood,
-    soft_cross_entropy,
-)
+from fastbp_kernels.functions.row_losses import row_losses
 
 __all__ = ["LOSSES", "LOSS_CODES", "SCALARS", "SLAB"]
 
-_MSE, _NLL = LOSS_CODES["MSELoss"], LOSS_CODES["NLLLoss"]
-_CROSS_ENTROPY = LOSS_CODES["CrossEntropyLoss"]
-_OF_PROBABILITIES = LOSS_CODES["CrossEntropyLoss:probabilities"]
+_MSE, _CROSS_ENTROPY = LOSS_CODES["MSELoss"], LOSS_CODES["CrossEntropyLoss"]
 
 
 class LossCall(NamedTuple):
@@ -75,21 +68,23 @@ def loss_slab_with_gradient(
     """
     settings, vector_row = pointer(loss.settings), SLAB * outputs
     vectors = shift(settings, SCALARS)
-    if not (loss.is_over_rows or is_weighted):
-        total: float = element_losses_with_gradient(
+    if loss.is_over_rows:
+        of_rows: float = row_losses(
+            loss.code, rows, outputs, prediction, target, classes, weights, is_weighted, settings, factor, grad, True
+        )
+        return of_rows
+    if not is_weighted:
+        of_elements: float = element_losses_with_gradient(
             loss.code, rows * outputs, prediction, target, settings, vectors, vector_row, factor, grad
         )
-        return total
+        return of_elements
     total = 0.0
     for row in range(rows):
         x, y, g = shift(prediction, row * outputs), shift(target, row * outputs), shift(grad, row * outputs)
-        own_factor = factor * weights[row] if is_weighted else factor
-        if loss.is_over_rows:
-            own = int(classes[row]) if loss.takes_classes else -1
-            value = _row_loss(loss.code, outputs, x, y, own, settings, own_factor, g, True)
-        else:
-            value = element_losses_with_gradient(loss.code, outputs, x, y, settings, vectors, vector_row, own_factor, g)
-        total += value * weights[row] if is_weighted else value
+        own_factor = factor * weights[row]
+        total += weights[row] * element_losses_with_gradient(
+            loss.code, outputs, x, y, settings, vectors, vector_row, own_factor, g
+        )
     return total
 
 
@@ -101,43 +96,22 @@ def loss_slab(
     """Return the sum of the loss over up to ``SLAB`` rows."""
     settings, vector_row = pointer(loss.settings), SLAB * outputs
     vectors = shift(settings, SCALARS)
-    if not (loss.is_over_rows or is_weighted):
-        total: float = element_losses(loss.code, rows * outputs, prediction, target, settings, vectors, vector_row)
-        return total
+    if loss.is_over_rows:
+        of_rows: float = row_losses(
+            loss.code, rows, outputs, prediction, target, classes, weights, is_weighted, settings, settings[0],
+            prediction, False,
+        )  # fmt: skip
+        return of_rows
+    if not is_weighted:
+        of_elements: float = element_losses(
+            loss.code, rows * outputs, prediction, target, settings, vectors, vector_row
+        )
+        return of_elements
     total = 0.0
     for row in range(rows):
         x, y = shift(prediction, row * outputs), shift(target, row * outputs)
-        if loss.is_over_rows:
-            own = int(classes[row]) if loss.takes_classes else -1
-            value = _row_loss(loss.code, outputs, x, y, own, settings, settings[0], x, False)
-        else:
-            value = element_losses(loss.code, outputs, x, y, settings, vectors, vector_row)
-        total += value * weights[row] if is_weighted else value
+        total += weights[row] * element_losses(loss.code, outputs, x, y, settings, vectors, vector_row)
     return total
-
-
-@inner_kernel
-def _row_loss(
-    code: int, outputs: int, x: Pointer, target: Pointer, own: int, settings: Pointer, factor: float, grad: Pointer,
-    wants_gradient: bool,
-) -> float:  # fmt: skip
-    """Return the loss of one row of the class ``own``; a class of -1 is ignored."""
-    weights = shift(settings, SCALARS)
-    if code == _OF_PROBABILITIES:
-        return soft_cross_entropy(outputs, x, target, -1, settings[0], weights, factor, grad, wants_gradient)
-    if own < 0:
-        if wants_gradient:
-            ignore_row(outputs, x, code != _NLL, grad)
-        return 0.0
-    if code == _NLL:
-        return negative_log_likelihood(outputs, x, own, weights[own], factor, grad, wants_gradient)
-    if code != _CROSS_ENTROPY:
-        return nan  # a row without a branch here is not taken for another
-    if settings[0] != 0.0:
-        return soft_cross_entropy(outputs, x, target, own, settings[0], weights, factor, grad, wants_gradient)
-    if wants_gradient:
-        return cross_entropy_with_gradient(outputs, x, own, weights[own], factor, grad)
-    return cross_entropy(outputs, x, own, weights[own])
 
 
 @inner_kernel
@@ -234,9 +208,9 @@ def loss_values(loss: LossCall, prediction: Array, target: Array, classes: Array
         for k in range(width):
             place = row * o + k
             if loss.is_over_rows:
-                own = int(classes[row]) if loss.takes_classes else -1
-                value = _row_loss(
-                    loss.code, step, shift(x, place), shift(y, place), own, settings, settings[0], x, False
+                own = shift(pointer(classes), row if loss.takes_classes else 0)
+                value = row_losses(
+                    loss.code, 1, step, shift(x, place), shift(y, place), own, x, False, settings, settings[0], x, False
                 )
             else:
                 vectors = shift(settings, SCALARS + k)
@@ -256,15 +230,7 @@ def cross_entropy_forward_backward(logits: Array, classes: Array, factor: float,
     factor : scalar of the arrays' dtype
     grad : array of shape (n, o), written
     """
-    n, o = logits.shape
-    total = 0.0
-    for first in range(0, n, SLAB):
-        of_slab = 0.0
-        for row in range(first, min(first + SLAB, n)):
-            x, g = shift(pointer(logits), row * o), shift(pointer(grad), row * o)
-            of_slab += cross_entropy_with_gradient(o, x, classes[row], 1.0, factor, g)
-        total += of_slab
-    return total
+    return _cross_entropy(logits, classes, factor, grad, True)
 
 
 @public_kernel(logits=read("(n, o)"), classes=indices("(n,)"))
@@ -277,13 +243,22 @@ def cross_entropy_forward(logits: Array, classes: Array) -> float:
     classes : array of int64, shape (n,), read
         Each from 0 up to o - 1.
     """
+    return _cross_entropy(logits, classes, logits.dtype.type(1.0), logits, False)
+
+
+@kernel
+def _cross_entropy(logits: Array, classes: Array, factor: float, grad: Array, wants_gradient: bool) -> float:
+    """Return the sum over rows of the cross entropy without smoothing, all classes of a weight of 1."""
     n, o = logits.shape
+    settings = numpy.ones(SCALARS + o, logits.dtype)
+    settings[0] = 0.0
     total = 0.0
-    for first in range(0, n, SLAB):
-        of_slab = 0.0
-        for row in range(first, min(first + SLAB, n)):
-            of_slab += cross_entropy(o, shift(pointer(logits), row * o), classes[row], 1.0)
-        total += of_slab
+    for row in range(0, n, SLAB):
+        x, g = shift(pointer(logits), row * o), shift(pointer(grad), row * o)
+        total += row_losses(
+            _CROSS_ENTROPY, min(SLAB, n - row), o, x, x, shift(pointer(classes), row), x, False, pointer(settings),
+            factor, g, wants_gradient,
+        )  # fmt: skip
     return total
 
 

@@ -63,8 +63,8 @@ def adam(
         largest = _maximum(v, max_exp_avg_sq, exp_avg_sq)
         state.append(largest)
         square = b.select(_is_set(v, is_amsgrad), largest, exp_avg_sq)
-    denominator = b.fadd(b.fdiv(v.sqrt(square), root_correction), eps)
-    parameter = v.fma(b.fneg(step_size), b.fdiv(exp_avg, denominator), parameter)
+    denominator = b.fadd(v.divide(v.sqrt(square), root_correction), eps)
+    parameter = v.fma(b.fneg(step_size), v.divide(exp_avg, denominator), parameter)
     return parameter, *state
 
 
@@ -78,9 +78,9 @@ def nadam(
     parameter = b.fmul(parameter, kept)
     exp_avg = v.fma(new1, b.fsub(grad, exp_avg), exp_avg)
     exp_avg_sq = v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq))
-    denominator = b.fadd(v.sqrt(b.fdiv(exp_avg_sq, correction2)), eps)
-    parameter = v.fma(b.fneg(grad_step), b.fdiv(grad, denominator), parameter)
-    parameter = v.fma(b.fneg(avg_step), b.fdiv(exp_avg, denominator), parameter)
+    denominator = b.fadd(v.sqrt(v.divide(exp_avg_sq, correction2)), eps)
+    parameter = v.fma(b.fneg(grad_step), v.divide(grad, denominator), parameter)
+    parameter = v.fma(b.fneg(avg_step), v.divide(exp_avg, denominator), parameter)
     return parameter, exp_avg, exp_avg_sq
 
 
@@ -95,7 +95,7 @@ def radam(
     exp_avg = v.fma(new1, b.fsub(grad, exp_avg), exp_avg)
     exp_avg_sq = v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq))
     denominator = b.select(_is_set(v, is_rectified), b.fadd(v.sqrt(exp_avg_sq), eps), v.constant(1.0))
-    parameter = v.fma(b.fneg(step_size), b.fdiv(exp_avg, denominator), parameter)
+    parameter = v.fma(b.fneg(step_size), v.divide(exp_avg, denominator), parameter)
     return parameter, exp_avg, exp_avg_sq
 
 
@@ -108,7 +108,7 @@ def adamax(
     grad = _decayed(v, sign, decay, parameter, grad)
     exp_avg = v.fma(new1, b.fsub(grad, exp_avg), exp_avg)
     exp_inf = _maximum(v, b.fmul(exp_inf, keep2), b.fadd(v.absolute(grad), eps))
-    parameter = v.fma(b.fneg(step_size), b.fdiv(exp_avg, exp_inf), parameter)
+    parameter = v.fma(b.fneg(step_size), v.divide(exp_avg, exp_inf), parameter)
     return parameter, exp_avg, exp_inf
 
 
@@ -131,7 +131,7 @@ def rmsprop(*, is_centered: bool, has_momentum: bool) -> Formula:
             grad_avg = v.fma(new, b.fsub(grad, grad_avg), grad_avg)
             square = b.select(_is_set(v, centers), v.fma(b.fneg(grad_avg), grad_avg, square_avg), square_avg)
             state.append(grad_avg)
-        step = b.fdiv(grad, b.fadd(v.sqrt(square), eps))
+        step = v.divide(grad, b.fadd(v.sqrt(square), eps))
         if has_momentum:
             step = b.fadd(b.fmul(momentum, others[0]), step)
             state.insert(1, step)
@@ -146,7 +146,7 @@ def adagrad(v: Vectors, scalars: Values, parameter: ir.Value, grad: ir.Value, to
     step_size, initial, eps, sign, decay = scalars
     grad = _decayed(v, sign, decay, parameter, grad)
     total = v.fma(grad, grad, b.fadd(total, initial))
-    parameter = v.fma(b.fneg(step_size), b.fdiv(grad, b.fadd(v.sqrt(total), eps)), parameter)
+    parameter = v.fma(b.fneg(step_size), v.divide(grad, b.fadd(v.sqrt(total), eps)), parameter)
     return parameter, total
 
 
@@ -158,7 +158,7 @@ def adadelta(
     lr, keep, new, eps, sign, decay = scalars
     grad = _decayed(v, sign, decay, parameter, grad)
     square_avg = v.fma(b.fmul(new, grad), grad, b.fmul(keep, square_avg))
-    ratio = b.fdiv(v.sqrt(b.fadd(acc_delta, eps)), v.sqrt(b.fadd(square_avg, eps)))
+    ratio = v.divide(v.sqrt(b.fadd(acc_delta, eps)), v.sqrt(b.fadd(square_avg, eps)))
     delta = b.fmul(ratio, grad)
     acc_delta = v.fma(b.fmul(new, delta), delta, b.fmul(keep, acc_delta))
     return v.fma(b.fneg(lr), delta, parameter), square_avg, acc_delta

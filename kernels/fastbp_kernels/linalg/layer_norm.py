@@ -8,11 +8,13 @@ Ba, Kiros and Hinton, "Layer Normalization", 2016, in the form of ``torch.nn.Lay
 
 from __future__ import annotations
 
+from functools import partial
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastbp_kernels.compiler.elementwise import emit_loops, emit_sum
+from fastbp_kernels.compiler.elementwise import VectorFunction, emit_loops, emit_sum
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.pointers import Array, pointer
@@ -71,14 +73,33 @@ def _emit_forward(function: ir.Function, element: ir.Type) -> None:
         inverse = builder.fdiv(ir.Constant(element, 1.0), v.scalar_sqrt(builder.fadd(variance, eps)))
         builder.store(inverse, builder.gep(rstd, [loop.index]))
         scale = v.splat(inverse)
-        emit_loops(v, lambda v, x: (builder.fmul(builder.fsub(x, mean), scale),), features, [x_now], [n_now])
-        with builder.if_then(builder.icmp_signed("==", parameters, INT64(0))):
-            emit_loops(v, lambda v, n: (n,), features, [n_now], [y_now])
-        with builder.if_then(builder.icmp_signed("==", parameters, INT64(1))):
-            emit_loops(v, lambda v, n, w: (builder.fmul(n, w),), features, [n_now, weight], [y_now])
-        with builder.if_then(builder.icmp_signed("==", parameters, INT64(2))):
-            emit_loops(v, lambda v, n, w, b: (v.fma(n, w, b),), features, [n_now, weight, bias], [y_now])
+        for number, affine in enumerate(_AFFINE):
+            outcome = partial(_normalized_and, affine, mean, scale)
+            with builder.if_then(builder.icmp_signed("==", parameters, INT64(number))):
+                emit_loops(v, outcome, features, [x_now, *(weight, bias)[:number]], [n_now, y_now])
     builder.ret_void()
+
+
+def _normalized_and(
+    affine: VectorFunction, mean: ir.Value, scale: ir.Value, v: Vectors, x: ir.Value, *parameters: ir.Value
+) -> Values:
+    n = v.builder.fmul(v.builder.fsub(x, mean), scale)
+    return [n, affine(v, n, *parameters)]
+
+
+def _copied(v: Vectors, n: ir.Value) -> ir.Value:
+    return n
+
+
+def _weighted(v: Vectors, n: ir.Value, weight: ir.Value) -> ir.Value:
+    return v.builder.fmul(n, weight)
+
+
+def _weighted_and_shifted(v: Vectors, n: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
+    return v.fma(n, weight, bias)
+
+
+_AFFINE: tuple[VectorFunction, ...] = (_copied, _weighted, _weighted_and_shifted)  # by the number of parameters
 
 
 def _backward_arguments(element: ir.Type) -> list[ir.Type]:

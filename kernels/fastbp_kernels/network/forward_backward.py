@@ -5,8 +5,9 @@ The network is read from the table ``layers``, as by the engine. What lies betwe
     scratch:   | Z, Y, G of layer 0 | Z, Y, G of layer 1 | ... | Z, G of the last layer    (a row for each of the batch)
 
 with rows that are not padded: Y holds a layer's outputs, G the gradient with respect to what its activation took, and Z
-that itself where the backward pass needs it. They are kept from forward to backward, so that a second backward finds
-what the first one found. The batch, the outputs of the last layer and the gradients of both are arrays of their own.
+that itself where the backward pass needs it, or the derivative there. They are kept from forward to backward, so that a
+second backward finds what the first one found. The batch, the outputs of the last layer and the gradients of both are
+arrays of their own.
 
 Several threads may run one call side by side, each with its own ``rank``: each takes some of the rows, then some of the
 outputs for the gradients of the parameters.
@@ -63,7 +64,7 @@ def chain_forward(
         z = y
         if layers[layer, Z] >= 0:
             z = shift(s, layers[layer, Z] + first * y_row)
-        forward_layer(layers, layer, p, pointer(scalars), stop - first, x, x_row, z, y, y_row)
+        forward_layer(layers, layer, p, pointer(scalars), stop - first, x, x_row, z, y, y_row, True)
         x, x_row = y, y_row
 
 

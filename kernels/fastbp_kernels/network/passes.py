@@ -9,9 +9,16 @@ import numpy
 
 from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.callbacks import call_derivative, call_value
-from fastbp_kernels.compiler.elementwise import copy_loop
+from fastbp_kernels.compiler.elementwise import copy_loop, multiply_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
-from fastbp_kernels.functions.activations import IDENTITY, OWN, activate, times_derivative
+from fastbp_kernels.functions.activations import (
+    IDENTITY,
+    KEEPS_DERIVATIVE,
+    OWN,
+    activate,
+    activate_and_differentiate,
+    times_derivative,
+)
 from fastbp_kernels.functions.losses import SLAB, LossCall, loss_slab_with_gradient
 from fastbp_kernels.linalg.column_sums import add_column_sums, fused_sgd_column_sums
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
@@ -58,13 +65,20 @@ def gather(
 
 
 @inner_kernel
-def activate_layer(layers: Array, layer: int, scalars: Pointer, count: int, x: Pointer, out: Pointer) -> None:
-    """Write the activation of one layer of ``count`` numbers of ``x`` to ``out``, which may be ``x``."""
-    activation = layers[layer, ACTIVATION]
+def activate_layer(
+    layers: Array, layer: int, scalars: Pointer, count: int, x: Pointer, out: Pointer, trains: bool
+) -> None:
+    """Write the activation of one layer of ``count`` numbers of ``x`` to ``out``.
+
+    If it ``trains``, ``x`` is left with what the backward pass takes; else ``out`` may be ``x``.
+    """
+    activation, own = layers[layer, ACTIVATION], shift(scalars, layer * SCALARS + ACTIVATION_SCALARS)
     if activation == OWN:
         call_value(layers[layer, VALUE_AT], count, x, out)
+    elif trains and KEEPS_DERIVATIVE[activation]:
+        activate_and_differentiate(activation, count, x, out, x, own)
     else:
-        activate(activation, count, x, out, shift(scalars, layer * SCALARS + ACTIVATION_SCALARS))
+        activate(activation, count, x, out, own)
 
 
 @inner_kernel
@@ -75,6 +89,8 @@ def times_layer_derivative(
     activation = layers[layer, ACTIVATION]
     if activation == OWN:
         call_derivative(layers[layer, DERIVATIVE_AT], count, grad, saved, out)
+    elif KEEPS_DERIVATIVE[activation]:
+        multiply_loop(count, grad, saved, out)
     else:
         own = shift(scalars, layer * SCALARS + ACTIVATION_SCALARS)
         times_derivative(activation, count, grad, saved, out, own)
@@ -83,11 +99,12 @@ def times_layer_derivative(
 @inner_kernel
 def forward_layer(
     layers: Array, layer: int, parameter: Pointer, scalars: Pointer, rows: int, x: Pointer, x_row: int, z: Pointer,
-    y: Pointer, y_row: int,
+    y: Pointer, y_row: int, trains: bool,
 ) -> None:  # fmt: skip
     """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``.
 
-    What its activation takes is left at ``z``, which is ``y`` where nobody needs it.
+    If it ``trains``, what the backward pass of its activation takes is left at ``z``; that is ``y`` where it is the
+    outputs.
     """
     i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
     activation = layers[layer, ACTIVATION]
@@ -97,12 +114,12 @@ def forward_layer(
         z, y_row, 0.0,
     )  # fmt: skip
     if epilogue == STORE and activation != IDENTITY:
-        activate_layer(layers, layer, scalars, rows * y_row, z, y)
+        activate_layer(layers, layer, scalars, rows * y_row, z, y, trains)
 
 
 @inner_kernel
 def saved_for(layers: Array, layer: int, scratch: Pointer, first_row: int) -> Pointer:
-    """Return what the derivative of a layer's activation is a function of: the rows from ``first_row`` on."""
+    """Return what the backward pass of a layer's activation takes: the rows from ``first_row`` on."""
     place = layers[layer, Z] if layers[layer, Z] >= 0 else layers[layer, Y]
     saved: Pointer = shift(scratch, place + first_row * layers[layer, Y_ROW])
     return saved
@@ -122,11 +139,11 @@ def forward_rows(
         y_row = layers[layer, Y_ROW]
         y, z = shift(scratch, layers[layer, Y] + first_row * y_row), saved_for(layers, layer, scratch, first_row)
         if layers[layer, OPERATION] == LINEAR:
-            forward_layer(layers, layer, parameter, scalars, rows, x, x_row, z, y, y_row)
+            forward_layer(layers, layer, parameter, scalars, rows, x, x_row, z, y, y_row, steps >= 0)
         else:
             operation_forward(layers, layer, parameter, scalars, scratch, steps, before, first_row, rows, x, x_row, z)
             if layers[layer, ACTIVATION] != IDENTITY:
-                activate_layer(layers, layer, scalars, rows * y_row, z, y)
+                activate_layer(layers, layer, scalars, rows * y_row, z, y, steps >= 0)
         x, x_row = y, y_row
 
 
@@ -137,11 +154,11 @@ def predict_layer(
 ) -> None:  # fmt: skip
     """Compute the outputs ``y`` of one layer for ``rows`` rows of ``x``, where no backward follows."""
     if layers[layer, OPERATION] == LINEAR:
-        forward_layer(layers, layer, parameter, scalars, rows, x, x_row, y, y, y_row)
+        forward_layer(layers, layer, parameter, scalars, rows, x, x_row, y, y, y_row, False)
     else:
         operation_forward(layers, layer, parameter, scalars, scratch, -1, 0, 0, rows, x, x_row, y)
         if layers[layer, ACTIVATION] != IDENTITY:
-            activate_layer(layers, layer, scalars, rows * y_row, y, y)
+            activate_layer(layers, layer, scalars, rows * y_row, y, y, False)
 
 
 @inner_kernel

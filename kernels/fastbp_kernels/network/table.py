@@ -7,8 +7,9 @@ BATCH_NORM, which takes a mini-batch as a whole.
 from __future__ import annotations
 
 # Columns: features in and out; offsets of weight and bias in the parameters (-1: none); what kind of B a Linear's
-# weight is; activation; offsets in scratch of its inputs, of what its activation takes where the backward pass needs
-# that (else -1), of its outputs and of the gradient; the distance between rows of the inputs and of the other three.
+# weight is; activation; offsets in scratch of its inputs, of what its activation takes, or the derivative
+# there, where the backward pass needs that (else -1), of its outputs and of the gradient; the distance between rows of
+# the inputs and of the other three.
 IN, OUT, WEIGHT, BIAS, KIND, ACTIVATION, X, X_ROW, Z, Y, G, Y_ROW = range(12)
 # The operation; offsets in scratch of what it saves for the backward pass: rows like Y's, and a number a row; offset
 # and distance of rows of a gradient that is added to that of its inputs (-1: none), and of what ADD adds to its inputs;

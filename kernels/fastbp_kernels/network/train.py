@@ -7,10 +7,10 @@ network. Rows of data go through it in blocks that stay in cache:
 
 X holds the inputs that were gathered in another order, and the last G the targets; what is taken in its own order is
 read where it lies. Y holds a layer's outputs, which are the next layer's X, and G the gradient with respect to what its
-activation took; that itself is in Z where the backward pass needs it, and else nowhere. A thread that has its scratch
-to itself may be given a table in which G is Y in all layers but the last: it needs a layer's inputs no more once the
-gradients have replaced them. Rows that are inputs of a layer start at a cache line and are padded to whole lines: they
-serve as operands of the tile without a copy.
+activation took; that itself, or the derivative there, is in Z where the backward pass needs it, and else nowhere. A
+thread that has its scratch to itself may be given a table in which G is Y in all layers but the last: it needs a
+layer's inputs no more once the gradients have replaced them. Rows that are inputs of a layer start at a cache line and
+are padded to whole lines: they serve as operands of the tile without a copy.
 
 Several threads may run the same call side by side, each with its own ``rank``. Each number is computed in the same way
 by whoever computes it, in one of three divisions of labour:
