@@ -22,12 +22,14 @@ help:  ## show this list
 demo: $(VENV)/installed-demo  ## run the original experiment, fastbp beside PyTorch, and answer its open question
 	@$(RUN) -m bench.original
 	@$(RUN) -m bench.gap --torch-runs 3
+	@$(RUN) -m bench.digits
 
 gap: $(VENV)/installed-demo  ## answer the open question with all runs
 	@$(RUN) -m bench.gap
 
 speed: $(VENV)/installed-bench  ## measure fastbp beside PyTorch, JAX and scikit-learn, and against the hardware's limit
 	@$(RUN) -m bench.speed
+	@$(RUN) -m bench.estimators
 
 bench: $(VENV)/installed-bench  ## measure HEAD, or COMMITS=first^..last, or BENCH=kernels alone, with asv
 	@$(RUN) -m asv run --machine "$$($(RUN) -m bench.machine)" --skip-existing-successful --bench '$(BENCH)' '$(COMMITS)'
@@ -49,8 +51,9 @@ performance: $(VENV)/installed-demo  ## write docs/performance.md from the resul
 test: lint $(VENV)/installed-test  ## lint, then run the tests
 	@$(RUN) -m pytest
 
-equivalence: $(VENV)/installed-test  ## train beside PyTorch and write down the differences in docs/equivalence.md
+equivalence: $(VENV)/installed-test  ## train beside PyTorch and and scikit-learn, and write down the differences in docs
 	@FASTBP_TESTS=whole $(RUN) tests/equivalence.py
+	@$(RUN) tests/sklearn_page.py
 
 soak: $(VENV)/installed-test  ## run every script of tests/soak with its full count: half an hour, then the tests for each CPU and Python
 	@$(RUN) tests/soak/everything.py

@@ -28,6 +28,8 @@ class Case(NamedTuple):
     def theirs(self, reduction="mean", dtype=numpy.float64):
         if self.name == "QuantileLoss":
             return pinball(self.options["quantiles"], reduction)
+        if "eps" in self.options and self.name != "PoissonNLLLoss":
+            return clipped(getattr(torch.nn.functional, FUNCTIONS[self.name]), self.options["eps"], reduction)
         options = dict(self.options)
         for name in {"weight", "pos_weight"} & options.keys():
             options[name] = torch.tensor(options[name], dtype=getattr(torch, numpy.dtype(dtype).name))
@@ -58,6 +60,41 @@ class Case(NamedTuple):
         return y[:, : OUTPUTS // len(self.options.get("quantiles", [0]))].copy()
 
 
+FUNCTIONS = {"BCEWithLogitsLoss": "binary_cross_entropy_with_logits", "CrossEntropyLoss": "cross_entropy"}
+
+
+def clipped(function, eps, reduction):
+    """A loss of logits whose values are those of probabilities cut off at eps, with the gradient of what is not."""
+
+    def loss(prediction, target):
+        leaf = prediction.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(function(leaf, target, reduction="sum"), leaf)
+        wide = prediction.detach().double()
+        if target.ndim == 1:
+            labels = torch.nn.functional.one_hot(target, prediction.shape[1])
+            values = -(torch.softmax(wide, 1).clamp(min=eps).log() * labels).sum(1)
+        else:
+            of_one, of_zero = torch.sigmoid(wide).clamp(min=eps).log(), torch.sigmoid(-wide).clamp(min=eps).log()
+            values = -target * of_one - (1 - target) * of_zero
+        values = _WithSlope.apply(prediction, values.to(prediction.dtype), slope)
+        return {"mean": values.mean, "sum": values.sum, "none": lambda: values}[reduction]()
+
+    return loss
+
+
+class _WithSlope(torch.autograd.Function):
+    """Values with a derivative that is not theirs."""
+
+    @staticmethod
+    def forward(context, prediction, values, slope):
+        context.slope = slope
+        return values.clone()
+
+    @staticmethod
+    def backward(context, grad):
+        return context.slope * (grad[:, None] if grad.ndim == 1 else grad), None, None
+
+
 def pinball(quantiles, reduction):
     """The definition, as one writes it in torch: predictions (n, outputs * quantiles), targets (n, outputs)."""
 
@@ -86,6 +123,7 @@ CASES = [
     Case("BCEWithLogitsLoss", {}, "logits"),
     Case("BCEWithLogitsLoss", {"weight": [3.0]}, "logits"),
     Case("BCEWithLogitsLoss", {"weight": CLASS_WEIGHTS, "pos_weight": [1.0, 3.0, 0.2, 5.0]}, "logits"),
+    Case("BCEWithLogitsLoss", {"eps": 1e-8}, "logits"),
     Case("PoissonNLLLoss", {}, "counts"),
     Case("PoissonNLLLoss", {"full": True}, "counts"),
     Case("PoissonNLLLoss", {"log_input": False, "eps": 1e-3}, "rates"),
@@ -93,6 +131,7 @@ CASES = [
     Case("KLDivLoss", {}, "log probabilities"),
     Case("KLDivLoss", {"log_target": True}, "log probabilities"),
     Case("CrossEntropyLoss", {}, "classes"),
+    Case("CrossEntropyLoss", {"eps": 1e-8}, "classes"),
     Case("CrossEntropyLoss", {"weight": CLASS_WEIGHTS}, "classes"),
     Case("CrossEntropyLoss", {"label_smoothing": 0.1}, "classes"),
     Case("CrossEntropyLoss", {"ignore_index": 1}, "classes"),

@@ -214,6 +214,10 @@ def _bce_with_logits(x, y, pos_weight=1.0):
     return pos_weight * y * (softplus + max(-x, 0.0)) + (1 - y) * (softplus + max(x, 0.0))
 
 
+def _clipped_bce_with_logits(x, y, eps):
+    return -y * math.log(max(_sigmoid(x), eps)) - (1 - y) * math.log(max(_sigmoid(-x), eps))
+
+
 def _stirling(y):
     return y * math.log(y) - y + math.log(2 * math.pi * y) / 2 if y > 1 else 0.0
 
@@ -226,6 +230,7 @@ _ELEMENT_LOSSES = {
     "QuantileLoss": lambda x, y, level=0.5: max(level * (y - x), (level - 1) * (y - x)),
     "BCELoss": _bce,
     "BCEWithLogitsLoss": _bce_with_logits,
+    "BCEWithLogitsLoss:clipped": _clipped_bce_with_logits,
     "PoissonNLLLoss": lambda x, y, full=False: math.exp(x) - y * x + (_stirling(y) if full else 0.0),
     "PoissonNLLLoss:rate": lambda x, y, full=False, eps=1e-8: (
         x - y * math.log(x + eps) + (_stirling(y) if full else 0.0)

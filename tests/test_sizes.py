@@ -7,15 +7,18 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("fastbp", "kernels", "bench", "tests")
 FILE_LINES, CODE_LINES, ARGUMENTS = 350, 60, 10  # the lines of a function without its docstring
 
-# What users call by keywords, as PyTorch has it, or one call for a whole training.
+# What users call by keywords, as PyTorch or scikit-learn has it, or one call for a whole training.
 PUBLIC = {
     "fastbp/optim/lr_scheduler/cyclic.py: CyclicLR.__init__",
     "fastbp/optim/lr_scheduler/one_cycle.py: OneCycleLR.__init__",
+    "fastbp/sklearn/classifier.py: MLPClassifier.__init__",
+    "fastbp/sklearn/regressor.py: MLPRegressor.__init__",
     "fastbp/training/train_model.py: train_model",
 }
 # They hand on arrays, pointers and sizes one by one, for each mini-batch, chunk of rows or panel.
 KERNELS = {
     "kernels/fastbp_kernels/functions/dropout.py: dropout_rows",
+    "kernels/fastbp_kernels/functions/row_losses.py: row_losses",
     "kernels/fastbp_kernels/linalg/batch_norm.py: batch_norm",
     "kernels/fastbp_kernels/linalg/batch_norm.py: batch_norm_backward_rows",
     "kernels/fastbp_kernels/linalg/layer_norm.py: layer_norm_backward_rows",
@@ -26,6 +29,7 @@ KERNELS = {
     "kernels/fastbp_kernels/network/forward_backward.py: chain_backward",
     "kernels/fastbp_kernels/network/operations.py: operation_forward",
     "kernels/fastbp_kernels/network/passes.py: _weight_product",
+    "kernels/fastbp_kernels/network/passes.py: forward_layer",
     "kernels/fastbp_kernels/network/passes.py: fused_sgd_gradients",
     "kernels/fastbp_kernels/network/passes.py: loss_rows",
     "kernels/fastbp_kernels/network/train.py: _chunk_gradients",

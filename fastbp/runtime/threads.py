@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, local
 from types import TracebackType
 from typing import Any
 
@@ -29,11 +29,24 @@ FLOP_PER_START = 2e7
 
 
 _limit = initial_threads(os.environ, Path("/"), available_cores())
+_own = local()  # the limit of one Python thread
 
 
 def get_num_threads() -> int:
     """Return the largest number of threads that a training or a prediction uses; see ``set_num_threads``."""
-    return _limit
+    own: int | None = getattr(_own, "limit", None)
+    return _limit if own is None else own
+
+
+@contextmanager
+def threads_limited(threads: int) -> Iterator[None]:
+    """Let what this Python thread computes meanwhile use so many threads at the most."""
+    before = getattr(_own, "limit", None)
+    _own.limit = threads
+    try:
+        yield
+    finally:
+        _own.limit = before
 
 
 def set_num_threads(threads: int) -> None:
@@ -62,19 +75,19 @@ def set_num_threads(threads: int) -> None:
 
 def thread_limits() -> tuple[int, float, float]:
     """Return what ``ranks_for`` and ``whole_or_shared`` go by."""
-    return _limit, FLOP_PER_THREAD, FLOP_PER_START
+    return get_num_threads(), FLOP_PER_THREAD, FLOP_PER_START
 
 
 def ranks_for(flop: float, pieces: int, *, flop_per_thread: float | None = None) -> int:
     """Return the number of threads that pay for ``flop`` operations that can be cut into ``pieces``."""
-    return max(1, min(_limit, pieces, int(flop / (flop_per_thread or FLOP_PER_THREAD))))
+    return max(1, min(get_num_threads(), pieces, int(flop / (flop_per_thread or FLOP_PER_THREAD))))
 
 
 def whole_or_shared(flop: float, whole: Callable[..., Any], share: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``whole``, or for much work what calls ``share(rank, ranks, ...)`` in several threads."""
-    if flop < 2 * FLOP_PER_START or _limit == 1:
+    if flop < 2 * FLOP_PER_START or get_num_threads() == 1:
         return whole
-    return partial(run_ranks, min(_limit, int(flop / FLOP_PER_START)), share)
+    return partial(run_ranks, min(get_num_threads(), int(flop / FLOP_PER_START)), share)
 
 
 class Team:

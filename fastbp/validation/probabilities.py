@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastbp.validation.arrays import Array
+from fastbp.validation.scalars import require_finite
 
 
 def require_probabilities(array: Array, owner: str, name: str, what: str) -> None:
@@ -12,3 +15,11 @@ def require_probabilities(array: Array, owner: str, name: str, what: str) -> Non
     wrong = array[(array < 0) | (array > 1)]
     if wrong.size:
         raise ValueError(f"{owner} takes {name} from 0 to 1, got {wrong[0]}: they are {what}")
+
+
+def require_clipping(eps: Any, owner: str) -> float:
+    """Return how near to 0 and 1 a probability counts as it is, or raise TypeError or ValueError."""
+    number = require_finite(eps, owner, "eps", least=0)
+    if number >= 0.5:
+        raise ValueError(f"{owner} takes eps below 0.5, got {eps!r}")
+    return number

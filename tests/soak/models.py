@@ -118,7 +118,7 @@ class Models(Caller, RuleBasedStateMachine):
             linear = OwnLinear if own == "first" and place == 0 else nn.Linear
             made.append(self.must(linear, i, o, bias, init=init, rng=seed + place, dtype=dtype))
             kind = kinds[(seed + place) % len(kinds)]
-            made += between(rng, o, dtype, everything=True) if layers else [kind()] if kind else []
+            made += between(rng, o, dtype) if layers else [kind()] if kind else []
         named = {f"part{place}": module for place, module in enumerate(made)}
         arguments = (named,) if seed % 3 == 0 else made
         self.add(self.must(OwnSequential if own == "model" else nn.Sequential, *arguments))

@@ -36,4 +36,6 @@ def loss_of_row(name: str) -> KernelLoss:
     return made
 
 
-_FORMS: dict[str, dict[str, bool]] = {"rate": {"log_input": False}, "log_target": {"log_target": True}}
+_FORMS: dict[str, dict[str, bool | float]] = {
+    "rate": {"log_input": False}, "log_target": {"log_target": True}, "clipped": {"eps": 1e-6},
+}  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.validation.arrays import Array
-from fastbp.validation.probabilities import require_probabilities
+from fastbp.validation.probabilities import require_clipping, require_probabilities
 from fastbp.validation.weights import weight_vector
 
 
@@ -52,15 +52,24 @@ class BCEWithLogitsLoss(KernelLoss):
     reduction : "mean", "sum" or "none"
     pos_weight : sequence of float, or None
         By which ``y log(sigmoid(x))`` is multiplied besides: one number, or one for each column.
+    eps : float from 0 up to, but not, 0.5
+        Probabilities below it count as it, and those above ``1 - eps`` as that, in the loss but not in its gradient: as
+        in ``sklearn.metrics.log_loss``. 0 for the loss as it is.
     """
 
     row = "BCEWithLogitsLoss"
     takes_logits = True
 
-    def __init__(self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None) -> None:
+    def __init__(
+        self, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None, eps: float = 0.0
+    ) -> None:
         self.weight = weight_vector(weight, "BCEWithLogitsLoss", "weight")
         self.pos_weight = weight_vector(pos_weight, "BCEWithLogitsLoss", "pos_weight")
+        self.eps = require_clipping(eps, "BCEWithLogitsLoss")
         super().__init__(reduction)
+
+    def row_for(self, target: Array) -> str:
+        return f"{self.row}:clipped" if self.eps else self.row
 
     def require_targets(self, target: Array, outputs: int, owner: str, name: str) -> None:
         require_probabilities(target, owner, name, "targets of BCEWithLogitsLoss")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, log
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from fastbp.nn.losses.class_axis import ClassAxis, by_rows
 from fastbp.nn.losses.kernel_loss import NO_CLASSES, KernelLoss, no_values
 from fastbp.validation.arrays import Array, plain, require_floats
 from fastbp.validation.classes import class_indices, require_classes, require_integers
-from fastbp.validation.probabilities import require_probabilities
+from fastbp.validation.probabilities import require_clipping, require_probabilities
 from fastbp.validation.scalars import require_finite
 from fastbp.validation.weights import weight_vector
 
@@ -101,16 +102,24 @@ class CrossEntropyLoss(_ClassLoss):
         own weights.
     label_smoothing : float from 0 to 1
         Mixes the target with so many parts of a uniform distribution.
+    eps : float from 0 up to, but not, 0.5
+        A probability of the row's class below it counts as it, in the loss but not in its gradient: as in
+        ``sklearn.metrics.log_loss``. For class indices without smoothing only; 0 for the loss as it is.
     """
 
     row = "CrossEntropyLoss"
 
     def __init__(
-        self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
-    ) -> None:
+        self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0,
+        eps: float = 0.0,
+    ) -> None:  # fmt: skip
         self.label_smoothing = require_finite(label_smoothing, "CrossEntropyLoss", "label_smoothing")
         if not 0 <= self.label_smoothing <= 1:
             raise ValueError(f"CrossEntropyLoss takes label_smoothing from 0 to 1, got {label_smoothing!r}")
+        self.eps = require_clipping(eps, "CrossEntropyLoss")
+        if self.eps and self.label_smoothing:
+            raise ValueError(f"CrossEntropyLoss takes eps without label_smoothing, got {label_smoothing!r}")
+        self.largest = -log(self.eps) if self.eps else inf  # of a row's loss, before its weight
         super().__init__(weight, ignore_index, reduction)
 
     @staticmethod
@@ -125,6 +134,7 @@ class CrossEntropyLoss(_ClassLoss):
         if not self.are_probabilities(target):
             super().require_targets(target, outputs, owner, name)
         else:
+            self._require_no_eps(owner, name)
             require_probabilities(target, owner, name, "probabilities of the classes")
 
     def for_kernels(self, target: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
@@ -134,9 +144,16 @@ class CrossEntropyLoss(_ClassLoss):
         if not self.are_probabilities(target):
             return super()._checked(prediction, target)
         self._require_prediction(prediction)
+        self._require_no_eps("CrossEntropyLoss", "target")
         rows, values, classes = KernelLoss._checked(self, prediction, target)
         require_probabilities(values, "CrossEntropyLoss", "target", "probabilities of the classes")
         return rows, values, classes
+
+    def _require_no_eps(self, owner: str, name: str) -> None:
+        if self.eps:
+            raise ValueError(
+                f"{owner} takes {name} as class indices for a CrossEntropyLoss with eps, got probabilities of them"
+            )
 
     def extra_repr(self) -> str:
         smoothing = f"label_smoothing={self.label_smoothing:g}" if self.label_smoothing else ""

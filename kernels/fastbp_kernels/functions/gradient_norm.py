@@ -25,7 +25,7 @@ _scaled = elementwise2_scaled(lambda v, scalar, x, _: v.builder.fmul(scalar, x))
 
 
 @intrinsic
-def _square_sum(typing_context: Context, count: types.Integer, x: types.CPointer) -> Definition:
+def square_sum(typing_context: Context, count: types.Integer, x: types.CPointer) -> Definition:
     """Return the sum of the squares of ``count`` numbers, in float64: each lane sums its own, then the lanes."""
 
     def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
@@ -54,7 +54,7 @@ def square_sums(first: int, stop: int, size: int, grad: Pointer, sums: Array) ->
     """Write the sums of squares of the slabs from ``first`` to ``stop`` of a vector of ``size``."""
     for slab in range(first, stop):
         start = slab * NORM_SLAB
-        sums[slab] = _square_sum(min(NORM_SLAB, size - start), shift(grad, start))
+        sums[slab] = square_sum(min(NORM_SLAB, size - start), shift(grad, start))
 
 
 @inner_kernel

@@ -104,6 +104,26 @@ def bce_with_logits_derivative(
     return builder.fmul(weight, slope)
 
 
+def clipped_bce_with_logits(
+    v: Vectors, x: ir.Value, y: ir.Value, eps: ir.Value, weight: ir.Value, pos_weight: ir.Value
+) -> Factors:
+    """Return -weight (pos_weight y log p + (1 - y) log(1 - p)) for p = sigmoid(x), p and 1 - p of eps or more.
+
+    1 - p is rounded as in ``sklearn.metrics.log_loss``, which tells in the logarithm of a small one.
+    """
+    builder, one = v.builder, v.constant(1.0)
+    p = sigmoid(v, x)
+    of_zero = builder.fmul(builder.fsub(y, one), log(v, _at_least(v, builder.fsub(one, p), eps)))
+    return weight, v.fma(builder.fneg(builder.fmul(pos_weight, y)), log(v, _at_least(v, p, eps)), of_zero)
+
+
+def clipped_bce_with_logits_derivative(
+    v: Vectors, x: ir.Value, y: ir.Value, eps: ir.Value, weight: ir.Value, pos_weight: ir.Value
+) -> ir.Value:
+    """Return the derivative of ``bce_with_logits``: nothing is cut off."""
+    return bce_with_logits_derivative(v, x, y, weight, pos_weight)
+
+
 def _log_weight(v: Vectors, y: ir.Value, pos_weight: ir.Value) -> ir.Value:
     return v.fma(v.builder.fsub(pos_weight, v.constant(1.0)), y, v.constant(1.0))
 

@@ -60,7 +60,7 @@ def _elements(
 _POISSON = ("full", "eps")
 LOSSES = (
     _elements("MSELoss", formulas.squared, formulas.half_squared_derivative, slope=2.0),
-    Loss("CrossEntropyLoss", "classes", "rows", scalars=("label_smoothing",), vectors=("weight",)),
+    Loss("CrossEntropyLoss", "classes", "rows", scalars=("label_smoothing", "largest"), vectors=("weight",)),
     Loss("CrossEntropyLoss:probabilities", "values", "rows", scalars=("label_smoothing",), vectors=("weight",)),
     Loss("NLLLoss", "classes", "rows", vectors=("weight",)),
     _elements("L1Loss", formulas.absolute, formulas.absolute_derivative),
@@ -70,6 +70,10 @@ LOSSES = (
     _elements(
         "BCEWithLogitsLoss", formulas.bce_with_logits, formulas.bce_with_logits_derivative,
         vectors=("weight", "pos_weight"),
+    ),
+    _elements(
+        "BCEWithLogitsLoss:clipped", formulas.clipped_bce_with_logits, formulas.clipped_bce_with_logits_derivative,
+        ("eps",), ("weight", "pos_weight"),
     ),
     _elements("PoissonNLLLoss", formulas.poisson_of_log, formulas.poisson_of_log_derivative, _POISSON),
     _elements("PoissonNLLLoss:rate", formulas.poisson, formulas.poisson_derivative, _POISSON),

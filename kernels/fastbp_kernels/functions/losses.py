@@ -251,7 +251,7 @@ def _cross_entropy(logits: Array, classes: Array, factor: float, grad: Array, wa
     """Return the sum over rows of the cross entropy without smoothing, all classes of a weight of 1."""
     n, o = logits.shape
     settings = numpy.ones(SCALARS + o, logits.dtype)
-    settings[0] = 0.0
+    settings[0], settings[1] = 0.0, numpy.inf
     total = 0.0
     for row in range(0, n, SLAB):
         x, g = shift(pointer(logits), row * o), shift(pointer(grad), row * o)

@@ -90,6 +90,7 @@ class _Rows:
         self._x, self._target, self._grad = (b.gep(place, [start]) for place in (prediction, target, grad))
         self._classes, self._settings = b.gep(classes, [first]), settings
         self.smoothing = v.widened(v.splat(b.load(settings)))
+        self._largest = b.gep(settings, [INT64(1)])
         self.wants_gradient = wants
         self._mask = v.first_lanes(b.sub(rows, first))
         lanes = ir.Constant(ir.VectorType(INT64, v.lanes), list(range(v.lanes)))
@@ -121,6 +122,12 @@ class _Rows:
         """Return the weight of class ``k`` in every lane."""
         b = self.v.builder
         return self.v.widened(self.v.splat(b.load(b.gep(self._settings, [b.add(INT64(SCALARS), k)]))))
+
+    def bounded(self, losses: ir.Value) -> ir.Value:
+        """Return the losses where they are not larger than the setting, else that; NaN stays."""
+        b = self.v.builder
+        largest = self.v.widened(self.v.splat(b.load(self._largest)))
+        return b.select(b.fcmp_ordered(">", losses, largest), largest, losses)
 
     def own(self) -> tuple[ir.Value, ir.Value, ir.Value, ir.Value]:
         """Return the rows' classes, the lanes that have one, the outputs at them, and their weights, else 0."""
@@ -164,7 +171,7 @@ class _Rows:
 
 
 def _hard_cross_entropy(rows: _Rows) -> ir.Value:
-    """Emit ``-w * log(softmax(x))`` at the rows' classes and its gradient."""
+    """Emit ``-w * log(softmax(x))`` at the rows' classes, the logarithm bounded, and its gradient, which is not."""
     v, sums, b = rows.v, rows.sums, rows.v.builder
     own, has_one, picked, weight = rows.own()
     most = rows.most()
@@ -184,7 +191,8 @@ def _hard_cross_entropy(rows: _Rows) -> ir.Value:
 
         rows.each(gradient)
     distance = v.widened(b.fsub(picked, most))
-    return rows.weighted(b.fmul(b.fsub(log(sums, divisor), distance), weight), has_one)
+    losses = rows.bounded(b.fsub(log(sums, divisor), distance))
+    return rows.weighted(b.fmul(losses, weight), has_one)
 
 
 def _soft_cross_entropy(rows: _Rows, *, of_probabilities: bool) -> ir.Value:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fastbp_kernels.compiler.pointers import Array, Pointer
 from fastbp_kernels.functions.losses import LossCall
+from fastbp_kernels.functions.penalty import Penalty
 
 # Division of labour; see ``train``.
 BY_ROWS, BY_CHUNKS, VALIDATION_BESIDE = range(3)
@@ -87,6 +88,8 @@ class Step(NamedTuple):
         What the norm of the gradient is clipped to.
     norm_sums : vector of float64, written
         One for each ``NORM_SLAB`` parameters; empty where nothing is clipped.
+    penalty : Penalty
+        A part of each mini-batch's loss, before its update.
     """
 
     loss: LossCall
@@ -95,6 +98,7 @@ class Step(NamedTuple):
     spans: Array
     max_norm: float
     norm_sums: Array
+    penalty: Penalty
 
 
 class Workspace(NamedTuple):

@@ -34,6 +34,7 @@ from fastbp_kernels.compiler.pointers import Pointer, pointer, shift
 from fastbp_kernels.functions.gradient_norm import NORM_SLAB, clip_factor, scale_gradient, square_sums
 from fastbp_kernels.functions.losses import SLAB, LossCall, row_weight, scale_of_weights
 from fastbp_kernels.functions.optimizers import update_spans
+from fastbp_kernels.functions.penalty import add_penalty_gradient
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
     BY_CHUNKS,
@@ -173,13 +174,16 @@ def _train_batch(
             for slab in range((end - group + SLAB - 1) // SLAB):
                 total += workspace.slab_sums[slab]
         barrier(ranks, wait)
+    penalty = 0.0
     if not fuses_update:
+        if step.penalty.spans.size:
+            penalty = _add_penalty(rank, ranks, network, step, steps, wait)
         if step.norm_sums.size:
             clipped = network.grad.dtype.type(_clip_factor(rank, ranks, size, g, step, wait))
             scale_gradient(own_stop - own_first, clipped, shift(g, own_first))
         update_spans(step.optimizer, scalars, step.spans, own_first, own_stop, p, g, pointer(network.state), size)
         barrier(ranks, wait)
-    return total * scale
+    return total * scale + penalty
 
 
 @inner_kernel
@@ -196,6 +200,23 @@ def _scale(loss: LossCall, data: TrainingRows, epoch: int, start: int, stop: int
             loss.takes_classes, loss.settings, is_weighted, pointer(data.classes), pointer(data.weights), row
         )
     return scale_of_weights(loss, is_weighted, total)
+
+
+@inner_kernel
+def _add_penalty(rank: int, ranks: int, network: Network, step: Step, steps: int, wait: Pointer) -> float:
+    """Return the penalty after ``steps`` others, and add its gradient together with the other ranks."""
+    penalty, size = step.penalty, network.parameter.size
+    factor = penalty.factors[min(steps, penalty.factors.size - 1)]
+    slabs, total = (size + NORM_SLAB - 1) // NORM_SLAB, 0.0
+    first, stop = rank_range(slabs, 1, rank, ranks)
+    doubled = network.grad.dtype.type(2.0 * factor)
+    p, g = pointer(network.parameter), pointer(network.grad)
+    add_penalty_gradient(first, stop, penalty.spans, doubled, p, g, penalty.sums)
+    barrier(ranks, wait)
+    for slab in range(slabs):
+        total += penalty.sums[slab]
+    added: float = factor * total
+    return added
 
 
 @inner_kernel

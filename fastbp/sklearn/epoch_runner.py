@@ -1,0 +1,177 @@
+"""Epochs of a network in the engine, below ``train_model``: what decides between them is scikit-learn's."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from fastbp.engine.compiled_train import is_compiled, run_train
+from fastbp.engine.parallelism import divide
+from fastbp.engine.plan import NoPlan, Plan, plan_of
+from fastbp.engine.workspace import workspace_for
+from fastbp.optim.optimizer import Optimizer
+from fastbp.runtime.interrupts import Interrupts
+from fastbp.runtime.model_lock import holder
+from fastbp.runtime.threads import Team
+from fastbp.sklearn.loss_terms import LossTerms
+from fastbp.sklearn.network import Network as EstimatorNetwork
+from fastbp.validation.arrays import Array
+from fastbp_kernels.functions.gradient_norm import NORM_SLAB
+from fastbp_kernels.functions.penalty import Penalty
+from fastbp_kernels.network.arguments import Network, Results, Step, TrainingRows, ValidationRows
+from fastbp_kernels.network.table import FORWARDS, SEED
+
+_CALL_SECONDS = 0.1  # of a compiled call: Ctrl-C waits for its end
+_FIRST_FLOP = 3e8  # of the first one, whose speed is not known yet
+_FLOP_PER_BATCH = 1e5  # that take as long as what there is to do for a mini-batch of the smallest network
+_NO_ORDER = np.empty((0, 0), np.int64)
+_NO_SUMS = np.empty(0)
+_NO_SPANS = np.empty((0, 3), np.int64)
+_ONE = np.ones(1)
+
+
+class EpochRunner:
+    """Trains a network in compiled calls, used as a context: threads and Ctrl-C are its own meanwhile.
+
+    Parameters
+    ----------
+    network : Network
+    terms : LossTerms
+        The data and the loss.
+    batch_size : int
+    alpha : float
+        Of the L2 penalty, ``alpha / 2`` times the sum of the squared weights over the samples of a mini-batch.
+
+    Attributes
+    ----------
+    batches : int
+        In an epoch.
+    parameter, grad : ndarray
+        Flat vectors.
+    """
+
+    def __init__(self, network: EstimatorNetwork, terms: LossTerms, batch_size: int, alpha: float) -> None:
+        plan = plan_of(network.model)
+        if isinstance(plan, NoPlan):
+            raise ValueError(f"the engine cannot train this network: {plan.reason}")
+        self._plan: Plan = plan
+        self._terms, self._size = terms, batch_size
+        rows = len(terms.rows.prediction)
+        self._samples = rows
+        self.batches = -(-rows // batch_size)
+        self.parameter, self.grad = plan.parameter, plan.grad
+        self._workspace = workspace_for(plan, divide(plan.flop, plan.parameter.size, batch_size, rows, 0))
+        self._team = Team(self._workspace.division.ranks)
+        self._interrupts = Interrupts()
+        weights = [linear.weight for linear in network.linears]
+        starts = [weight.offset - weights[0].offset for weight in weights]
+        spans = [[start, start + weight.size] for start, weight in zip(starts, weights)]
+        self._spans = np.array(spans if alpha else [], np.int64).reshape(-1, 2)
+        self._half_alpha = alpha / 2
+        self._sums = np.empty(-(-plan.parameter.size // NORM_SLAB))
+        self._length = max(1, int(_FIRST_FLOP / (3 * plan.flop * batch_size + _FLOP_PER_BATCH)))
+        none = terms.rows
+        self._validation = ValidationRows(none.prediction[:0], none.target[:0], none.classes[:0], none.weights[:0])
+
+    def __enter__(self) -> EpochRunner:
+        if not is_compiled(self.parameter.dtype):
+            self._call(0, 0, _NO_ORDER, self._step(_NO_SPANS, np.zeros((1, 1, 1)), 0, _ONE), self._results(0))
+        self._interrupts.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._team.__exit__(*error)
+        self._interrupts.__exit__(*error)
+
+    @property
+    def epochs_per_call(self) -> int:
+        """How many epochs a compiled call goes through, as far as is known; 1 at the least."""
+        return max(1, self._length // self.batches)
+
+    def run(self, epochs: int, orders: Array | None, optimizer: Optimizer, rates: list[float] | None) -> list[float]:
+        """Train so many epochs and return the loss of each, as scikit-learn averages it.
+
+        Parameters
+        ----------
+        epochs : int
+        orders : array of int64, shape (epochs, n), or None
+            In which each epoch takes the samples.
+        optimizer : Optimizer
+        rates : list of float, or None
+            The learning rate of each epoch, where it differs.
+
+        Raises
+        ------
+        ZeroDivisionError
+            If the weights of a mini-batch sum to zero, before anything changes.
+        KeyboardInterrupt
+            At a finished mini-batch.
+        """
+        counts = self._terms.batch_weights(orders, self._size, epochs)
+        factors = self._half_alpha / counts.ravel()
+        results = self._results(epochs)
+        done, total = 0, epochs * self.batches
+        while done < total:
+            stop = min(done + self._length, total)
+            scheduled = None
+            if rates is not None:
+                scheduled = [{"lr": np.repeat(rates, self.batches)[done:stop]}] * len(optimizer.param_groups)
+            begun = perf_counter()
+            with self._interrupts.held:
+                scalars = optimizer.scalars(stop - done, scheduled)
+                state = optimizer.state_beside(self.parameter)
+                step = self._step(optimizer.spans(), scalars, optimizer.code, factors[done:stop])
+                self._call(done, stop, _NO_ORDER if orders is None else orders, step, results, state)
+                optimizer.advance(stop - done)
+            seconds = perf_counter() - begun
+            self._length = max(1, min(8 * self._length, int((stop - done) * _CALL_SECONDS / max(seconds, 1e-9))))
+            done = stop
+        sums = results.train_losses[:, 1] * (self._size / self._samples)
+        losses: list[float] = (sums + self._terms.constants(orders, counts, self._size)).tolist()
+        return losses
+
+    def loss_and_gradient(self) -> float:
+        """Return the loss over all samples at once, and leave its gradient in ``grad``."""
+        factors = self._half_alpha / self._terms.batch_weights(None, self._size, 1).ravel()
+        results = self._results(1)
+        with self._interrupts.held:
+            self._call(0, self.batches, _NO_ORDER, self._step(_NO_SPANS, np.zeros((1, 1, 1)), 0, factors), results)
+        counts = self._terms.batch_weights(None, self._size, 1)
+        return float(results.train_losses[0, 0] + self._terms.constants(None, counts, self._size)[0])
+
+    def _step(self, spans: Array, scalars: Array, code: int, factors: Array) -> Step:
+        penalty = Penalty(self._spans, factors, self._sums)
+        return Step(self._terms.call, code, scalars.astype(self.parameter.dtype), spans, 0.0, _NO_SUMS, penalty)
+
+    @staticmethod
+    def _results(epochs: int) -> Results:
+        return Results(np.zeros((epochs, 2)), np.zeros(2, np.int64), np.zeros(epochs), np.zeros(epochs, np.int64))
+
+    @holder
+    def _call(
+        self, first: int, stop: int, orders: Array, step: Step, results: Results, state: Array | None = None
+    ) -> None:
+        """Let the engine work on the mini-batches from ``first`` up to ``stop``."""
+        plan, lock = self._plan, self._plan.lock
+        if state is None:
+            state = np.empty((0, self.parameter.size), self.parameter.dtype)
+        for row, dropout in plan.dropouts:
+            self._workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
+        rows = self._terms.rows
+        with lock:
+            run_train(
+                self._team,
+                self.parameter.dtype,
+                first,
+                stop,
+                Network(self._workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
+                TrainingRows(*rows, orders, self._size),
+                self._validation,
+                step,
+                self._workspace.for_a_call(self._workspace.division.mode, False),
+                results,
+            )
+        for _, dropout in plan.dropouts:
+            dropout.forwards += stop - first
