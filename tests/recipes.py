@@ -132,7 +132,7 @@ class Recipe(NamedTuple):
         x, target = rng.standard_normal((rows, 5)).astype(dtype), loss.targets(rng.standard_normal((rows, 3)))
         target = target.astype(dtype) if target.ndim == 2 else target
         val = (x[:30], target[:30]) if rng.random() < 0.5 else (None, None)
-        options = _options(rng, rows, dtype, val[0] is not None)
+        options = draw_options(rng, rows, dtype, val[0] is not None)
         scheduler = None
         if rng.random() < 0.4:
             by_batch = bool(rng.random() < 0.6)
@@ -157,7 +157,8 @@ class Recipe(NamedTuple):
         return training.model, history
 
 
-def _options(rng, rows, dtype, has_val):
+def draw_options(rng, rows, dtype, has_val):
+    """Draw options of ``train_model`` for so many rows."""
     options = {"shuffle": True, "rng": 3} if rng.random() < 0.5 else {}
     if rng.random() < 0.3:
         options["clip_grad_norm"] = 0.5
@@ -177,16 +178,22 @@ def _network(rng, dtype):
         modules.append(nn.Linear(i, o, bool(rng.random() < 0.8), rng=rng, dtype=dtype))
         if o == 3:
             break
-        modules += [_normalisation(rng, o, dtype)] if rng.random() < 0.4 else []
-        modules.append(_activation(rng, o, dtype))
-        modules += [_dropout(rng)] if rng.random() < 0.3 else []
-        if rng.random() < 0.3:
-            inner = [nn.Linear(o, 7, rng=rng, dtype=dtype), _activation(rng, 7, dtype)]
-            modules.append(nn.Residual(*inner, nn.Linear(7, o, rng=rng, dtype=dtype)))
+        modules += between(rng, o, dtype)
     if not isinstance(modules[-1], nn.Linear):
         modules.append(nn.Linear(widths[-2] if modules else 5, 3, rng=rng, dtype=dtype))
     modules += [nn.LayerNorm(3, dtype=dtype)] if rng.random() < 0.1 else []
     return nn.Sequential(*modules)
+
+
+def between(rng, features, dtype):
+    """Draw what stands behind a hidden ``Linear`` of so many outputs."""
+    modules = [_normalisation(rng, features, dtype)] if rng.random() < 0.4 else []
+    modules.append(_activation(rng, features, dtype))
+    modules += [_dropout(rng)] if rng.random() < 0.3 else []
+    if rng.random() < 0.3:
+        inner = [nn.Linear(features, 7, rng=rng, dtype=dtype), _activation(rng, 7, dtype)]
+        modules.append(nn.Residual(*inner, nn.Linear(7, features, rng=rng, dtype=dtype)))
+    return modules
 
 
 def _activation(rng, features, dtype):
