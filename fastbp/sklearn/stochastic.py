@@ -140,7 +140,6 @@ class _Course:
             for loss in self.runner.run(count, orders, steps, rates):
                 self._note(loss)
                 yield
-            self.optimizer.steps_made()
             most -= count
 
     def _ahead(self, most: int) -> int:
