@@ -18,6 +18,7 @@ PUBLIC = {
 # They hand on arrays, pointers and sizes one by one, for each mini-batch, chunk of rows or panel.
 KERNELS = {
     "kernels/fastbp_kernels/functions/dropout.py: dropout_rows",
+    "kernels/fastbp_kernels/functions/row_losses.py: row_losses",
     "kernels/fastbp_kernels/linalg/batch_norm.py: batch_norm",
     "kernels/fastbp_kernels/linalg/batch_norm.py: batch_norm_backward_rows",
     "kernels/fastbp_kernels/linalg/layer_norm.py: layer_norm_backward_rows",
@@ -28,6 +29,7 @@ KERNELS = {
     "kernels/fastbp_kernels/network/forward_backward.py: chain_backward",
     "kernels/fastbp_kernels/network/operations.py: operation_forward",
     "kernels/fastbp_kernels/network/passes.py: _weight_product",
+    "kernels/fastbp_kernels/network/passes.py: forward_layer",
     "kernels/fastbp_kernels/network/passes.py: fused_sgd_gradients",
     "kernels/fastbp_kernels/network/passes.py: loss_rows",
     "kernels/fastbp_kernels/network/train.py: _chunk_gradients",

@@ -110,6 +110,15 @@ class Chain:
         """Add the gradients of all parameters."""
         self._run_backward(grad_output, self._no_grad_input, False, retain_graph)
 
+    def require_backward(self, token: int | None) -> None:
+        """Raise RuntimeError unless a backward may follow of the gradient for the output of this token."""
+        self.last.require_whole(self._name)
+        self.last.require_unspent(self._name, self.plan.lock.changes, self.plan.flat)
+        if token is None:
+            self.last.require_no_other(self._name, self._output)
+        else:
+            self.last.require_token(self._name, token)
+
     def _run_backward(self, grad_output: Array, grad_input: Array, wants_grad_input: bool, retain_graph: bool) -> None:
         plan, last, division = self.plan, self.last, self._division
         grad_rows = as_rows(last.checked(grad_output, self._name, self._output, plan.lock.changes, plan.flat))

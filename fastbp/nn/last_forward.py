@@ -175,10 +175,7 @@ class LastForward:
             if self._chain_outputs is not None:
                 self.require_no_other(name, self._chain_outputs)
         elif memory.gradient_for != self.token:
-            raise RuntimeError(
-                f"{name}.backward takes the gradient for its last output, got that for another output; let forward, "
-                "loss and backward follow each other, and call predict where no backward is to follow"
-            )
+            self.require_token(name, memory.gradient_for)
         return plain(grad_output)
 
     def spend(self, retain_graph: bool) -> Array:
@@ -189,6 +186,14 @@ class LastForward:
             return as_rows(self.output) if self.output.ndim else self.output
         slot.awaits_backward = False
         return slot.rows
+
+    def require_token(self, name: str, token: int) -> None:
+        """Raise RuntimeError unless a gradient for the output of this token is one for the last output."""
+        if token != self.token:
+            raise RuntimeError(
+                f"{name}.backward takes the gradient for its last output, got that for another output; let forward, "
+                "loss and backward follow each other, and call predict where no backward is to follow"
+            )
 
     def require_whole(self, name: str) -> None:
         """Raise RuntimeError unless there was a forward and its input is the array that it was."""

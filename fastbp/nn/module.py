@@ -63,6 +63,8 @@ class Module(ModuleTree):
 
     _has_modes: ClassVar[bool] = False  # whether ``training`` makes a difference to this class
     _branch: Sequence[Module] | None = None  # what a residual block consists of
+    _inner: Module | None = None  # the same as it runs
+    _inner_token: int | None = None  # of its last output
     _operation: Any = None  # fastbp.nn.operation: what this is to the engine's plan, if it is a row of its own
     _passed_by: ClassVar[frozenset[str]] = frozenset()  # short cuts of a base that this class may not take
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from fastbp.nn.last_forward import LastForward, token_of_input
+from fastbp.nn.last_forward import LastForward, token_of_input, token_of_output
 from fastbp.nn.module import Module, locked
 from fastbp.nn.sequential import Sequential
 from fastbp.runtime.buffers import Buffer
@@ -23,6 +23,7 @@ class Residual(Module):
     """
 
     _last_forward: LastForward
+    _inner: Sequential
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         if not modules:
@@ -51,6 +52,7 @@ class Residual(Module):
     def forward(self, input: Array) -> Array:
         """Return the output for ``input``, to be read; it keeps its numbers while somebody holds it."""
         inner, last = self._inner(input), self._last_forward
+        self._inner_token = token_of_output(inner)
         self._require_same_shape(input.shape, inner.shape)
         slot = self._output.take(inner.shape, inner.dtype)
         last.forget()
@@ -73,9 +75,10 @@ class Residual(Module):
         last, flat = self._last_forward, self._current()
         grad_output = last.checked(grad_output, "Residual", self._output, flat.changes, flat)
         slot = self._grad_input.take(grad_output.shape, grad_output.dtype)
-        of_inner = self._grad_inner.take(grad_output.shape, grad_output.dtype).array
-        of_inner[...] = grad_output  # which is marked as that of another output
-        inner = self._inner.backward(of_inner.view(), retain_graph=retain_graph)
+        of_inner = self._grad_inner.take(grad_output.shape, grad_output.dtype)
+        of_inner.array[...] = grad_output  # which is marked as that for another output
+        of_inner.memory.gradient_for = self._inner_token
+        inner = self._inner.backward(of_inner.array.view(), retain_graph=retain_graph)
         last.spend(retain_graph)
         np.add(inner, grad_output, out=slot.array)
         slot.memory.gradient_for = last.input_token

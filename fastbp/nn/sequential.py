@@ -19,6 +19,8 @@ from fastbp.runtime.model_lock import holder
 from fastbp.validation.arrays import Array, as_rows, require_floats
 from fastbp.validation.user_methods import own_methods
 
+_UNMARKED = np.empty(0, np.float32)  # a gradient of which it is not known for which output it is
+
 
 class Sequential(Container):
     """Modules applied one after the other, as ``torch.nn.Sequential``.
@@ -166,8 +168,34 @@ class Sequential(Container):
                     last.chain.hand_over()
                 yield module, last
 
-    def _require_own_forward(self, grad_output: Array) -> None:
-        """Raise RuntimeError before any gradient is added, if one of the modules was used elsewhere since."""
+    def _inner_chains(self) -> Iterator[tuple[Sequential, int | None]]:
+        """Yield what residual blocks consist of, which ``_last_forwards`` leaves out, and the token of its output."""
+        plan = plan_of(self)
+        foreign = plan.with_own_methods if isinstance(plan, NoPlan) else ()
+        for module in self:
+            if module in foreign:
+                continue
+            if isinstance(module, Sequential):
+                yield from module._inner_chains()
+            elif isinstance(module._inner, Sequential):
+                yield module._inner, module._inner_token
+
+    def _require_backward(self, token: int | None) -> None:
+        """Raise RuntimeError unless a backward may follow of the gradient for the output of this token."""
+        chain = self._current_chain()
+        if chain is not None and chain.is_whole:
+            chain.require_backward(token)
+            return
+        self._require_own_forward(_UNMARKED if token is None else None)
+        for module, last in list(self._last_forwards())[-1:]:
+            if token is not None and last is not None:
+                last.require_token(type(module).__name__, token)
+
+    def _require_own_forward(self, grad_output: Array | None) -> None:
+        """Raise RuntimeError before any gradient is added, if one of the modules was used elsewhere since.
+
+        Without ``grad_output`` it is known for which output it is.
+        """
         kept = list(self._last_forwards())
         for module, last in kept:
             if last is not None:
@@ -185,6 +213,8 @@ class Sequential(Container):
         for (_, before), (module, last) in pairwise(kept):
             if before is not None and last is not None and not last.follows(before):
                 self._refuse_foreign(module)
+        for inner, token in self._inner_chains():
+            inner._require_backward(token)
 
     def _refuse_foreign(self, module: Module) -> NoReturn:
         raise RuntimeError(
@@ -193,10 +223,18 @@ class Sequential(Container):
         )
 
     def _retain(self, retain_graph: bool) -> None:
-        if retain_graph:
-            for _, last in self._last_forwards():
-                if last is not None:
-                    last.is_spent = False
+        """Let another backward follow, unless it is not wanted."""
+        if not retain_graph:
+            return
+        for _, last in self._last_forwards():
+            if last is not None:
+                last.is_spent = False
+        for inner, _ in self._inner_chains():
+            chain = inner._current_chain()
+            if chain is None or not chain.is_whole:
+                inner._retain(retain_graph)
+            else:
+                chain.last.is_spent = False
 
     def predict(self, input: Array) -> Array:
         """Return the output for ``input`` as a new array.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.engine.compiled_train import is_compiled, run_train
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.workspace import workspace_for
@@ -21,7 +22,6 @@ from fastbp_kernels.functions.gradient_norm import NORM_SLAB
 from fastbp_kernels.functions.penalty import Penalty
 from fastbp_kernels.network.arguments import Network, Results, Step, TrainingRows, ValidationRows
 from fastbp_kernels.network.table import FORWARDS, SEED
-from fastbp_kernels.network.train import train
 
 _CALL_SECONDS = 0.1  # of a compiled call: Ctrl-C waits for its end
 _FIRST_FLOP = 3e8  # of the first one, whose speed is not known yet
@@ -31,7 +31,6 @@ _NO_SUMS = np.empty(0)
 _NO_SPANS = np.empty((0, 3), np.int64)
 _NO_SCALARS = np.zeros((1, 1, 1))
 _ONE = np.ones(1)
-_compiled: set[np.dtype[Any]] = set()
 
 
 class EpochRunner:
@@ -79,9 +78,8 @@ class EpochRunner:
         self._validation = ValidationRows(none.prediction[:0], none.target[:0], none.classes[:0], none.weights[:0])
 
     def __enter__(self) -> EpochRunner:
-        if self.parameter.dtype not in _compiled:
+        if not is_compiled(self.parameter.dtype):
             self._call(0, 0, _NO_ORDER, self._step(_NO_SPANS, _NO_SCALARS, 0, _ONE), self._results(0))
-            _compiled.add(self.parameter.dtype)
         self._interrupts.__enter__()
         return self
 
@@ -176,8 +174,9 @@ class EpochRunner:
             self._workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
         rows = self._terms.rows
         with lock:
-            self._team.run(
-                train,
+            run_train(
+                self._team,
+                self.parameter.dtype,
                 first,
                 stop,
                 Network(self._workspace.layers, plan.parameter, plan.grad, state, plan.scalars),

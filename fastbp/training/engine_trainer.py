@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastbp.engine.compiled_train import is_compiled, run_train
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.table_rows import NotPlannable
@@ -44,7 +45,6 @@ from fastbp_kernels.network.arguments import (
     ValidationRows,
 )
 from fastbp_kernels.network.table import FORWARDS, SEED
-from fastbp_kernels.network.train import train
 
 CALL_SECONDS = 0.1  # a compiled call's length: Ctrl-C and the progress bar wait for its end
 _GROWTH = 8  # from one call to the next, at most: the speed of a short one says little
@@ -175,9 +175,8 @@ class EngineTrainer:
 
     def _calls(self, run: TrainingRun) -> Iterator[None]:
         plan, history, units = self._plan, run.history, self._units
-        if plan.dtype not in _compiled:
+        if not is_compiled(plan.dtype):
             self._call([], 0, 0, self._results(0), run.clip_grad_norm)  # compiles where Ctrl-C can still cut in
-            _compiled.add(plan.dtype)
         done, total = history.epochs * units + history.position.batches, run.epochs * units
         unfinished = 0.0, 0  # of the validation of the epoch that the next call goes on with: loss and hits
         length = self._first_length
@@ -261,8 +260,9 @@ class EngineTrainer:
         step = self._step(steps, max_norm, scheduled)
         is_whole = len(step.spans) == 1 and step.spans[0, 1] - step.spans[0, 0] == plan.parameter.size
         fuses_update = self._may_fuse and opt.code == SGD and is_whole and max_norm is None
-        team.run(
-            train,
+        run_train(
+            team,
+            plan.dtype,
             first,
             stop,
             Network(self._workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
@@ -287,8 +287,11 @@ class EngineTrainer:
 
     def _steps_within(self, first: int, stop: int) -> int:
         """Return the number of mini-batches among the units from ``first`` up to ``stop``."""
-        done = [unit // self._units * self.batches + min(unit % self._units, self.batches) for unit in (first, stop)]
-        return done[1] - done[0]
+        return self._trained_before(stop) - self._trained_before(first)
+
+    def _trained_before(self, unit: int) -> int:
+        epochs, within = divmod(unit, self._units)
+        return epochs * self.batches + min(within, self.batches)
 
     def _epochs(self, train_losses: list[list[float]], results: Results) -> Epochs:
         """Return what the engine's sums say of finished epochs."""
@@ -326,4 +329,3 @@ _NO_SUMS = np.empty(0)
 _NO_PENALTY = Penalty(np.empty((0, 2), np.int64), _NO_SUMS, _NO_SUMS)
 _NO_ORDER = np.empty((0, 0), np.int64)
 _NO_ROWS = Checked(np.empty((0, 0)), np.empty((0, 0)), np.empty(0, np.int64), np.empty(0))
-_compiled: set[np.dtype[Any]] = set()  # dtypes for which this process has the engine's code

@@ -39,7 +39,7 @@ def evaluation_of(criterion: Criterion) -> Callable[[Array, Array], float]:
     return evaluate
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Rows:
     """Inputs and targets with a row a sample, C-contiguous and of one dtype, and maybe a weight for each row."""
 

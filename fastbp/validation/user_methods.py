@@ -8,6 +8,7 @@ are replaced when the class is made; and the engine takes objects with no method
 from __future__ import annotations
 
 from collections.abc import Mapping, ValuesView
+from itertools import chain
 from operator import is_
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -62,21 +63,26 @@ class _Known(NamedTuple):
 
     Attributes
     ----------
-    attributes : list of (dict view, list)
-        For the class and each base its attributes as they are at any time, and those of then.
+    attributes : list of dict views
+        For the class and each base its attributes as they are at any time.
+    then : list
+        All of them as they were then, one after the other.
     own : frozenset of str
         Names of methods that are the user's.
     methods : frozenset of str
         Names of all.
     """
 
-    attributes: list[tuple[ValuesView[Any], list[Any]]]
+    attributes: list[ValuesView[Any]]
+    then: list[Any]
     own: frozenset[str]
     methods: frozenset[str]
 
     def is_current(self) -> bool:
         """Whether each attribute is that of then."""
-        return all(len(now) == len(then) and all(map(is_, now, then)) for now, then in self.attributes)
+        return sum(map(len, self.attributes)) == len(self.then) and all(
+            map(is_, chain.from_iterable(self.attributes), self.then)
+        )
 
 
 _found: dict[type, _Known] = {}  # for ever: a class's methods may refer to it, so that weak keys would not die
@@ -86,9 +92,9 @@ def _known(cls: type) -> _Known:
     """Return what is known of a class; found anew when an attribute of it or of a base is another one."""
     known = _found.get(cls)
     if known is None or not known.is_current():
-        attributes = [(vars(base).values(), [*vars(base).values()]) for base in cls.__mro__[:-1]]
+        attributes = [vars(base).values() for base in cls.__mro__[:-1]]
         methods = frozenset(name for name in dir(cls) if callable(getattr(cls, name, None)))
-        known = _found[cls] = _Known(attributes, _find_own_methods(cls), methods)
+        known = _found[cls] = _Known(attributes, [*chain(*attributes)], _find_own_methods(cls), methods)
     return known
 
 

@@ -3,8 +3,8 @@
     python tests/soak/kills.py --kills 1000
 
 The trainings are drawn (``recipes``), one after the other. The victim saves after every epoch. After each kill this
-process loads what is there, compares it with the uninterrupted training at that epoch, and starts the next victim, which
-goes on from the file. A training that comes to its end is compared bit for bit, and the next one is drawn.
+process loads what is there, compares it with the uninterrupted training at that epoch, and starts the next victim,
+which goes on from the file. A training that comes to its end is compared bit for bit, and the next one is drawn.
 """
 
 import argparse

@@ -116,6 +116,16 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return compiled
 
 
+def entry_point(kernel: Callable[..., R], *arguments: Any) -> Callable[..., R]:
+    """Return the code of ``kernel`` for the types of ``arguments``, compiled or taken from the cache.
+
+    A call of the kernel itself looks at the types of all that it is handed: for named tuples of arrays that takes five
+    times as long as to take them apart. This does not look, and is for arguments of just those types.
+    """
+    code: Callable[..., R] = kernel.compile(tuple(map(numba.typeof, arguments)))  # type: ignore[attr-defined]
+    return code
+
+
 def cache_folder() -> Path:
     """Return the folder for code compiled from these sources with these versions and settings."""
     return _root() / f"kernels-{_STAMP}"

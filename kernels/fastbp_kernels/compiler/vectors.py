@@ -55,9 +55,8 @@ class Vectors:
         self.int_type = ir.VectorType(self.int_element, lanes)
         self.mask_type = ir.VectorType(ir.IntType(1), lanes)
         self.size = lanes * self.bytes
-        self.scales = self.size == 64
-        self._estimates = self.bytes == 4 and self.size == 64  # reciprocals, and those of square roots
-        self.looks_up = 2 * lanes if self._estimates else 0  # numbers in a table for look_up
+        self.is_512_bit = self.size == 64
+        self.looks_up = 2 * lanes if self.bytes == 4 and self.is_512_bit else 0  # numbers in a table for look_up
 
     def constant(self, value: float) -> ir.Constant:
         return ir.Constant(self.type, [value] * self.lanes)
@@ -141,50 +140,57 @@ class Vectors:
         return self.builder.call(self._intrinsic("fabs", self.type, [self.type]), [x])
 
     def divide(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        """Return x / y, for y of normal numbers: rounded, or where the CPU estimates 1 / y, within a unit of that.
+        """Return x / y for y of normal numbers: rounded, or of 512-bit vectors within a unit of that.
 
-        The estimate, of 14 bits, takes a Newton step and a fourth of the time of a division.
+        There the CPU estimates 1 / y to 14 bits. Each Newton step doubles them, which takes a fourth of the time of a
+        division.
         """
         b = self.builder
-        if not self._estimates:
+        if not self.is_512_bit:
             return b.fdiv(x, y)
-        reciprocal = self._estimate("rcp14", y)
+        estimate = reciprocal = self._estimate("rcp14", y)
+        negative = b.fneg(y)
+        if self.bytes == 8:
+            reciprocal = self.fma(self.fma(negative, estimate, self.constant(1.0)), estimate, estimate)
         quotient = b.fmul(x, reciprocal)
-        rest = self.fma(b.fneg(y), quotient, x)
+        rest = self.fma(negative, quotient, x)
         better = self.fma(rest, reciprocal, quotient)
-        return b.select(b.fcmp_unordered("uno", rest, rest), quotient, better)  # of 0, infinity and NaN
+        return b.select(b.fcmp_unordered("uno", rest, rest), b.fmul(x, estimate), better)  # of 0, infinity and NaN
 
     def sqrt(self, x: ir.Value) -> ir.Value:
-        """Return the square root: rounded, or where the CPU estimates it, within a unit of that.
+        """Return the square root: rounded, or of 512-bit vectors within a unit of that.
 
-        Of numbers below 2**-100 it is then within 2**-13 of it, as a share.
+        There it is estimated likewise; that of float32 below 2**-100 is then within 2**-13 of it, as a share.
         """
-        b = self.builder
-        if not self._estimates:
+        b, half = self.builder, self.constant(0.5)
+        if not self.is_512_bit:
             return b.call(self._intrinsic("sqrt", self.type, [self.type]), [x])
         reciprocal = self._estimate("rsqrt14", x)
+        if self.bytes == 8:
+            rest = self.fma(b.fmul(b.fneg(x), reciprocal), b.fmul(half, reciprocal), half)
+            reciprocal = self.fma(rest, reciprocal, reciprocal)
         root = b.fmul(x, reciprocal)
         rest = self.fma(b.fneg(root), root, x)
-        better = self.fma(rest, b.fmul(reciprocal, self.constant(0.5)), root)
+        better = self.fma(rest, b.fmul(reciprocal, half), root)
         itself = b.or_(
             b.fcmp_ordered("==", x, self.constant(0.0)), b.fcmp_ordered("==", x, self.constant(float("inf")))
         )
         return b.select(itself, x, better)
 
     def _estimate(self, name: str, x: ir.Value) -> ir.Value:
-        """Return an estimate by an instruction for all lanes of a 512-bit register of float32."""
-        bits = ir.IntType(16)
-        function = self._function(f"llvm.x86.avx512.{name}.ps.512", self.type, [self.type, self.type, bits])
-        return self.builder.call(function, [x, self.constant(0.0), ir.Constant(bits, -1)])
+        """Return an estimate by an instruction for all lanes of a 512-bit register."""
+        mask, suffix = ir.IntType(max(8, self.lanes)), {4: "ps", 8: "pd"}[self.bytes]
+        function = self._function(f"llvm.x86.avx512.{name}.{suffix}.512", self.type, [self.type, self.type, mask])
+        return self.builder.call(function, [x, self.constant(0.0), ir.Constant(mask, -1)])
 
     def scalar_sqrt(self, x: ir.Value) -> ir.Value:
         name = f"llvm.sqrt.f{8 * self.bytes}"
         return self.builder.call(self._function(name, self.element, [self.element]), [x])
 
     def scale(self, x: ir.Value, n: ir.Value) -> ir.Value:
-        """Return x * 2**n for whole numbers n, rounded once; ``scales`` tells whether the CPU does it."""
+        """Return x * 2**n for whole numbers n, rounded once, of 512-bit vectors."""
         name = {4: "ps", 8: "pd"}[self.bytes]
-        mask = ir.IntType(self.lanes)
+        mask = ir.IntType(max(8, self.lanes))
         arguments = [self.type, self.type, self.type, mask, INT32]
         function = self._function(f"llvm.x86.avx512.mask.scalef.{name}.512", self.type, arguments)
         return self.builder.call(function, [x, n, x, ir.Constant(mask, -1), INT32(_ROUNDING_OF_THE_THREAD)])

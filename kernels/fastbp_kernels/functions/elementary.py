@@ -127,7 +127,7 @@ def _reduce(v: Vectors, x: ir.Value, keep: ir.Value | None = None) -> tuple[ir.V
 
 def _times_power(v: Vectors, x: ir.Value, n: ir.Value) -> ir.Value:
     """Return x * 2**n for whole numbers n, also where the power alone would overflow or lose a subnormal result."""
-    if v.scales:
+    if v.is_512_bit:
         return v.scale(x, n)
     builder, n = v.builder, _as_integers(v, n)
     half = builder.ashr(n, v.integers(1))

@@ -1,0 +1,66 @@
+"""Residual blocks within models: what a backward may follow, and that one which may not changes nothing."""
+
+import numpy
+import pytest
+from helpers import assert_unchanged, draw, snapshot
+
+from fastbp import nn
+
+F32 = numpy.float32
+BLOCKS = {
+    "of what runs in one call": lambda: nn.Residual(nn.Linear(3, 3, rng=1), nn.Tanh()),
+    "of modules one by one": lambda: nn.Residual(nn.Linear(3, 3, rng=1), nn.PReLU()),
+    "of a block": lambda: nn.Residual(nn.Residual(nn.Linear(3, 3, rng=1)), nn.LayerNorm(3)),
+    "of a Sequential": lambda: nn.Residual(nn.Sequential(nn.Linear(3, 3, rng=1), nn.ReLU())),
+}
+AROUND = {
+    "alone": lambda block: block,
+    "in a model": lambda block: nn.Sequential(nn.Linear(3, 3, rng=0), block, nn.Linear(3, 3, rng=2)),
+    "in a model within": lambda block: nn.Sequential(nn.Sequential(nn.Tanh(), block), nn.Linear(3, 3, rng=2)),
+}
+X, GRAD = draw((4, 3), F32), draw((4, 3), F32, seed=1)
+
+
+@pytest.fixture(params=BLOCKS)
+def block(request):
+    return BLOCKS[request.param]()
+
+
+@pytest.fixture(params=AROUND)
+def model(request, block):
+    return AROUND[request.param](block)
+
+
+def linear_of(block):
+    return next(module for module in block.modules() if isinstance(module, nn.Linear))
+
+
+def test_a_backward_after_a_module_within_was_called_elsewhere_is_refused_and_changes_nothing(model, block):
+    model(X)
+    linear_of(block)(X)
+    before = snapshot(model)
+    for call in (model.backward, model.backward_parameters):
+        with pytest.raises(RuntimeError, match=r"was called elsewhere since|got that for another output"):
+            call(GRAD)
+        assert_unchanged(model, before)
+
+
+def test_a_second_backward_of_a_module_within_is_refused_and_changes_nothing(model, block):
+    model(X)
+    list(block)[-1].backward(GRAD)
+    before = snapshot(model)
+    with pytest.raises(RuntimeError, match="was called for the last forward already"):
+        model.backward(GRAD)
+    assert_unchanged(model, before)
+
+
+def test_several_backwards_may_follow_one_forward_where_the_earlier_ones_retain_it(model):
+    model(X)
+    expected = model.backward(GRAD, retain_graph=True).copy()
+    once = [parameter.grad.copy() for parameter in model.parameters()]
+    numpy.testing.assert_array_equal(model.backward(GRAD, retain_graph=True), expected)
+    model.backward_parameters(GRAD)
+    for parameter, grad in zip(model.parameters(), once, strict=True):
+        numpy.testing.assert_allclose(parameter.grad, 3 * grad, rtol=1e-5, atol=1e-6)
+    with pytest.raises(RuntimeError, match="was called for the last forward already"):
+        model.backward(GRAD)
