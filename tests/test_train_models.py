@@ -180,7 +180,7 @@ def test_a_raising_progress_fails_its_own_job_which_then_goes_on(many_threads):
 
     expected = [alone(job_of(seed=seed)) for seed in range(3)]
     raises, jobs = [True], [job_of(seed=seed, progress=stop if seed == 1 else None) for seed in range(3)]
-    with pytest.raises(fastbp.TrainingsFailed, match="job 1: Stop: enough") as raised:
+    with pytest.raises(fastbp.TrainingsFailed, match=r"job 1: Stop: enough") as raised:
         fastbp.train_models(jobs)
     assert [history.epochs for history in raised.value.histories] == [4, 2, 4]
     raises.clear()
@@ -227,7 +227,7 @@ def test_jobs_with_a_part_in_common_are_refused_before_anything_changes(share):
         one = fastbp.TrainingJob(**{**vars(one), **changes})
     other = fastbp.TrainingJob(**{**vars(other), **changes})
     before = snapshot(one.model)
-    with pytest.raises(ValueError, match="got jobs 0 and 1 with one"):
+    with pytest.raises(ValueError, match=r"got jobs 0 and 1 with one"):
         fastbp.train_models([one, other], histories=histories)
     assert_unchanged(one.model, before)
 
@@ -269,14 +269,14 @@ def test_bad_arguments_name_the_job_before_anything_changes(changes, kind, text)
 def test_histories_are_checked_before_anything_changes():
     good, other = job_of(seed=0), job_of(seed=1)
     before = snapshot(good.model)
-    with pytest.raises(ValueError, match="a history for each of 2 jobs, got 1"):
+    with pytest.raises(ValueError, match=r"a history for each of 2 jobs, got 1"):
         fastbp.train_models([good, other], histories=[fastbp.History()])
-    with pytest.raises(TypeError, match="histories as fastbp.History, got dict as 1"):
+    with pytest.raises(TypeError, match=r"histories as fastbp\.History, got dict as 1"):
         fastbp.train_models([good, other], histories=[fastbp.History(), {}])
-    with pytest.raises(TypeError, match="jobs as fastbp.TrainingJob, got int as job 1"):
+    with pytest.raises(TypeError, match=r"jobs as fastbp\.TrainingJob, got int as job 1"):
         fastbp.train_models([good, 3])
     history = alone(job_of(size=9)).history
-    with pytest.raises(ValueError, match="job 1: this history is of a training with mini_batch_size 9"):
+    with pytest.raises(ValueError, match=r"job 1: this history is of a training with mini_batch_size 9"):
         fastbp.train_models([good, other], histories=[fastbp.History(), history])
     assert_unchanged(good.model, before)
 

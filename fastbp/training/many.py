@@ -49,7 +49,7 @@ class TrainingsFailed(RuntimeError):
     errors : dict of int to BaseException
         What the jobs that failed raised, by their places in the list.
     histories : list of History
-        What was recorded, of each job. The same call with ``histories=`` these trains what is left of those that failed.
+        What was recorded, of each job. The same call with ``histories=`` these goes on with those that failed.
     """
 
     def __init__(self, errors: dict[int, BaseException], histories: list[History], names: Sequence[str]) -> None:
@@ -175,11 +175,10 @@ class _Trainings:
         """Train no epoch, which checks all arguments and changes nothing; then check that the history can go on."""
         if job.progress is not None and not callable(job.progress):
             raise TypeError(f"TrainingJob takes progress as a callable or None, got {job.progress!r}")
-        data, weights = job.data()
-        parts = job.model, *data, job.criterion, job.opt
+        arguments = job.arguments() | {"epochs": 0, "progress": False}
         token = warnings_to.set(lambda text, category: None)
         try:
-            trial = train_model(*parts, 0, job.mini_batch_size, rng=job.rng, progress=False, **weights, **job.options())
+            trial = train_model(**arguments)
         finally:
             warnings_to.reset(token)
         count("epochs", job.epochs, 0)
@@ -197,11 +196,7 @@ class _Trainings:
         job, history = self._jobs[number], self._histories[number]
         token = warnings_to.set(lambda text, category: self._note(number, text, category))
         try:
-            data, weights = job.data()
-            train_model(
-                job.model, *data, job.criterion, job.opt, job.epochs, job.mini_batch_size, rng=job.rng,
-                progress=self._in_turn(job.progress), history=history, **weights, **job.options(),
-            )  # fmt: skip
+            train_model(**job.arguments() | {"history": history, "progress": self._in_turn(job.progress)})
         except KeyboardInterrupt:
             self._interrupted = True
         except BaseException as error:  # whatever a function of the user's raises
@@ -242,13 +237,13 @@ def _histories_of(jobs: Sequence[Any], histories: Any) -> list[History]:
             raise TypeError(f"train_models takes jobs as fastbp.TrainingJob, got {type(job).__name__} as job {number}")
     if histories is None:
         return [History() for _ in jobs]
-    histories = list(histories)
-    if len(histories) != len(jobs):
-        raise ValueError(f"train_models takes a history for each of {len(jobs)} jobs, got {len(histories)}")
-    for number, history in enumerate(histories):
+    given: list[History] = list(histories)
+    if len(given) != len(jobs):
+        raise ValueError(f"train_models takes a history for each of {len(jobs)} jobs, got {len(given)}")
+    for number, history in enumerate(given):
         if not isinstance(history, History):
             raise TypeError(f"train_models takes histories as fastbp.History, got {type(history).__name__} as {number}")
-    return histories
+    return given
 
 
 def _has_ended(job: TrainingJob, history: History) -> bool:

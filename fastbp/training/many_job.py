@@ -22,7 +22,7 @@ from fastbp.validation.arrays import Array, RandomSource
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingJob:
-    """What ``train_models`` trains: the arguments of ``train_model`` for one model, and which rows of the data it takes.
+    """One of the trainings of ``train_models``: the arguments of ``train_model``, and which rows of the data it takes.
 
     Many jobs may share arrays, and each take other rows of them, such as a fold or a bootstrap sample.
 
@@ -73,34 +73,31 @@ class TrainingJob:
     clip_grad_norm: float | None = None
     name: str = ""
 
-    def data(self) -> tuple[list[Any], dict[str, Any]]:
-        """Return the data as ``train_model`` takes them, and the weights by their names.
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``train_model``, with copies of the rows that are chosen.
 
         Raises
         ------
         TypeError, ValueError
             For ``rows`` or ``val_rows`` that do not fit the data.
         """
-        train: Sequence[Any] = (self.train_input, self.train_target)
-        val: Sequence[Any] = (self.val_input, self.val_target)
-        weight, val_weight = self.sample_weight, self.val_sample_weight
+        arguments = dict(vars(self))
+        for name in ("rows", "val_rows", "name"):
+            del arguments[name]
         if self.val_rows is not None:
-            source = train if val[0] is None and val[1] is None else val
-            *val, val_weight = _chosen("val_rows", self.val_rows, *source, val_weight)
+            source = _TRAIN if self.val_input is None and self.val_target is None else _VALIDATION
+            chosen = _chosen("val_rows", self.val_rows, [arguments[name] for name in (*source, "val_sample_weight")])
+            arguments |= zip((*_VALIDATION, "val_sample_weight"), chosen, strict=True)
         if self.rows is not None:
-            *train, weight = _chosen("rows", self.rows, *train, weight)
-        return [*train, *val], {"sample_weight": weight, "val_sample_weight": val_weight}
-
-    def options(self) -> dict[str, Any]:
-        """Return those arguments of ``train_model`` that are the same for its check and its training."""
-        return {
-            "shuffle": self.shuffle, "on_nonfinite": self.on_nonfinite, "metrics": self.metrics,
-            "early_stopping": self.early_stopping, "max_seconds": self.max_seconds, "scheduler": self.scheduler,
-            "scheduler_interval": self.scheduler_interval, "clip_grad_norm": self.clip_grad_norm,
-        }  # fmt: skip
+            names = (*_TRAIN, "sample_weight")
+            arguments |= zip(names, _chosen("rows", self.rows, [arguments[name] for name in names]), strict=True)
+        return arguments
 
 
-def _chosen(name: str, rows: Any, *arrays: Any) -> list[Any]:
+_TRAIN, _VALIDATION = ("train_input", "train_target"), ("val_input", "val_target")
+
+
+def _chosen(name: str, rows: Any, arrays: Sequence[Any]) -> list[Any]:
     """Return these rows of each array, copied; None stays None."""
     if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype.kind not in "iu":
         came = f"an array of {rows.dtype} and shape {rows.shape}" if isinstance(rows, np.ndarray) else repr(rows)

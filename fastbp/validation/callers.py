@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from types import FrameType
 
-# Takes the warnings of this context instead of Python, for whoever knows more about them or the thread to issue them in.
+# Takes the warnings of this context instead of Python: for a caller who knows more about them.
 warnings_to: ContextVar[Callable[[str, type[Warning]], object] | None] = ContextVar("warnings_to", default=None)
 
 
