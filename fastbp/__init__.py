@@ -3,7 +3,9 @@
 from fastbp import datasets, nn, optim
 from fastbp.checkpoint.file_format import CheckpointError
 from fastbp.checkpoint.save_load import Checkpoint, load, save
+from fastbp.cross_validation import CrossValidation, cross_validate
 from fastbp.engine.jacobian import jacobian
+from fastbp.ensemble import Ensemble
 from fastbp.interop.torch import from_torch, to_torch
 from fastbp.runtime.threads import get_num_threads, set_num_threads
 from fastbp.training.early_stopping import EarlyStopping
@@ -20,9 +22,11 @@ from fastbp.warmup import warmup
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "CrossValidation",
     "DivergenceError",
     "DivergenceWarning",
     "EarlyStopping",
+    "Ensemble",
     "History",
     "RowBlocks",
     "TrainingInterrupted",
@@ -31,6 +35,7 @@ __all__ = [
     "TrainingsInterrupted",
     "__version__",
     "compute_accuracy",
+    "cross_validate",
     "datasets",
     "from_torch",
     "get_num_threads",

@@ -1,10 +1,13 @@
-"""``python -m fastbp warmup``."""
+"""``python -m fastbp warmup`` and ``python -m fastbp sweep``."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from time import perf_counter
 
+from fastbp.commands.sweep import run_sweep
+from fastbp.commands.sweep_file import SweepFileError
 from fastbp.warmup import warmup
 from fastbp_kernels.compiler.cache import cache_folder
 
@@ -14,7 +17,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fastbp", description="Backpropagation for the CPU.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("warmup", help="compile all kernels for this machine ahead of the first use")
-    parser.parse_args()
+    of_sweep = commands.add_parser("sweep", help="train what a file tells, and keep the best model")
+    of_sweep.add_argument("file", type=Path, help="a .toml file; fastbp/commands/sweep_file.py shows one")
+    arguments = parser.parse_args()
+    if arguments.command == "sweep":
+        try:
+            run_sweep(arguments.file)
+        except (SweepFileError, OSError) as error:
+            parser.exit(2, f"{error}\n")
+        return
     start = perf_counter()
     warmup()
     print(f"all kernels are ready after {perf_counter() - start:.1f} s; compiled code is kept in {cache_folder()}")

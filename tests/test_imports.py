@@ -12,7 +12,10 @@ PACKAGES = [ROOT / "bench", ROOT / "fastbp", ROOT / "kernels" / "fastbp_kernels"
 
 # Each room imports those before it and itself; what stands beside the rooms may import all.
 ROOMS = {
-    "fastbp": ("validation", "runtime", "nn", "engine", "optim", "training", "checkpoint", "interop", "sklearn"),
+    "fastbp": (
+        "validation", "runtime", "nn", "engine", "optim", "training", "checkpoint", "interop", "sklearn",
+        "integrations", "commands",
+    ),
     "fastbp_kernels": ("compiler", "functions", "parallel", "linalg", "network"),
 }
 # A Sequential runs in one compiled call what it holds.

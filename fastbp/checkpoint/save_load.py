@@ -69,10 +69,7 @@ def save(
         raise TypeError(f"save takes history as a fastbp.History, got {type(history).__name__}")
     state = model.state_dict()
     tensors = {f"model.{name}": value for name, value in state.items()}
-    content: dict[str, Any] = {"fastbp": __version__, "type": type(model).__name__}
-    content |= {"network": describe(model, state), "tied": find_ties(model)}
-    content["dropouts"] = describe_dropouts(model)
-    content["frozen"] = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    content: dict[str, Any] = {"fastbp": __version__, **describe_model(model, state)}
     if opt is not None:
         content["optimiser"] = describe_optimizer(opt, model)
         tensors |= optimizer_tensors(opt, model)
@@ -124,7 +121,7 @@ def load(
     try:
         history = build_history(content["history"], tensors) if "history" in content else None
         ties = require_ties(content["tied"], state) if "tied" in content else None
-        filled = _build_model(content, state, ties or []) if model is None else model
+        filled = build_model(content, state, ties or []) if model is None else model
         state = match_ties(filled, state, ties)
         loaded = build_optimizer(content["optimiser"], filled, tensors) if "optimiser" in content else None
         schedule = None if scheduler is None else read_scheduler(content, scheduler, opt)
@@ -143,12 +140,22 @@ def load(
     return Checkpoint(filled, loaded if opt is None else opt, history)
 
 
+def describe_model(model: Module, state: dict[str, Array]) -> dict[str, Any]:
+    """Return in words what ``state``, the model's, does not hold."""
+    content: dict[str, Any] = {"type": type(model).__name__}
+    content |= {"network": describe(model, state), "tied": find_ties(model)}
+    content["dropouts"] = describe_dropouts(model)
+    content["frozen"] = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    return content
+
+
 def _kind_of(opt: Optimizer) -> tuple[type[Optimizer], list[Any]]:
     """Return what must be the same of two optimisers for one to take the other's state."""
     return type(opt), [group["params"] for group in opt.param_groups]
 
 
-def _build_model(content: dict[str, Any], state: dict[str, Array], ties: Ties) -> Module:
+def build_model(content: dict[str, Any], state: dict[str, Array], ties: Ties) -> Module:
+    """Return the network that ``describe_model`` put into words, with other numbers than ``state``."""
     network = content.get("network")
     if network is None:
         what = f"a {content['type']} with modules or methods of its author's own" if content else "parameters"

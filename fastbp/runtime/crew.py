@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from queue import SimpleQueue
 from threading import Event, Thread
 
@@ -11,7 +11,7 @@ from fastbp.runtime.interrupts import Interrupts, stopped_by
 from fastbp.runtime.threads import threads_limited
 
 
-def share_out(work: Sequence[int], threads: int, do: Callable[[int], None]) -> Iterator[int]:
+def share_out(work: Sequence[int], threads: int, do: Callable[[int], None]) -> Generator[int, None, None]:
     """Call ``do(number)`` for each of ``work``, and yield each number in this thread when it is done.
 
     What is computed in one of the threads uses no other. On Ctrl-C, and wherever else the iterator ends early, no more

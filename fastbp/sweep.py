@@ -1,0 +1,154 @@
+"""Sweeps: a model for each of many settings, in this process or spread by joblib over processes and machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastbp.nn.module import Module
+from fastbp.training.history import History
+from fastbp.training.many import TrainingsFailed, train_models
+from fastbp.training.many_job import TrainingJob
+
+_ROUNDS = 3  # one after another in which no chunk came back, before a sweep is given up
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What became of one setting.
+
+    Attributes
+    ----------
+    setting : object
+        As it was given.
+    model : Module
+    history : History
+    error : str
+        What its training raised; "" if nothing.
+    """
+
+    setting: Any
+    model: Module
+    history: History
+    error: str = ""
+
+
+def sweep(
+    build: Callable[..., TrainingJob],
+    settings: Sequence[Any],
+    data: Sequence[Any] = (),
+    *,
+    chunk_size: int = 32,
+    on_chunk: Callable[[list[SweepResult]], object] | None = None,
+) -> list[SweepResult]:
+    """Train a model for each setting, chunk by chunk, under the joblib backend that is set around the call.
+
+    ``with joblib.parallel_config("loky", n_jobs=4)`` spreads the chunks over processes of this machine, ``"dask"`` over
+    the workers of a ``dask.distributed`` client, which may be anywhere. Arrays of ``data`` go to each worker once, and
+    models and histories come back. The bits are the same wherever a chunk is trained. Without such a block all is
+    trained in this process, by ``train_models``.
+
+    A worker that is killed costs what it had not finished: chunks that came back are kept, and the others are trained
+    anew. (Where one process of loky is killed, it ends the others too, each with its chunk.)
+
+    Needs ``pip install "fastbp[sweep]"``.
+
+    Parameters
+    ----------
+    build : callable
+        ``build(setting, *data)`` returns the ``TrainingJob`` of one setting, in the worker. It has to be a function
+        that can be pickled, and to draw from seeds that the setting holds.
+    settings : sequence
+        What can be pickled, such as dicts.
+    data : sequence of arrays
+        Handed to ``build``.
+    chunk_size : int
+        Settings that are trained in one call, 1 or more.
+    on_chunk : callable or None
+        Called in this process with the results of each chunk that comes back.
+
+    Returns
+    -------
+    list of SweepResult
+        In the order of ``settings``. What a training raises is in its ``error``, and ends no other.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a job that cannot be trained, from the chunk that has it.
+    RuntimeError
+        If workers are killed again and again, and nothing comes back.
+    """
+    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int):
+        raise TypeError(f"sweep takes chunk_size as an int, got {chunk_size!r}")
+    if chunk_size < 1:
+        raise ValueError(f"sweep takes chunk_size of 1 or more, got {chunk_size}")
+    settings = list(settings)
+    left = {start: settings[start : start + chunk_size] for start in range(0, len(settings), chunk_size)}
+    found: dict[int, list[SweepResult]] = {}
+    idle = 0
+    while left:
+        before = len(left)
+        for start, results in _rounds(build, left, data):
+            del left[start]
+            found[start] = results
+            if on_chunk is not None:
+                on_chunk(results)
+        idle = idle + 1 if len(left) == before else 0
+        if left and idle == _ROUNDS:
+            raise RuntimeError(f"the workers of the sweep were killed {idle} times, with {len(left)} chunks left")
+    return [result for start in sorted(found) for result in found[start]]
+
+
+def train_chunk(
+    start: int, build: Callable[..., TrainingJob], settings: Sequence[Any], *data: Any
+) -> tuple[int, list[SweepResult]]:
+    """Train the models of some settings in one call; return the number of the first one with the results."""
+    jobs = [build(setting, *data) for setting in settings]
+    errors: Mapping[int, BaseException] = {}
+    try:
+        histories = train_models(jobs, progress=False)
+    except TrainingsFailed as failed:
+        histories, errors = failed.histories, failed.errors
+    told = {number: f"{type(error).__name__}: {error}" for number, error in errors.items()}
+    return start, [
+        SweepResult(setting, job.model, history, told.get(number, ""))
+        for number, (setting, job, history) in enumerate(zip(settings, jobs, histories, strict=True))
+    ]
+
+
+def _rounds(
+    build: Callable[..., TrainingJob], left: Mapping[int, Sequence[Any]], data: Sequence[Any]
+) -> Iterator[tuple[int, list[SweepResult]]]:
+    """Yield the chunks that come back, in any order; those of workers that were killed do not."""
+    joblib, killed = _joblib(), _killed()
+    # Without pre-dispatch in batches: a chunk is large enough, and no other is to be lost with it.
+    parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, max_nbytes="1M")
+    try:
+        yield from parallel(
+            joblib.delayed(train_chunk)(start, build, chunk, *data) for start, chunk in list(left.items())
+        )
+    except killed:
+        return
+
+
+def _joblib() -> Any:
+    try:
+        import joblib
+    except ImportError as error:
+        raise ImportError('fastbp.sweep needs joblib: pip install "fastbp[sweep]"') from error
+    return joblib
+
+
+def _killed() -> tuple[type[BaseException], ...]:
+    """Return the errors by which joblib's backends tell that a worker is gone."""
+    import sys
+    from concurrent.futures import CancelledError
+    from concurrent.futures.process import BrokenProcessPool
+
+    kinds: list[type[BaseException]] = [BrokenProcessPool, CancelledError]
+    distributed = sys.modules.get("distributed")
+    if distributed is not None:
+        kinds += [distributed.KilledWorker, sys.modules["distributed.client"].FutureCancelledError]
+    return tuple(kinds)

@@ -1,0 +1,97 @@
+"""Sweeps over settings, in this process and in others, which may be killed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+from helpers import child_environment
+from same_bits import SMOOTH, assert_same_bits, outcome
+from sweep_jobs import build
+
+import fastbp
+from fastbp.sweep import sweep
+
+SETTINGS = [{"seed": seed, "lr": 0.01 * (1 + seed)} for seed in range(7)]
+
+
+def data():
+    return SMOOTH.data(numpy.float32, 40)[:2]
+
+
+def expected():
+    jobs = [build(setting, *data()) for setting in SETTINGS]
+    return [outcome(job.model, history) for job, history in zip(jobs, fastbp.train_models(jobs), strict=True)]
+
+
+def assert_all_are(results, settings=SETTINGS):
+    assert [result.setting for result in results] == settings
+    assert [result.error for result in results] == [""] * len(settings)
+    for result, one in zip(results, expected(), strict=True):
+        assert_same_bits(outcome(result.model, result.history), one)
+
+
+def test_a_sweep_here_has_the_bits_of_train_models():
+    chunks = []
+    assert_all_are(sweep(build, SETTINGS, data(), chunk_size=3, on_chunk=lambda results: chunks.append(len(results))))
+    assert sorted(chunks) == [1, 3, 3]
+
+
+def test_what_a_training_raises_is_in_its_result():
+    input, target = data()
+    settings = [{**SETTINGS[0], "on_nonfinite": "raise"}, SETTINGS[1]]
+    input = numpy.full_like(input, numpy.inf)
+    with pytest.warns(fastbp.DivergenceWarning, match="^job 0"):
+        sweep(build, settings[1:], (input, target))
+    results = sweep(build, [settings[0]], (input, target))
+    assert results[0].error.startswith("DivergenceError: the loss became NaN")
+
+
+def test_a_bad_job_or_chunk_size_is_refused():
+    with pytest.raises(ValueError, match="chunk_size of 1 or more, got 0"):
+        sweep(build, SETTINGS, data(), chunk_size=0)
+    with pytest.raises(TypeError, match="job 0: train_model takes float32 data"):
+        sweep(build, SETTINGS, [array.astype(numpy.float64) for array in data()])
+
+
+SCRIPT = """
+import sys, os
+sys.path.insert(0, {tests!r})
+if __name__ == "__main__":
+    import joblib
+    from test_sweep import SETTINGS, assert_all_are, data
+    from sweep_jobs import build
+    from fastbp.sweep import sweep
+    settings = [dict(setting) for setting in SETTINGS]
+    settings[4] |= {{"kill": {flag!r}, "parent": os.getpid()}}
+    chunks = []
+    def note(results):
+        chunks.append(results[0].setting["seed"])
+    {run}
+    assert_all_are(results, settings)
+    assert os.path.exists({flag!r}), "no worker was killed"
+    assert sorted(chunks) == list(range(7)), chunks
+    print("same bits")
+"""
+LOKY = """
+    with joblib.parallel_config("loky", n_jobs=2):
+        results = sweep(build, settings, data(), chunk_size=1, on_chunk=note)
+"""
+DASK = """
+    from distributed import Client, LocalCluster
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
+                      host="127.0.0.1") as cluster, Client(cluster):
+        with joblib.parallel_config("dask"):
+            results = sweep(build, settings, data(), chunk_size=1, on_chunk=note)
+"""
+
+
+@pytest.mark.parametrize("run", [LOKY, DASK], ids=["loky", "dask"])
+def test_a_killed_worker_costs_its_chunk_which_is_trained_again_with_the_same_bits(run, tmp_path):
+    script = tmp_path / "script.py"
+    tests = str(Path(__file__).parent)
+    script.write_text(SCRIPT.format(tests=tests, flag=str(tmp_path / "killed"), run=run.strip()))
+    environment = child_environment(tests, OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip().endswith("same bits"), done.stdout + done.stderr

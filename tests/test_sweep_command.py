@@ -1,0 +1,123 @@
+"""``python -m fastbp sweep``: files that are right, wrong, and left behind by a kill."""
+
+import json
+import subprocess
+import sys
+
+import numpy
+import pytest
+from helpers import child_environment, draw
+
+import fastbp
+from fastbp.commands import sweep as command
+from fastbp.commands.sweep_file import SweepFileError
+
+FILE = """
+[data]
+file = "table.csv"
+target = ["y"]
+[model]
+hidden = [[4], [8, 3]]
+[training]
+lr = [0.001, 0.01]
+epochs = 3
+seeds = [0, 1]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = draw((40, 3), numpy.float64)
+    lines = ["a,b,y", *(",".join(map(repr, row)) for row in rows.tolist())]
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "sweep.toml").write_text(FILE)
+    return tmp_path
+
+
+def entries(folder):
+    lines = (folder / "results" / "results.jsonl").read_text().splitlines()[1:]
+    return {json.dumps(entry["setting"]): entry["val_loss"] for entry in map(json.loads, lines)}
+
+
+def test_a_sweep_prints_a_table_and_leaves_the_best_model(folder):
+    line = [sys.executable, "-m", "fastbp", "sweep", "sweep.toml"]
+    done = subprocess.run(line, cwd=folder, env=child_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = done.stdout.splitlines()
+    assert rows[0].split() == ["val", "loss", "hidden", "lr", "seed"]
+    losses = [float(row.split()[0]) for row in rows[1:9]]
+    assert losses == sorted(losses)
+    assert f"{min(entries(folder).values()):.6g}" == rows[1].split()[0]
+    assert fastbp.load(folder / "results" / "best.safetensors").model.predict(numpy.ones((1, 2), "f")).shape == (1, 1)
+
+
+def test_after_a_kill_only_the_rest_is_trained_with_the_same_results(folder, capsys, monkeypatch):
+    command.run_sweep(folder / "sweep.toml", chunk_size=3)
+    whole, best = entries(folder), (folder / "results" / "best.safetensors").read_bytes()
+    path, trained = folder / "results" / "results.jsonl", []
+    kept = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(kept[:4]) + kept[4][:20])
+    build = command.build_job
+    monkeypatch.setattr(command, "build_job", lambda setting, *data: trained.append(setting) or build(setting, *data))
+    command.run_sweep(folder / "sweep.toml", chunk_size=3)
+    assert len(trained) == 5
+    assert entries(folder) == whole
+    assert (folder / "results" / "best.safetensors").read_bytes() == best
+
+
+def test_other_data_are_not_mixed_with_earlier_results(folder):
+    command.run_sweep(folder / "sweep.toml")
+    (folder / "sweep.toml").write_text(FILE.replace("[model]", "seed = 3\n[model]"))
+    with pytest.raises(SweepFileError, match="is of other data"):
+        command.run_sweep(folder / "sweep.toml")
+
+
+def test_arrays_and_classes_come_from_npy(folder, capsys):
+    numpy.save(folder / "x.npy", draw((30, 4), numpy.float32))
+    numpy.save(folder / "y.npy", numpy.arange(30) % 3)
+    text = '[data]\ninput = "x.npy"\ntarget = "y.npy"\n[training]\nloss = "CrossEntropyLoss"\nepochs = 2\n'
+    (folder / "sweep.toml").write_text(text)
+    command.run_sweep(folder / "sweep.toml")
+    assert len(entries(folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("lr = [", "lr = [-1, ", r"sweep\.toml, line 8: lr takes a number of 0 or more, or a list of these, got -1"),
+        ("epochs = 3", "epoch = 3", r"line 9: \[training\] takes loss, .*, got 'epoch'"),
+        ("epochs = 3", "epochs = true", "line 9: epochs takes an int of 1 or more.*got True"),
+        ("[model]", "[modle]", r"line 5: a sweep takes the sections data, model, training, output, got 'modle'"),
+        ("epochs = 3", "epochs = ", r"line 9"),
+        ("[8, 3]", "[8, 0]", r"line 6: hidden takes a list of widths"),
+        ("seeds = [0, 1]", "seeds = []", r"line 10: seeds takes one value or more"),
+        ("epochs = 3", 'optimizer = "Sdg"', r"line 9: optimizer takes an optimiser of fastbp.optim.*'Sdg'"),
+        ('file = "table.csv"', "", r"line 2: \[data\] takes file and target, or input and target, got target"),
+        ('["y"]', '["z"]', r"target takes columns of table\.csv, a, b, y, got 'z'"),
+        ("table.csv", "none.csv", r"file cannot be read: .*none\.csv"),
+        ("table.csv", "sweep.toml", r"file takes a \.csv or \.parquet file"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_is_told_by_line_and_key(folder, old, new, message):
+    (folder / "sweep.toml").write_text(FILE.replace(old, new))
+    with pytest.raises(SweepFileError, match=message):
+        command.run_sweep(folder / "sweep.toml")
+    assert not (folder / "results" / "results.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("1,2", r"table\.csv, line 4: 3 columns begin the file, got 2"), ("1,x,3", r"line 4: column 'b' takes .*'x'")],
+)
+def test_bad_lines_of_a_table_are_named(folder, line, message):
+    (folder / "table.csv").write_text(f"a,b,y\n1,2,3\n4,5,6\n{line}\n")
+    with pytest.raises(SweepFileError, match=message):
+        command.run_sweep(folder / "sweep.toml")
+
+
+def test_the_command_ends_with_the_error_alone(folder):
+    (folder / "sweep.toml").write_text(FILE.replace("epochs = 3", "epochs = 0"))
+    line = [sys.executable, "-m", "fastbp", "sweep", "sweep.toml"]
+    done = subprocess.run(line, cwd=folder, env=child_environment(), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("sweep.toml, line 9: epochs takes")
