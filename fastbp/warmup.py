@@ -24,7 +24,7 @@ def warmup() -> None:
             if row.name != "Identity":
                 _run(nn.Sequential(nn.Linear(1, 1, dtype=dtype), activation_of_row(row.name)), x)
         norms = nn.LayerNorm(1, dtype=dtype), nn.BatchNorm1d(1, dtype=dtype)
-        for layer in (*norms, nn.Dropout(), nn.Softmax(1), nn.LogSoftmax(1)):
+        for layer in (*norms, nn.PReLU(dtype=dtype), nn.Dropout(), nn.Softmax(1), nn.LogSoftmax(1)):
             layer.backward(layer(x))
         model = nn.Sequential(nn.Linear(1, 1, dtype=dtype))
         classes, weights = np.zeros(len(x), np.int64), np.ones(len(x), dtype)

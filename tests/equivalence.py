@@ -7,6 +7,7 @@ import numpy
 import torch
 from accuracy import product_errors, ulp_errors
 from matplotlib import pyplot
+from parts import part_errors
 from torch_samples import outcomes
 from tqdm import tqdm
 from trainings import FASTBP, TORCH, TRAININGS, Training, follow
@@ -42,6 +43,7 @@ def main():
         "versions": versions(),
         "trainings": table(COLUMNS, map(training_row, courses.values())),
         "functions": figures(ulp_errors()),
+        "parts": figures(part_errors()),
         "products": figures(product_errors()),
         "samples": counts + figures(refused),
     }

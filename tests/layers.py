@@ -41,6 +41,15 @@ NETWORKS = {
         linear(5, 8, 0, dtype), nn.BatchNorm1d(8, momentum=None, affine=False, dtype=dtype), nn.GELU()
     ],
     "batch norm first": lambda dtype: [nn.BatchNorm1d(5, dtype=dtype)],
+    "PReLU of one slope": lambda dtype: [linear(5, 33, 0, dtype), nn.PReLU(dtype=dtype)],
+    "PReLU behind layer norm": lambda dtype: [
+        linear(5, 17, 0, dtype), nn.LayerNorm(17, dtype=dtype), nn.PReLU(17, dtype=dtype)
+    ],
+    "PReLU before GELU": lambda dtype: [linear(5, 33, 0, dtype), nn.PReLU(33, dtype=dtype), nn.GELU()],
+    "PReLU first": lambda dtype: [nn.PReLU(5, dtype=dtype)],
+    "residual with a PReLU": lambda dtype: [
+        linear(5, 16, 0, dtype), nn.Residual(nn.PReLU(16, dtype=dtype), linear(16, 16, 1, dtype), nn.PReLU(dtype=dtype))
+    ],
     "softmax between": lambda dtype: [linear(5, 16, 0, dtype), nn.Softmax(-1)],
     "log softmax before tanh": lambda dtype: [linear(5, 16, 0, dtype), nn.LogSoftmax(1), nn.Tanh()],
 }  # fmt: skip
@@ -50,6 +59,7 @@ ENDS = {
     "batch norm": lambda dtype: [nn.BatchNorm1d(3, dtype=dtype)],
     "log softmax": lambda dtype: [nn.LogSoftmax(-1)],
     "dropout": lambda dtype: [nn.Dropout(0.2, rng=9)],
+    "PReLU": lambda dtype: [nn.PReLU(3, dtype=dtype)],
 }
 
 

@@ -113,10 +113,9 @@ class Training(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """A training that can be begun as often as wanted. ``everything`` lets it have what the engine does not know."""
+    """A training that can be begun as often as wanted."""
 
     seed: int
-    everything: bool = False
 
     def begin(self, epochs=2):
         """Draw a training that will have so many epochs."""
@@ -125,7 +124,7 @@ class Recipe(NamedTuple):
         rows, mini_batch_size = int(rng.choice([17, 64, 601])), int(rng.choice([7, 32, 300, 1000]))
         mini_batch_size += rows % mini_batch_size == 1  # a mini-batch of one row is none for BatchNorm1d
         loss = LOSSES[rng.integers(len(LOSSES))]
-        model = _network(rng, dtype, self.everything)
+        model = _network(rng, dtype)
         if loss.end:
             model.append(loss.end())
         criterion = loss.make(reduction="mean" if rng.random() < 0.6 else "sum")
@@ -133,7 +132,7 @@ class Recipe(NamedTuple):
         x, target = rng.standard_normal((rows, 5)).astype(dtype), loss.targets(rng.standard_normal((rows, 3)))
         target = target.astype(dtype) if target.ndim == 2 else target
         val = (x[:30], target[:30]) if rng.random() < 0.5 else (None, None)
-        options = _options(rng, rows, dtype, val[0] is not None)
+        options = draw_options(rng, rows, dtype, val[0] is not None)
         scheduler = None
         if rng.random() < 0.4:
             by_batch = bool(rng.random() < 0.6)
@@ -141,9 +140,7 @@ class Recipe(NamedTuple):
             scheduler = SCHEDULERS[rng.integers(len(SCHEDULERS))](opt, steps)
             is_plateau = isinstance(scheduler, lr_scheduler.ReduceLROnPlateau)
             options["scheduler_interval"] = "batch" if by_batch and not is_plateau else "epoch"
-        return Training(
-            model, criterion, opt, scheduler, fastbp.History(), (x, target, *val), mini_batch_size, options
-        )
+        return Training(model, criterion, opt, scheduler, fastbp.History(), (x, target, *val), mini_batch_size, options)
 
     def run(self, *, by_modules, epochs=2, threads=1):
         """Train anew; return the model and the history."""
@@ -160,7 +157,8 @@ class Recipe(NamedTuple):
         return training.model, history
 
 
-def _options(rng, rows, dtype, has_val):
+def draw_options(rng, rows, dtype, has_val):
+    """Draw options of ``train_model`` for so many rows."""
     options = {"shuffle": True, "rng": 3} if rng.random() < 0.5 else {}
     if rng.random() < 0.3:
         options["clip_grad_norm"] = 0.5
@@ -173,27 +171,33 @@ def _options(rng, rows, dtype, has_val):
     return options
 
 
-def _network(rng, dtype, everything):
+def _network(rng, dtype):
     widths = [5, *rng.choice([1, 3, 8, 17, 33], rng.integers(1, 4)).tolist(), 3]
     modules = [nn.Dropout(0.2, rng=1)] if rng.random() < 0.1 else []
     for i, o in pairwise(widths):
         modules.append(nn.Linear(i, o, bool(rng.random() < 0.8), rng=rng, dtype=dtype))
         if o == 3:
             break
-        modules += [_normalisation(rng, o, dtype)] if rng.random() < 0.4 else []
-        modules.append(_activation(rng, o, dtype, everything))
-        modules += [_dropout(rng)] if rng.random() < 0.3 else []
-        if rng.random() < 0.3:
-            inner = [nn.Linear(o, 7, rng=rng, dtype=dtype), _activation(rng, 7, dtype, everything)]
-            modules.append(nn.Residual(*inner, nn.Linear(7, o, rng=rng, dtype=dtype)))
+        modules += between(rng, o, dtype)
     if not isinstance(modules[-1], nn.Linear):
         modules.append(nn.Linear(widths[-2] if modules else 5, 3, rng=rng, dtype=dtype))
     modules += [nn.LayerNorm(3, dtype=dtype)] if rng.random() < 0.1 else []
     return nn.Sequential(*modules)
 
 
-def _activation(rng, features, dtype, everything):
-    if everything and rng.random() < 0.2:
+def between(rng, features, dtype):
+    """Draw what stands behind a hidden ``Linear`` of so many outputs."""
+    modules = [_normalisation(rng, features, dtype)] if rng.random() < 0.4 else []
+    modules.append(_activation(rng, features, dtype))
+    modules += [_dropout(rng)] if rng.random() < 0.3 else []
+    if rng.random() < 0.3:
+        inner = [nn.Linear(features, 7, rng=rng, dtype=dtype), _activation(rng, 7, dtype)]
+        modules.append(nn.Residual(*inner, nn.Linear(7, features, rng=rng, dtype=dtype)))
+    return modules
+
+
+def _activation(rng, features, dtype):
+    if rng.random() < 0.2:
         return nn.PReLU(features if rng.random() < 0.5 else 1, dtype=dtype)
     chosen = ACTIVATIONS[rng.integers(len(ACTIVATIONS))]
     return chosen(-1) if chosen in (nn.Softmax, nn.LogSoftmax) else chosen()

@@ -70,6 +70,12 @@ ARRAYS = {
     "log_softmax_forward": FORWARD,
     "mse_forward": ({"prediction": "no", "target": "no"}, {}),
     "mse_forward_backward": ({"prediction": "no", "target": "no"}, {"grad": "no"}),
+    "prelu_backward": ({"grad_output": "ni", "input": "ni", "weight": "i"}, {"grad_input": "ni"}),
+    "prelu_backward_parameters": (
+        {"grad_output": "ni", "input": "ni"},
+        {"terms": "ni", "sums": "i", "grad_weight": "i"},
+    ),
+    "prelu_forward": ({"input": "ni", "weight": "i"}, {"output": "ni"}),
     "relu_backward": BACKWARD,
     "relu_forward": FORWARD,
     "sgd_step": ({"grad": "oi"}, {"parameter": "oi"}),

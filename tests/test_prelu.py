@@ -1,4 +1,4 @@
-"""PReLU: torch's numbers, with a slope that is trained, kept in checkpoints and converted."""
+"""PReLU: torch's numbers, with slopes that are trained by the engine, kept in checkpoints and converted."""
 
 import copy
 import pickle
@@ -7,6 +7,7 @@ import numpy
 import pytest
 import torch
 from helpers import draw
+from layers import OwnLoss, assert_same_bits, linear, trained
 
 import fastbp
 from fastbp import nn, optim
@@ -46,7 +47,7 @@ def test_what_is_not_finite_is_torchs(dtype):
 
 
 @pytest.mark.parametrize("features", [1, 7])
-def test_a_training_follows_torch_and_says_why_it_is_not_the_engines(features):
+def test_a_training_in_the_engine_follows_torch(features):
     model = network(features)
     twin = fastbp.to_torch(model)
     x, y = draw((20, 5), numpy.float64), draw((20, 3), numpy.float64, seed=1)
@@ -57,9 +58,72 @@ def test_a_training_follows_torch_and_says_why_it_is_not_the_engines(features):
         opt.step()
     ours = optim.Adam(model.parameters(), lr=0.01)
     history = fastbp.train_model(model, x, y, None, None, nn.MSELoss(), ours, 50, 20)
-    assert "it contains a PReLU, which the engine does not know" in history.fallback_reason
+    assert history.backend == "engine"
     for parameter, expected in zip(model.parameters(), twin.parameters(), strict=True):
         numpy.testing.assert_allclose(parameter.data, expected.detach().numpy(), rtol=0, atol=1e-9)
+
+
+def test_what_an_infinite_gradient_makes_of_the_slopes_is_torchs(dtype):
+    x, grad = numpy.array([[3, -2], [-1, 5]], dtype), numpy.array([[numpy.inf, 1], [2, numpy.inf]], dtype)
+    for features in (1, 2):
+        ours = nn.PReLU(features, dtype=dtype)
+        theirs = torch.nn.PReLU(features, dtype=torch.tensor(x).dtype)
+        theirs(torch.tensor(x)).backward(torch.tensor(grad))
+        ours(x)
+        ours.backward(grad)
+        numpy.testing.assert_array_equal(ours.weight.grad, theirs.weight.grad.numpy())
+
+
+def behind(width, features, dtype):
+    """PReLUs from 5 features to 3, behind a layer of ``width`` outputs and another."""
+    return nn.Sequential(
+        linear(5, width, 0, dtype), nn.PReLU(features, dtype=dtype), linear(width, 64, 1, dtype),
+        nn.PReLU(64 if features > 1 else 1, dtype=dtype), linear(64, 3, 2, dtype),
+    )  # fmt: skip
+
+
+# Rows, those of a mini-batch, and the width: mini-batches beside each other, chunks of rows, and rows of large layers.
+DIVISIONS = [(63, 20, 33), (1300, 600, 17), (1300, 1300, 40), (600, 300, 1040)]
+
+
+@pytest.mark.parametrize(("rows", "mini_batch_size", "width"), DIVISIONS)
+@pytest.mark.parametrize("each", [False, True])
+def test_modules_and_any_number_of_threads_give_the_same_bits(rows, mini_batch_size, width, each, dtype):
+    features, before = width if each else 1, fastbp.get_num_threads()
+    by_modules = behind(width, features, dtype)
+    trained(by_modules, OwnLoss(), rows, mini_batch_size, optim.SGD)
+    assert not (by_modules[1].weight.data == by_modules[1].weight.data.dtype.type(0.25)).all()
+    try:
+        for threads in (1, 2, 3):
+            fastbp.set_num_threads(threads)
+            model = behind(width, features, dtype)
+            assert trained(model, nn.MSELoss(), rows, mini_batch_size, optim.SGD).backend == "engine"
+            assert_same_bits(model, by_modules)
+    finally:
+        fastbp.set_num_threads(before)
+
+
+@pytest.mark.parametrize("features", [1, 33])
+def test_a_frozen_slope_stays_in_the_engine_and_module_by_module(features, dtype):
+    models = []
+    for criterion in (nn.MSELoss(), OwnLoss()):
+        model = behind(33, features, dtype)
+        model[1].weight.requires_grad = False
+        trained(model, criterion, 600, 300, optim.Adam)
+        assert (model[1].weight.data == 0.25).all()
+        assert not (model[3].weight.data == 0.25).all()
+        models.append(model)
+    assert_same_bits(*models)
+
+
+def test_a_network_predicts_places_of_samples_as_its_forward_does(dtype):
+    model = nn.Sequential(linear(5, 7, 0, dtype), nn.PReLU(4, dtype=dtype), linear(7, 3, 1, dtype))
+    model[1].weight.data = draw((4,), dtype)
+    x = draw((2, 4, 5), dtype)
+    assert model.predict(x).tobytes() == model(x).tobytes()
+    square = nn.Sequential(linear(5, 4, 0, dtype), nn.PReLU(4, dtype=dtype))
+    square[1].weight.data = draw((4,), dtype)
+    assert square.predict(x).tobytes() == square(x).tobytes()
 
 
 def test_a_frozen_slope_gets_no_gradient():

@@ -23,6 +23,7 @@ KERNELS = {
     "kernels/fastbp_kernels/linalg/batch_norm.py: batch_norm_backward_rows",
     "kernels/fastbp_kernels/linalg/layer_norm.py: layer_norm_backward_rows",
     "kernels/fastbp_kernels/linalg/layer_norm.py: layer_norm_rows",
+    "kernels/fastbp_kernels/linalg/prelu.py: prelu_rows",
     "kernels/fastbp_kernels/linalg/product.py: product",
     "kernels/fastbp_kernels/linalg/product.py: transposed_product",
     "kernels/fastbp_kernels/linalg/tile.py: tile",

@@ -153,6 +153,15 @@ def test_a_redefined_method_is_what_runs_everywhere(way, name, method, place):
     assert history["val_accuracy"][-1] == fastbp.compute_accuracy(model, X, TARGET)
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_either_backward_of_every_class_lets_another_one_follow_where_it_is_asked_to(name):
+    module = MODULES[name](getattr(nn, name))
+    module(X)
+    expected = module.backward(TARGET, retain_graph=True).copy()
+    module.backward_parameters(TARGET, retain_graph=True)
+    numpy.testing.assert_array_equal(module.backward(TARGET), expected)
+
+
 class NoOptimizer:
     def step(self):
         pass

@@ -44,7 +44,7 @@ class NoPlan(Derived):
     __slots__ = ("description", "dtypes", "may_predict", "parameters", "reason", "with_own_methods")
 
     predictor = trainer = chain = None
-    flattens = False
+    takes_rows_only = False
 
     def __init__(self, reason: str, model: Module, modules: Sequence[Module]) -> None:
         self.reason, self.description = reason, describe_parameters(model)
@@ -75,6 +75,8 @@ class Plan(Derived):
         Whether all modules are ``Linear`` or activations behind one.
     flattens : bool
         Whether a ``Flatten`` makes rows of inputs of any shape.
+    takes_rows_only : bool
+        Whether inputs (..., i) of other than two dimensions are not rows of i features to all modules.
     dropouts, batch_norms : list of (int, Module)
         Those that drop, and those that normalise mini-batches, with their rows in the table.
     scalars : ndarray of shape (layers, SCALARS)
@@ -137,6 +139,8 @@ class Plan(Derived):
         self.flattens = builder.flattens
         self.is_linear = not self.flattens and all(row.columns[table.OPERATION] == table.LINEAR for row in self._rows)
         self.dropouts, self.batch_norms = self._rows_of(table.DROPOUT), self._rows_of(table.BATCH_NORM)
+        slopes = max((prelu.num_parameters for _, prelu in self._rows_of(table.PRELU)), default=0)
+        self.takes_rows_only = self.flattens or bool(self.batch_norms) or slopes > 1
         self.first = linears[0]
         self.out_features = self._rows[-1].columns[table.OUT]
         self.flop = sum(row.flop for row in self._rows)
@@ -187,7 +191,8 @@ class Plan(Derived):
                 g = place
                 place += area
             row[[table.X, table.X_ROW, table.Z, table.Y, table.G, table.Y_ROW]] = x, x_row, z, y, g, y_row
-            if planned.columns[table.OPERATION] in (table.LAYER_NORM, table.BATCH_NORM):
+            operation = planned.columns[table.OPERATION]
+            if operation in (table.LAYER_NORM, table.BATCH_NORM) or (backward and operation == table.PRELU):
                 row[[table.SAVED, table.SAVED_ROW]] = place, place + area
                 place += area + self._whole_lines(max(block_rows, o))
             x, x_row = y, y_row

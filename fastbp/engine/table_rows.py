@@ -19,6 +19,7 @@ from fastbp_kernels.network import table
 _FLOP = {
     table.COPY: 4,
     table.ADD: 6,
+    table.PRELU: 8,
     table.LAYER_NORM: 60,
     table.BATCH_NORM: 60,
     table.DROPOUT: 60,

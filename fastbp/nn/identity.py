@@ -26,7 +26,7 @@ class Identity(Module):
         """Return ``input`` itself."""
         return require_floats(input, "Identity")
 
-    def backward(self, grad_output: Array) -> Array:
+    def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
         """Return ``grad_output`` itself."""
         return require_floats(grad_output, "Identity.backward")
 

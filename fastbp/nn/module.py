@@ -119,12 +119,14 @@ class Module(ModuleTree):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define backward(grad_output)")
 
-    def backward_parameters(self, grad_output: Array) -> None:
+    def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
         """Add the gradients of the parameters as ``backward`` does, for a caller who needs no gradient of the input.
 
-        This is what training needs of a network's first layer.
+        This is what training needs of a network's first layer. ``retain_graph`` is handed on where it is asked for: a
+        ``backward`` of the user's own may do without it.
         """
-        self.backward(grad_output)
+        options: dict[str, Any] = {"retain_graph": True} if retain_graph else {}
+        self.backward(grad_output, **options)
 
     def predict(self, input: Array) -> Array:
         """Return the output for ``input`` as a new array, which is the caller's.

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.nn.operation import Operation
 from fastbp.nn.parameter import Parameter, flatten
 from fastbp.nn.row_module import RowModule
 from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_dtype, require_floats
 from fastbp.validation.scalars import require_finite
+from fastbp_kernels import prelu_backward, prelu_backward_parameters, prelu_forward
+from fastbp_kernels.network.table import PRELU
 
 
 class PReLU(RowModule):
     """``x``, or ``weight * x`` where x is not above 0, as ``torch.nn.PReLU``.
-
-    The engine does not know it: a network with one trains module by module.
 
     Parameters
     ----------
@@ -50,11 +51,16 @@ class PReLU(RowModule):
         super().__init__()
         self.weight = Parameter(np.full(int(num_parameters), slope, given))
         flatten(self.parameters())
-        self._kept_input = Buffer()
+        self._kept_input, self._terms = Buffer(), Buffer()
 
     @property
     def num_parameters(self) -> int:
         return self.weight.size
+
+    @property
+    def _operation(self) -> Operation | None:
+        slopes = self.num_parameters
+        return Operation(PRELU, slopes if slopes > 1 else None, self.weight, None, (float(slopes > 1),))
 
     def _checked(self, input: Array) -> Array:
         input, features = require_floats(input, "PReLU", self.weight.dtype), self.num_parameters
@@ -63,11 +69,15 @@ class PReLU(RowModule):
         return plain(input)
 
     def _rows(self, array: Array) -> Array:
-        """View an array as (n, features, others), as the slopes lie in it."""
-        features = self.num_parameters
-        if features == 1:
-            return array.reshape(1, 1, array.size)
-        return array.reshape(len(array), features, prod(array.shape[2:]))
+        """View (n, features, ...) as a row for each sample where each feature has a slope."""
+        if self.num_parameters == 1:
+            return super()._rows(array)
+        return array.reshape(len(array), prod(array.shape[1:]))
+
+    def _slopes(self, input: Array) -> Array:
+        """Return a slope for each number of a row, or the one."""
+        slopes, features = self.weight.kernel_data, self.num_parameters
+        return slopes if features in (1, input.shape[1]) else slopes.repeat(input.shape[1] // features)
 
     def _forward_rows(self, input: Array, output: Array) -> None:
         self._kept = self._kept_input.take(input.shape, input.dtype).array
@@ -75,22 +85,21 @@ class PReLU(RowModule):
         self._predict_rows(input, output)
 
     def _predict_rows(self, input: Array, output: Array) -> None:
-        self._times_slope(input, input, output)
+        prelu_forward(input, self._slopes(input), output)
 
     def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
-        input, weight = self._kept, self.weight
+        input, weight, slopes = self._kept, self.weight, self._slopes(self._kept)
         if grad_input is not None:
-            self._times_slope(grad_output, input, grad_input)
-        if weight.requires_grad:
+            prelu_backward(grad_output, input, slopes, grad_input)
+        if not weight.requires_grad:
+            return
+        is_own = slopes is weight.kernel_data
+        grad = weight.kernel_grad if is_own else np.zeros_like(slopes)
+        terms = self._terms.take(input.shape, input.dtype).array
+        prelu_backward_parameters(grad_output, input, terms, np.empty(input.shape[1], input.dtype), grad)
+        if not is_own:
             with np.errstate(all="ignore"):
-                terms = np.where(input > 0, 0, grad_output * input)
-                weight.kernel_grad[...] += terms.sum(axis=(0, 2), dtype=np.float64).astype(weight.dtype)
-
-    def _times_slope(self, factor: Array, input: Array, out: Array) -> None:
-        """Write ``factor``, or ``weight * factor`` where ``input`` is not above 0."""
-        with np.errstate(all="ignore"):
-            np.multiply(factor, self.weight.kernel_data[:, None], out=out)
-        np.copyto(out, factor, where=input > 0)
+                weight.kernel_grad[...] += grad.reshape(weight.size, -1).sum(axis=1)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_kept"}

@@ -245,7 +245,7 @@ class Sequential(Container):
         if plan is None or not plan.is_current:
             plan = plan_of(self)
         predictor = plan.predictor
-        if predictor is None or (plan.flattens and np.ndim(input) != 2):
+        if predictor is None or (plan.takes_rows_only and np.ndim(input) != 2):
             return self._predict_by_modules(input, plan)
         rows = input = plan.first._checked(input)
         are_rows = input.ndim == 2
@@ -261,7 +261,7 @@ class Sequential(Container):
     @holder
     def _predict_by_modules(self, input: Array, plan: Plan | NoPlan) -> Array:
         lock = self._current().lock
-        if not plan.with_own_methods and (isinstance(plan, NoPlan) or (plan.flattens and plan.may_predict)):
+        if not plan.with_own_methods and (isinstance(plan, NoPlan) or (plan.takes_rows_only and plan.may_predict)):
             changes = lock.changes
             output = self._predict_one_by_one(input)
             if lock.writer or lock.changes != changes:

@@ -173,15 +173,15 @@ def train_model(
     Notes
     -----
     A ``Sequential`` of the library's modules, trained by its losses and optimisers, runs in one compiled engine.
-    Anything else, such as modules of your own and ``PReLU``, is trained module by module, with the same results where
-    both can; ``History.backend`` tells which, and ``History.fallback_reason`` why.
+    Anything else, such as modules of your own, is trained module by module, with the same results where both can;
+    ``History.backend`` tells which, and ``History.fallback_reason`` why.
 
     Beside the model and the data, the engine takes memory for one block of at most 512 rows, or with ``BatchNorm1d``
     for a whole mini-batch: for each row at most twice the layers' outputs, once more behind an activation that keeps
-    its input and for a normalisation, plus the inputs, each rounded up to
-    whole cache lines and for multiples of 1,024 bytes to one more. Up to 65,536 parameters, the memory grows with the
-    number of threads: those that share many rows have each a block of 256 rows and up to 8 gradients, those that
-    validate beside the training have each a block and two copies of the parameters. With ``shuffle``, the orders of
+    its input, for a normalisation and for a ``PReLU``, plus the inputs, each rounded up to whole cache
+    lines and for multiples of 1,024 bytes to one more. Up to 65,536 parameters, the memory grows with the number of
+    threads: those that share many rows have each a block of 256 rows and up to 8 gradients, those that validate beside
+    the training have each a block and two copies of the parameters. With ``shuffle``, the orders of
     the epochs that one compiled call of about 0.1 seconds goes through take up to 16 bytes a row and epoch.
     Arrays that are not C-contiguous and aligned are copied once; class indices always are. Of ``RowBlocks`` one block
     is kept at a time.

@@ -48,6 +48,7 @@ from fastbp_kernels.linalg.linear import (
     linear_forward,
     linear_forward_share,
 )
+from fastbp_kernels.linalg.prelu import prelu_backward, prelu_backward_parameters, prelu_forward
 
 __all__ = [
     "activation_backward",
@@ -77,6 +78,9 @@ __all__ = [
     "log_softmax_forward",
     "mse_forward",
     "mse_forward_backward",
+    "prelu_backward",
+    "prelu_backward_parameters",
+    "prelu_forward",
     "relu_backward",
     "relu_forward",
     "sgd_step",

@@ -12,6 +12,7 @@ from kinds import dtype_of, has_own
 from strange import of_joblib, out_of_band
 
 import fastbp
+from fastbp import nn
 
 
 def _any(model):
@@ -20,6 +21,10 @@ def _any(model):
 
 def _of_the_library(model):
     return not has_own(model)
+
+
+def _known_to_torch(model):
+    return not has_own(model) and not any(isinstance(module, nn.Residual) for module in model.modules())
 
 
 def through_a_file(model):
@@ -46,6 +51,6 @@ WAYS = {
     "out of band": (out_of_band, _any),
     "memory map": (of_joblib, _any),
     "file": (through_a_file, _of_the_library),
-    "torch": (lambda model: fastbp.from_torch(fastbp.to_torch(model)), _of_the_library),
+    "torch": (lambda model: fastbp.from_torch(fastbp.to_torch(model)), _known_to_torch),
     **{f"pickle {n}": (lambda model, n=n: pickle.loads(pickle.dumps(model, n)), _any) for n in range(6)},
 }

@@ -26,7 +26,7 @@ EPOCHS = 20
 
 
 def begin(seed):
-    return Recipe(seed, everything=True).begin(EPOCHS)
+    return Recipe(seed).begin(EPOCHS)
 
 
 def read(path, seed):

@@ -6,7 +6,11 @@ import numpy
 
 from fastbp import nn
 
-ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid)
+# Where the derivative of an activation jumps.
+KINKS = {
+    "ReLU": (0,), "LeakyReLU": (0,), "SELU": (0,), "ReLU6": (0, 6), "Hardtanh": (-1, 1), "Hardsigmoid": (-3, 3),
+    "Hardswish": (-3, 3),
+}  # fmt: skip
 
 
 def twice(array):
@@ -55,8 +59,9 @@ OVERRIDES = {"forward": ("forward", "backward"), "predict": ("predict",)}  # set
 
 def leaves(module):
     """The modules that compute, in order; one that is the model itself too."""
-    if isinstance(module, nn.Sequential):
-        return [leaf for child in module for leaf in leaves(child)]
+    if isinstance(module, nn.Sequential | nn.Residual):
+        inner = [leaf for child in module for leaf in leaves(child)]
+        return inner + [module] * isinstance(module, nn.Residual)  # which remembers a forward too
     return [] if isinstance(module, nn.Identity) else [module]
 
 
@@ -94,6 +99,41 @@ def predicts_otherwise(model):
     return any("predict" in vars(module) for module in model.modules())
 
 
+def is_known(model):
+    """Whether :mod:`oracles` can compute it."""
+    return all(isinstance(leaf, nn.Linear) or hasattr(leaf, "row") for leaf in leaves(model))
+
+
+def takes_batches(model):
+    """Whether a forward takes statistics of its mini-batch, which must have more than one row."""
+    return any(isinstance(module, nn.BatchNorm1d) and module.takes_batch for module in model.modules())
+
+
+def has_modes(model):
+    """Whether a forward in training is no prediction."""
+    return any(isinstance(module, nn.BatchNorm1d | nn.Dropout) and module.training for module in model.modules())
+
+
+def forward_one_by_one(module, x):
+    """Return what the modules within compute, each called by itself; nothing in it may have methods of its user's."""
+    if isinstance(module, nn.Sequential | nn.Residual):
+        output = x
+        for child in module:
+            output = forward_one_by_one(child, output)
+        return x + output if isinstance(module, nn.Residual) else output
+    return module(x)
+
+
+def backward_one_by_one(module, grad):
+    """Return the gradient of the input and add those of the parameters, as often as wanted."""
+    if isinstance(module, nn.Sequential | nn.Residual):
+        inner = grad.copy()
+        for child in reversed(list(module)):
+            inner = backward_one_by_one(child, inner)
+        return inner + grad if isinstance(module, nn.Residual) else inner
+    return module.backward(grad, retain_graph=True)
+
+
 def shares(model):
     """Whether two places of the model have one parameter."""
     return len({*model.parameters()}) < len(model.state_dict())
@@ -121,7 +161,7 @@ def _layers(module, width):
     elif isinstance(module, nn.Identity):
         made = []
     else:
-        made = [(next(kind.__name__ for kind in ACTIVATIONS if isinstance(module, kind)), None)]
+        made = [(module.row, None)]
     if isinstance(module, Doubling) or "forward" in vars(module):
         made.append(((2 * numpy.eye(_width(made, width)), None), None))
     return made

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import hypothesis.strategies as st
 import numpy
 import oracles
 from calls import assert_near, tame
 from hypothesis.stateful import precondition, rule
-from kinds import dtype_of, has_own, in_features, leaves, network, out_features, owners, shares
+from kinds import (
+    KINKS,
+    dtype_of,
+    has_own,
+    in_features,
+    is_known,
+    leaves,
+    network,
+    out_features,
+    owners,
+    shares,
+    takes_batches,
+)
 from models import DTYPES, SEEDS
 from passes import Passes
+from recipes import LOSSES, OPTIMIZERS, SCHEDULERS, draw_options
 from strange import READ, REFUSED, VALUES, WILD
 
 import fastbp
@@ -96,16 +112,51 @@ class Machine(Passes):
     def step(self, number, zero):
         opt = self.opts[number % len(self.opts)]
         before = [(p.data.astype("f8"), p.grad.astype("f8")) for p in opt.parameters]
+        other = copy.deepcopy(opt)
         self.must(opt.zero_grad if zero else opt.step)
         if not zero:
             self.memory.note_change(opt.parameters)
         for parameter, (data, grad) in zip(opt.parameters, before, strict=True):
             if zero:
                 assert not parameter.grad.any()
-            elif tame(data, grad):
-                assert_near(parameter.data, data - opt.lr * grad)
+            elif type(opt) is optim.SGD and len(opt.param_groups) == 1 and not opt.momentum and tame(data, grad):
+                assert_near(parameter.data, data - opt.lr * (grad + opt.weight_decay * data))
             if parameter in self.expected:
                 self.expected[parameter] = (parameter.data.copy(), parameter.grad.copy())
+        if not zero:
+            other.step()
+            for mine, theirs in zip(opt.parameters, other.parameters, strict=True):
+                numpy.testing.assert_array_equal(mine.data, theirs.data)
+
+    @precondition(lambda self: self.opts)
+    @rule(number=SEEDS, way=st.sampled_from(["state_dict", "pickle", "step", "wrong"]))
+    def state_of_an_optimiser(self, number, way):
+        opt = self.opts[number % len(self.opts)]
+        state = self.must(opt.state_dict)
+        if way == "wrong":
+            self.must_not(opt.load_state_dict, {**state, "param_groups": []})
+            self.must_not(opt.load_state_dict, {"state": state["state"]})
+        elif way == "pickle":
+            assert repr(pickle.loads(pickle.dumps(opt)).state_dict()) == repr(state)
+        else:
+            self.must(opt.load_state_dict, state)
+        assert repr(opt.state_dict()) == repr(state)
+
+    @rule(number=SEEDS, limit=st.sampled_from([0.01, 0.5, 1e9, -1.0, numpy.nan, None, "1"]), norm=st.booleans())
+    def clip(self, number, limit, norm):
+        model = self.pick(number)
+        function = nn.utils.clip_grad_norm_ if norm else nn.utils.clip_grad_value_
+        if not isinstance(limit, float) or not limit > 0:
+            self.must_not(function, model.parameters(), limit)
+            return
+        before = [parameter.grad.astype("f8") for parameter in model.parameters()]
+        self.must(function, model.parameters(), limit)
+        if tame(*before):
+            size = numpy.sqrt(sum((grad**2).sum() for grad in before))
+            for parameter, grad in zip(model.parameters(), before, strict=True):
+                clipped = grad * min(1, limit / (size + 1e-6)) if norm else grad.clip(-limit, limit)
+                assert_near(parameter.grad, clipped)
+        self.note(model)
 
     @rule(number=SEEDS)
     def zero_grad(self, number):
@@ -119,9 +170,10 @@ class Machine(Passes):
     def load(self, number, seed, values, case):
         model = self.pick(number)
         state = self.must(model.state_dict)
-        for name, value in state.items():
-            state[name] = {**VALUES, **WILD}[values](value.shape, numpy.dtype("f8"), seed)
-        name = sorted(state)[seed % len(state)]
+        floats = [name for name, value in state.items() if value.dtype.kind == "f"]
+        for name in floats:
+            state[name] = {**VALUES, **WILD}[values](state[name].shape, numpy.dtype("f8"), seed)
+        name = sorted(floats)[seed % len(floats)]
         if case == "good":
             self.memory.note_change(model.parameters())
             self.must(model.load_state_dict, state)
@@ -156,7 +208,16 @@ class Machine(Passes):
             return
         data = self.training(model, n, seed, layout)
         opt = (OwnSGD if own else optim.SGD)(model.parameters(), lr=1e-3)
-        layers, losses, order = network(model), [], numpy.random.default_rng(seed)
+        if 1 in (n % min(int(size), n), size, n) and takes_batches(model):
+            self.must_not(
+                fastbp.train_model, model, **data, val_input=None, val_target=None, criterion=nn.MSELoss(reduction),
+                opt=opt, epochs=epochs, mini_batch_size=size,
+            )  # fmt: skip
+            self.forget_forwards(model)
+            return
+        compared = is_known(model) and not (shares(model) or has_own(model))
+        layers, losses, order = network(model) if compared else [], [], numpy.random.default_rng(seed)
+        compared = compared and KINKS.keys().isdisjoint(layer for layer in layers if isinstance(layer, str))
         history = self.must(
             fastbp.train_model, model, **data, val_input=None, val_target=None, criterion=nn.MSELoss(reduction),
             opt=opt, epochs=epochs, mini_batch_size=size, shuffle=shuffle, rng=seed if shuffle else None,
@@ -165,7 +226,6 @@ class Machine(Passes):
         assert history.backend == "modules" if own or has_own(model) else history.backend
         self.memory.note_change(model.parameters())
         self.forget_forwards(model)
-        compared = not (shares(model) or has_own(model) or "ReLU" in layers)
         x, target = (array.astype("f8") for array in data.values())
         for _ in range(epochs if compared else 0):
             rows = order.permutation(n) if shuffle else numpy.arange(n)
@@ -190,6 +250,37 @@ class Machine(Passes):
             if storages & {parameter.storage for parameter in part.parameters()}:
                 self.memory.note_structure(*leaves(part))
 
+    @rule(number=SEEDS, n=st.sampled_from([4, 10]), seed=SEEDS)
+    def train_by_any_parts(self, number, n, seed):
+        """With a drawn loss, optimiser, schedule and options: with the bits of a copy that trains module by module."""
+        model, rng = self.pick(number), numpy.random.default_rng(seed)
+        if has_own(model) or not tame(*(parameter.data for parameter in model.parameters())):
+            return
+        dtype, o = dtype_of(model), out_features(model)
+        loss = LOSSES[rng.integers(len(LOSSES))]
+        if loss.end or o != 3:
+            loss = LOSSES[0]
+        x, target = VALUES["normal"]((n, in_features(model)), dtype, seed), loss.targets(rng.standard_normal((n, o)))
+        target = target.astype(dtype) if target.ndim == 2 else target
+        options, kinds = draw_options(rng, n, dtype, False), (rng.integers(len(OPTIMIZERS)), rng.integers(9))
+        ends = []
+        for trained in (model, copy.deepcopy(model)):
+            criterion, opt = loss.make(reduction="mean"), OPTIMIZERS[kinds[0]](trained.parameters())
+            if trained is not model:
+                criterion.forward = criterion.forward
+            scheduler = SCHEDULERS[kinds[1]](opt, 4) if kinds[1] < len(SCHEDULERS) else None
+            ends.append(self.must(
+                fastbp.train_model, trained, x, target, None, None, criterion, opt, 2, 2, scheduler=scheduler,
+                progress=False, on_nonfinite="ignore", **options,
+            ))  # fmt: skip
+            self.opts = [*self.opts[-3:], opt] if trained is model else self.opts
+        numpy.testing.assert_array_equal(*(history["train_loss"] for history in ends))
+        for mine, theirs in zip(model.state_dict().values(), trained.state_dict().values(), strict=True):
+            numpy.testing.assert_array_equal(mine, theirs)
+        self.memory.note_change(model.parameters())
+        self.forget_forwards(model)
+        self.note(model)
+
     @rule(number=SEEDS, seed=SEEDS, data=st.data())
     def train_badly(self, number, seed, data):
         model = self.pick(number)
@@ -205,6 +296,8 @@ class Machine(Passes):
             wrong = REFUSED[case](arguments[name].shape, arguments[name].dtype)
         self.must_not(fastbp.train_model, **{**arguments, name: wrong})
         self.forget_forwards(model)
+        if has_own(model):
+            self.note_statistics(model)  # a forward of the user's was tried on the first row
         if name == "train_input":
             self.must_not(fastbp.compute_accuracy, model, wrong, arguments["train_target"])
 

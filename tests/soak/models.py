@@ -27,6 +27,7 @@ from kinds import (
     linears,
     out_features,
 )
+from recipes import between
 from remembered import Remembered
 
 from fastbp import nn
@@ -50,12 +51,19 @@ class Models(Caller, RuleBasedStateMachine):
         super().__init__()
         self.models, self.opts = [], []
         self.expected = {}  # by parameter: its bits and its gradient's
+        self.statistics = {}  # by BatchNorm1d: its running ones
         self.memory = Remembered()
         self.gradients = []  # Handed
 
     def note(self, model):
         for parameter in model.parameters():
             self.expected[parameter] = (parameter.data.copy(), parameter.grad.copy())
+        self.note_statistics(model)
+
+    def note_statistics(self, model):
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                self.statistics[module] = [array.copy() for _, array in module.named_buffers()]
 
     def note_all(self):
         for model in self.models:
@@ -65,6 +73,8 @@ class Models(Caller, RuleBasedStateMachine):
         self.models = [*self.models[-5:], model]
         known = {parameter for model in self.models for parameter in model.parameters()}
         self.expected = {parameter: values for parameter, values in self.expected.items() if parameter in known}
+        modules = {module for model in self.models for module in model.modules()}
+        self.statistics = {module: values for module, values in self.statistics.items() if module in modules}
         self.note(model)
 
     def pick(self, number):
@@ -84,27 +94,31 @@ class Models(Caller, RuleBasedStateMachine):
         for parameter, (data, grad) in self.expected.items():
             numpy.testing.assert_array_equal(parameter.data, data)
             numpy.testing.assert_array_equal(parameter.grad, grad)
+        for module, arrays in self.statistics.items():
+            for (_, array), values in zip(module.named_buffers(), arrays, strict=True):
+                numpy.testing.assert_array_equal(array, values)
         for handed in self.memory.outputs:
             numpy.testing.assert_array_equal(handed.array.ravel(), handed.numbers, "an output lost its numbers")
 
     # ------------------------------------------------------------------ construct
     @initialize(widths=st.lists(WIDTHS, min_size=2, max_size=4), dtype=st.sampled_from(DTYPES), seed=SEEDS)
     def first(self, widths, dtype, seed):
-        self.build(widths, dtype, seed, "default", True, "library")
+        self.build(widths, dtype, seed, "default", True, "library", False)
 
     @rule(
         widths=st.lists(WIDTHS, min_size=2, max_size=4), dtype=st.sampled_from(DTYPES), seed=SEEDS, bias=st.booleans(),
         init=st.sampled_from(["default", "zeros", "xavier_normal", "kaiming_uniform", None]),
-        own=st.sampled_from(["library", "library", "first", "activation", "model"]),
+        own=st.sampled_from(["library", "library", "first", "activation", "model"]), layers=st.booleans(),
     )  # fmt: skip
-    def build(self, widths, dtype, seed, init, bias, own):
+    def build(self, widths, dtype, seed, init, bias, own, layers):
+        """With ``layers`` from everything that the library has."""
         kinds = (None, nn.ReLU, OwnTanh if own == "activation" else nn.Tanh, nn.Sigmoid, nn.Identity)
-        made = []
+        made, rng = [], numpy.random.default_rng(seed)
         for place, (i, o) in enumerate(pairwise(widths)):
             linear = OwnLinear if own == "first" and place == 0 else nn.Linear
             made.append(self.must(linear, i, o, bias, init=init, rng=seed + place, dtype=dtype))
             kind = kinds[(seed + place) % len(kinds)]
-            made += [kind()] if kind else []
+            made += between(rng, o, dtype) if layers else [kind()] if kind else []
         named = {f"part{place}": module for place, module in enumerate(made)}
         arguments = (named,) if seed % 3 == 0 else made
         self.add(self.must(OwnSequential if own == "model" else nn.Sequential, *arguments))
@@ -204,7 +218,8 @@ class Models(Caller, RuleBasedStateMachine):
             new = nn.Linear(old.in_features, old.out_features, rng=seed, dtype=dtype)
             self.changing(model.__setitem__, place, new)
         elif way == "delitem":
-            passing = [place for place, part in enumerate(model) if not isinstance(part, nn.Linear | nn.Sequential)]
+            with_linears = (nn.Linear, nn.Sequential, nn.Residual)
+            passing = [place for place, part in enumerate(model) if not isinstance(part, with_linears)]
             if passing:
                 self.changing(model.__delitem__, passing[seed % len(passing)])
             self.must_not(model.__delitem__, len(model))
@@ -219,6 +234,12 @@ class Models(Caller, RuleBasedStateMachine):
         assert list(part) == list(model)[start : start + length]
         if linears(part):
             self.add(part)
+
+    @rule(number=SEEDS, training=st.booleans())
+    def switch(self, number, training):
+        model = self.pick(number)
+        assert self.must(model.train, training) is model
+        assert all(module.training == training for module in model.modules())
 
     @rule(number=SEEDS, to=st.sampled_from(DTYPES), way=st.sampled_from(["float", "to"]))
     def convert(self, number, to, way):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+
 import hypothesis.strategies as st
 import numpy
 import oracles
 from calls import assert_near, tame
 from hypothesis.stateful import precondition, rule
 from kinds import (
+    KINKS,
+    backward_one_by_one,
     dtype_of,
+    forward_one_by_one,
+    has_modes,
     has_own,
     in_features,
+    is_known,
     is_own,
     leaves,
     linears,
@@ -18,6 +25,7 @@ from kinds import (
     out_features,
     owners,
     predicts_otherwise,
+    takes_batches,
 )
 from models import SEEDS, Models
 from remembered import REFUSED, TAKEN, Handed
@@ -36,27 +44,44 @@ class Passes(Models):
 
     # ------------------------------------------------------------------ forward
     def run_forward(self, module, x, source=None):
-        prediction, output = self.must(module.predict, x), self.must(module.forward, x)
-        if not predicts_otherwise(module):
+        """Call forward and return whether it was taken: there are no statistics of one row."""
+        if len(x) == 1 and takes_batches(module):
+            self.must_not(module.forward, x)
+            self.memory.note_structure(*leaves(module))  # the first ones have taken it
+            self.note_statistics(module)
+            return False
+        twin = None if is_known(module) or has_own(module) else copy.deepcopy(module)
+        prediction = self.must(module.predict, x)
+        if twin is not None:
+            expected = forward_one_by_one(copy.deepcopy(twin).eval(), numpy.array(x))
+            numpy.testing.assert_array_equal(prediction, expected)
+        output = self.must(module.forward, x)
+        if twin is not None:
+            numpy.testing.assert_array_equal(output, forward_one_by_one(twin, numpy.array(x)))
+        if not (predicts_otherwise(module) or has_modes(module)):
             numpy.testing.assert_array_equal(prediction, output)
         assert prediction.flags.writeable, "a prediction is the caller's"
+        self.note_statistics(module)
         parameters = (parameter.data for parameter in module.parameters())
         values = None
-        if tame(x, *parameters) and linears(module):
+        if tame(x, *parameters) and linears(module) and is_known(module):
             values = oracles.forward(network(module), x.astype("f8"))
             assert_near(output, values[-1])
-        forward = self.memory.note_forward(module, values, x, output, source)
+        forward = self.memory.note_forward(module, values, x, output, source, twin)
         self.memory.inputs = [*self.memory.inputs[-3:], Handed.of(x, source)]
         self.memory.outputs = [*self.memory.outputs[-4:], Handed.of(output, forward, output.ravel().copy())]
+        return True
 
     @rule(
         number=SEEDS, n=st.sampled_from([1, 2, 7, 12]), seed=SEEDS, layout=st.sampled_from(sorted(READ)),
         values=st.sampled_from(["normal"] * 4 + [*VALUES, *WILD]),
     )  # fmt: skip
     def forward(self, number, n, seed, layout, values):
-        model = self.pick(number)
+        self.draw_forward(self.pick(number), n, seed, layout, values)
+
+    def draw_forward(self, model, n, seed, layout, values):
         x = {**VALUES, **WILD}[values]((n, in_features(model)), dtype_of(model), seed)
-        self.run_forward(model, READ[layout](x))
+        return self.run_forward(model, READ[layout](x))
 
     @rule(number=SEEDS, place=SEEDS, n=st.sampled_from([1, 7, 12]), seed=SEEDS)
     def forward_of_a_module(self, number, place, n, seed):
@@ -90,6 +115,8 @@ class Passes(Models):
         self.must_not(getattr(model, where), REFUSED_ARRAYS[case]((4, features), dtype_of(model)))
         if where == "forward" and not isinstance(leaves(model)[0], nn.Linear):
             self.memory.note_structure(*leaves(model))  # the first ones may have taken it
+        if has_own(model):
+            self.note_statistics(model)  # where predict goes through a forward
 
     # ------------------------------------------------------------------ backward
     @precondition(lambda self: self.memory.outputs)
@@ -157,7 +184,8 @@ class Passes(Models):
     def step_of_a_loop(self, number, n, seed, way):
         """Forward, loss and backward of a model, or of one behind it that gives it its gradient."""
         model = self.pick(number)
-        self.forward(number, n, seed, "contiguous", "normal")
+        if not self.draw_forward(model, n, seed, "contiguous", "normal"):
+            return
         last = self.memory.outputs[-1]
         if way == "loss":
             self.loss_of_an_output(0, seed, False)
@@ -169,7 +197,8 @@ class Passes(Models):
             if not behind:
                 return
             other = behind[seed % len(behind)]
-            self.run_forward(other, last.array, last.token if last.forward.has_token else None)
+            if not self.run_forward(other, last.array, last.token if last.forward.has_token else None):
+                return
             self.loss_of_an_output(0, seed, False)
             self.run_backward(other, self.gradients[-1], False, False)
         if self.gradients and self.gradients[-1].array.shape == last.shape:
@@ -197,6 +226,8 @@ class Passes(Models):
             len(forward.values) == 1 + len(network(module))  # not those of a model that doubles around its only layer
         ):  # fmt: skip
             self.compare_gradients(module, forward.values, numbers, before, None if parameters_only else result)
+        if forward is not None and forward.twin is not None and forward.is_whole and forward.owner is module:
+            self.compare_with_twin(module, forward.twin, numbers, before, None if parameters_only else result)
         self.note(module)
         if forward is not None and not parameters_only:
             assert result.flags.writeable, "a gradient is the caller's"
@@ -208,7 +239,8 @@ class Passes(Models):
         model = self.pick_called(number)
         handed = self.gradient(model, number, seed, "contiguous")
         forward, verdict = self.memory.verdict(model, handed)
-        if verdict != TAKEN or any(is_own(part) for part in model.modules() if isinstance(part, nn.Sequential)):
+        containers = [part for part in model.modules() if isinstance(part, nn.Sequential | nn.Residual)]
+        if verdict != TAKEN or any(is_own(part) or isinstance(part, nn.Residual) for part in containers):
             return
         before = {parameter: parameter.grad.astype("f8") for parameter in model.parameters()}
         grad, numbers = handed.array, handed.array.copy()
@@ -219,11 +251,22 @@ class Passes(Models):
             self.compare_gradients(model, forward.values, numbers, before, grad)
         self.note(model)
 
+    def compare_with_twin(self, module, twin, grad_output, before, grad_input):
+        """Compare with a copy whose modules were called one by one."""
+        twin.zero_grad()
+        expected_input = backward_one_by_one(twin, grad_output)
+        for parameter, copied in zip(module.parameters(), twin.parameters(), strict=True):
+            if tame(before[parameter], copied.grad):
+                assert_near(parameter.grad, before[parameter] + copied.grad)
+        if grad_input is not None and tame(expected_input):
+            assert_near(grad_input, expected_input)
+
     def compare_gradients(self, model, values, grad_output, before, grad_input):
         layers = network(model)
-        pre = [v for layer, v in zip(layers, values, strict=False) if layer == "ReLU"]
+        pairs = [(layer, v) for layer, v in zip(layers, values, strict=False) if isinstance(layer, str)]
+        distances = [numpy.abs(v - kink) for layer, v in pairs for kink in KINKS.get(layer, ())]
         weights = (array for layer in layers if not isinstance(layer, str) for array in layer)
-        near_a_kink = any(((v != 0) & (numpy.abs(v) < 1e-4)).any() for v in pre)
+        near_a_kink = any(((distance != 0) & (distance < 1e-4)).any() for distance in distances)
         if near_a_kink or not tame(grad_output, *before.values(), *weights):
             return
         gradients, expected_input = oracles.backward(layers, values, grad_output.astype("f8"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy
-from kinds import has_own, leaves, linears
+from kinds import has_own, leaves
 
 TAKEN, REFUSED, EITHER = "taken", "refused", "either"
 
@@ -31,6 +31,7 @@ class Forward:
     changes: frozenset
     own_changes: frozenset
     has_token: bool
+    twin: Any  # a copy of the module after this forward, where no oracle has values
     awaits: bool = True
     is_input: bool = False  # of another forward, which holds its output too
 
@@ -82,11 +83,11 @@ class Remembered:
         self.inputs = []  # Handed: outputs of others among them
 
     def changes_of(self, module):
-        storages = {parameter.storage for leaf in linears(module) for parameter in leaf.parameters()}
+        storages = {parameter.storage for parameter in module.parameters()}
         return frozenset((storage, self.versions[storage]) for storage in storages)
 
     def own_changes_of(self, module):
-        return frozenset((p, self.versions[p]) for leaf in linears(module) for p in leaf.parameters())
+        return frozenset((parameter, self.versions[parameter]) for parameter in module.parameters())
 
     def note_change(self, parameters):
         """Parameters were changed by the library: their forwards are over, those of others in their storages may be."""
@@ -112,11 +113,11 @@ class Remembered:
         if leaf in self.parts:
             self.parts[leaf].is_spent = True
 
-    def note_forward(self, module, values, x, output, source):
+    def note_forward(self, module, values, x, output, source, twin=None):
         own = leaves(module)
         forward = Forward(
             module, own, values, x, x.shape, output.shape, source, self.last.get(module),
-            self.changes_of(module), self.own_changes_of(module), not output.flags.writeable,
+            self.changes_of(module), self.own_changes_of(module), not output.flags.writeable, twin,
         )  # fmt: skip
         self.last[module] = forward
         self.let_go(*own)
@@ -138,7 +139,7 @@ class Remembered:
         """``array`` was written: forwards that kept it cannot be compared."""
         for part in self.parts.values():
             if numpy.may_share_memory(part.forward.x, array):
-                part.forward.values = None
+                part.forward.values = part.forward.twin = None
 
     def verdict(self, module, gradient):
         """Return the forward to which all parts agree, or None, and what must become of a backward of ``module``."""

@@ -45,7 +45,7 @@ def block_gradients(
         x, x_row, x_kind = _inputs(layers, layer, scratch, data, block.start)
         g = shift(scratch, layers[layer, G])
         if layers[layer, OPERATION] != LINEAR:
-            operation_gradients(layers, layer, scratch, block.grad, block.rows, rank, ranks)
+            operation_gradients(layers, layer, scalars, scratch, x, x_row, block.grad, block.rows, rank, ranks)
         elif fuses_update:
             fused_sgd_gradients(layers, layer, x, x_row, x_kind, g, parameter, block.rows, lr, rank, ranks)
         else:

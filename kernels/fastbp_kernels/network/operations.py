@@ -21,6 +21,7 @@ from fastbp_kernels.functions.softmax import (
 from fastbp_kernels.linalg.batch_norm import batch_norm, batch_norm_backward_rows
 from fastbp_kernels.linalg.column_sums import add_column_product_sums, add_column_sums
 from fastbp_kernels.linalg.layer_norm import layer_norm_backward_rows, layer_norm_rows
+from fastbp_kernels.linalg.prelu import add_slope_gradients, prelu_rows
 from fastbp_kernels.network.table import (
     ADD,
     ADDED_G,
@@ -37,6 +38,7 @@ from fastbp_kernels.network.table import (
     OTHER,
     OTHER_ROW,
     OUT,
+    PRELU,
     SAVED,
     SAVED_ROW,
     SCALARS,
@@ -52,6 +54,7 @@ from fastbp_kernels.network.table import (
     X_ROW,
     Y_ROW,
     G,
+    X,
     Y,
 )
 from fastbp_kernels.parallel.partition import rank_range
@@ -94,6 +97,9 @@ def operation_forward(
         softmax_rows(rows, features, x, x_row, y, y_row)
     elif operation == LOG_SOFTMAX:
         log_softmax_rows(rows, features, x, x_row, y, y_row)
+    elif operation == PRELU:
+        slopes, each = shift(parameter, layers[layer, WEIGHT]), 1 if s[0] > 0 else 0
+        prelu_rows(rows, features, slopes, each, x, x_row, x, x_row, y, y_row)
     elif operation == DROPOUT and steps >= 0:
         dropout_rows(
             rows, features, x, x_row, layers[layer, SEED], layers[layer, FORWARDS] + steps, before + first_row,
@@ -138,6 +144,10 @@ def operation_backward(
     elif operation == LOG_SOFTMAX:
         y = shift(scratch, layers[layer, Y] + first_row * y_row)
         log_softmax_backward_rows(rows, features, g, y, y_row, grad_x, x_row)
+    elif operation == PRELU:
+        x, slopes = shift(scratch, layers[layer, X] + first_row * x_row), shift(parameter, layers[layer, WEIGHT])
+        each = 1 if scalars[layer * SCALARS + OPERATION_SCALARS] > 0 else 0
+        prelu_rows(rows, features, slopes, each, g, y_row, x, x_row, grad_x, x_row)
     elif operation == DROPOUT:
         dropout_rows(
             rows, features, g, y_row, layers[layer, SEED], layers[layer, FORWARDS] + steps, before + first_row,
@@ -162,9 +172,13 @@ def add_other_gradient(
 
 @inner_kernel
 def operation_gradients(
-    layers: Array, layer: int, scratch: Pointer, grad: Pointer, rows: int, rank: int, ranks: int
-) -> None:
-    """Add the gradients of this rank's range of weight and bias, where they are trained."""
+    layers: Array, layer: int, scalars: Pointer, scratch: Pointer, x: Pointer, x_row: int, grad: Pointer, rows: int,
+    rank: int, ranks: int,
+) -> None:  # fmt: skip
+    """Add the gradients of this rank's range of weight and bias over ``rows`` rows of ``x``, where they are trained."""
+    if layers[layer, OPERATION] == PRELU:
+        _slope_gradients(layers, layer, scalars, scratch, x, x_row, grad, rows, rank, ranks)
+        return
     y_row = layers[layer, Y_ROW]
     first, stop = rank_range(layers[layer, OUT], SLAB, rank, ranks)
     g = shift(scratch, layers[layer, G] + first)
@@ -175,3 +189,23 @@ def operation_gradients(
         add_column_product_sums(rows, stop - first, g, normalized, y_row, weight_grad)
     if trained & TRAINED_BIAS:
         add_column_sums(rows, stop - first, g, y_row, shift(grad, layers[layer, BIAS] + first))
+
+
+@inner_kernel
+def _slope_gradients(
+    layers: Array, layer: int, scalars: Pointer, scratch: Pointer, x: Pointer, x_row: int, grad: Pointer, rows: int,
+    rank: int, ranks: int,
+) -> None:  # fmt: skip
+    """Add the gradients of this rank's slopes, where they are trained; that of a single one is rank 0's."""
+    each = scalars[layer * SCALARS + OPERATION_SCALARS] > 0
+    first, stop = 0, 0
+    if each:
+        first, stop = rank_range(layers[layer, OUT], SLAB, rank, ranks)
+    elif rank == 0:
+        stop = layers[layer, OUT]
+    if layers[layer, TRAINED] and first < stop:
+        add_slope_gradients(
+            rows, stop - first, each, shift(scratch, layers[layer, G] + first), layers[layer, Y_ROW],
+            shift(x, first), x_row, shift(scratch, layers[layer, SAVED] + first),
+            shift(scratch, layers[layer, SAVED_ROW]), shift(grad, layers[layer, WEIGHT] + first),
+        )  # fmt: skip

@@ -25,8 +25,8 @@ TRAINED_WEIGHT, TRAINED_BIAS = 1, 2
 
 # Operations. Their scalars behind the activation's: LAYER_NORM: eps; BATCH_NORM: eps, and the weight of a mini-batch in
 # the running statistics, below 0 for that of a mean over all; DROPOUT: the factor of what is kept, and what is added to
-# what is kept and to what is dropped.
-LINEAR, COPY, LAYER_NORM, DROPOUT, SOFTMAX, LOG_SOFTMAX, ADD, BATCH_NORM = range(8)
+# what is kept and to what is dropped; PRELU: 1 if there is a slope for each feature, 0 if one for all.
+LINEAR, COPY, LAYER_NORM, DROPOUT, SOFTMAX, LOG_SOFTMAX, ADD, BATCH_NORM, PRELU = range(9)
 
 # Columns of the scalars beside the table: those of the activation, then those of the operation.
 ACTIVATION_SCALARS, OPERATION_SCALARS, SCALARS = 0, 4, 8
