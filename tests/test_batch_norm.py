@@ -98,3 +98,10 @@ def test_a_model_from_read_only_buffers_owns_its_running_statistics():
     train(models[0])
     assert models[0][1].running_mean.flags.writeable
     assert (models[1][1].running_mean == 0).all()
+
+
+def test_a_network_predicts_places_of_samples_as_its_forward_does():
+    model = nn.Sequential(nn.Linear(5, 4, rng=0), nn.BatchNorm1d(4)).eval()
+    model[1].running_mean = draw((4,), numpy.float32)
+    x = draw((2, 4, 5), numpy.float32)
+    assert model.predict(x).tobytes() == model(x).tobytes()

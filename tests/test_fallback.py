@@ -52,7 +52,7 @@ def with_a_layer_of_another(model):
 UNKNOWN = [
     ("a Same, which the engine does not know", lambda: nn.Sequential(nn.Linear(4, 4, rng=0), Same())),
     ("an? OwnLinear, which the engine does not know", lambda: nn.Sequential(nn.Linear(4, 4), OwnLinear(4, 4))),
-    ("a Softmax, which the engine does not know", lambda: nn.Sequential(nn.Linear(4, 4, rng=0), nn.Softmax(0))),
+    ("a Softmax, which the engine does not know", lambda: nn.Sequential(nn.Softmax(0), nn.Linear(4, 4, rng=0))),
     ("share a parameter", lambda: shared(mlp(4, 4, 4))),
     ("one of its parameters was taken out since it was built", lambda: without_a_bias(mlp(4, 4, 4))),
     ("were set since it was built", lambda: with_a_weight_set_later(mlp(4, 4, 4))),

@@ -256,6 +256,23 @@ def test_a_thousand_steps_of_every_optimiser_follow_torch(row):
             numpy.testing.assert_allclose(value, own[name].numpy(), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("row", [row.name for row in OPTIMIZERS if row.state])
+def test_the_state_of_a_parameter_without_gradient_fades_to_no_subnormal_number(row):
+    """Of those, 20 in a network of 1,400 parameters doubled the time of a step."""
+    module, dtype = nn.Linear(20, 1, bias=False), numpy.float32
+    module.weight.data[...] = 1
+    parameter, twin = module.weight, fastbp.to_torch(module).weight
+    ours, theirs = optimizer(row, [parameter], 1e-3), optimizer(row, [twin], 1e-3, torch.optim)
+    for step in range(400):
+        parameter.grad[...] = (step == 0) * numpy.logspace(-36, -20, 20, dtype=dtype)
+        twin.grad = torch.tensor(parameter.grad)
+        ours.step()
+        theirs.step()
+    numpy.testing.assert_allclose(parameter.data, twin.detach().numpy(), rtol=2000 * numpy.finfo(dtype).eps)
+    for name, values in ours.state_dict()["state"][0].items():
+        assert not numpy.any((values != 0) & (numpy.abs(values) < numpy.finfo(dtype).tiny)), name
+
+
 @pytest.mark.parametrize("row", [row.name for row in OPTIMIZERS])
 def test_the_state_of_every_optimiser_goes_to_torch_and_back(row, tmp_path):
     def steps(model, opt, other, theirs):

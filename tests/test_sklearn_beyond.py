@@ -1,5 +1,7 @@
 """What the estimators take beyond scikit-learn's: weights of classes, dropout, other parts, dtypes, threads."""
 
+import _thread
+import threading
 from functools import partial
 
 import numpy
@@ -165,3 +167,27 @@ def test_wrong_parameters_get_scikit_learns_errors():
 
 def test_without_hidden_layers_it_is_a_linear_model():
     assert_same(*pair(X, y, hidden_layer_sizes=[], max_iter=10), X)
+
+
+def test_an_interrupt_ends_the_training_and_keeps_what_was_trained():
+    def stop(mlp):
+        if mlp.n_iter_ == 3:
+            raise KeyboardInterrupt
+
+    ours = MLPClassifier(**SMALL, progress=stop)
+    with pytest.warns(UserWarning, match=r"Training interrupted by user\.") as caught:
+        ours.fit(X, y)
+    assert caught[0].filename == __file__
+    same(ours, MLPClassifier(**{**SMALL, "max_iter": 3}).fit(X, y))
+    assert len(ours.loss_curve_) == 3
+
+
+def test_an_interrupt_comes_through_while_the_engine_runs():
+    ours = MLPClassifier(**{**SMALL, "max_iter": 10**7, "n_iter_no_change": numpy.inf})
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        ours.fit(X, y)
+    timer.join()
+    assert ours.n_iter_ == len(ours.loss_curve_) > 0
+    ours.partial_fit(X, y)

@@ -51,6 +51,20 @@ def test_the_number_of_threads_is_that_of_the_cores_or_what_was_set():
         assert fastbp.get_num_threads() == number
 
 
+def test_a_python_thread_may_have_a_limit_of_its_own():
+    fastbp.set_num_threads(3)
+    elsewhere = []
+    with threads.threads_limited(2):
+        with threads.threads_limited(1):
+            assert fastbp.get_num_threads() == threads.ranks_for(1e12, 9) == 1
+            other = threading.Thread(target=lambda: elsewhere.append(fastbp.get_num_threads()))
+            other.start()
+            other.join()
+        assert fastbp.get_num_threads() == threads.ranks_for(1e12, 9) == 2
+    assert fastbp.get_num_threads() == 3
+    assert elsewhere == [3]
+
+
 @pytest.mark.parametrize("number", [0, -1])
 def test_fewer_threads_than_one_are_refused(number):
     before = fastbp.get_num_threads()

@@ -23,7 +23,7 @@ from fastbp.sklearn.network import Network, build_network, draw_parameters
 from fastbp.sklearn.optimizers import BaseOptimizer
 from fastbp.sklearn.outputs import apply_output
 from fastbp.sklearn.stochastic import Split, fit_stochastic
-from fastbp.validation.arrays import Array
+from fastbp.validation.arrays import FLOAT_DTYPES, Array
 
 _SPARSE_ROWS = 4096  # that are made dense at a time
 
@@ -198,7 +198,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         if (
             network is not None
             and type(X) is np.ndarray
-            and X.dtype is network.dtype
+            and X.dtype in FLOAT_DTYPES
             and X.ndim == 2
             and X.shape[0]
             and X.shape[1] == own["n_features_in_"]
@@ -206,7 +206,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             and network.holds(own["coefs_"], own["intercepts_"])
             and isfinite(np.vdot(X, X))
         ):
-            return network.model.predict(X)  # of which scikit-learn's checks would say nothing
+            return network.model.predict(X.astype(network.dtype, copy=False))  # scikit-learn's checks would pass
         check_is_fitted(self)
         network = self._current_network()
         if check_input:

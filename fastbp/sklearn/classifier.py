@@ -82,7 +82,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             self._learn_classes(y)
         else:
             self._require_known_classes(unique_labels(y))
-        return X, self._label_binarizer.transform(y).astype(bool)
+        return X, self._indicators(y)
 
     def _learn_classes(self, labels: Any) -> None:
         self._label_binarizer = LabelBinarizer().fit(labels)
@@ -98,6 +98,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
             )
+
+    def _indicators(self, labels: Any) -> Array:
+        """Return what ``LabelBinarizer`` makes of labels that are known, without looking through them again."""
+        if labels.ndim == 2:
+            found: Array = self._label_binarizer.transform(labels).astype(bool)
+            return found
+        places: Array = np.searchsorted(self.classes_, labels)[:, None]
+        columns = 1 if len(self.classes_) <= 2 else np.arange(len(self.classes_))
+        indicators: Array = places == columns
+        return indicators
 
     @available_if(is_stochastic)  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]

@@ -29,6 +29,7 @@ _FLOP_PER_BATCH = 1e5  # that take as long as what there is to do for a mini-bat
 _NO_ORDER = np.empty((0, 0), np.int64)
 _NO_SUMS = np.empty(0)
 _NO_SPANS = np.empty((0, 3), np.int64)
+_NO_SCALARS = np.zeros((1, 1, 1))
 _ONE = np.ones(1)
 
 
@@ -70,6 +71,7 @@ class EpochRunner:
         spans = [[start, start + weight.size] for start, weight in zip(starts, weights)]
         self._spans = np.array(spans if alpha else [], np.int64).reshape(-1, 2)
         self._half_alpha = alpha / 2
+        self._of_first: tuple[Array, Array] | None = None
         self._sums = np.empty(-(-plan.parameter.size // NORM_SLAB))
         self._length = max(1, int(_FIRST_FLOP / (3 * plan.flop * batch_size + _FLOP_PER_BATCH)))
         none = terms.rows
@@ -77,7 +79,7 @@ class EpochRunner:
 
     def __enter__(self) -> EpochRunner:
         if not is_compiled(self.parameter.dtype):
-            self._call(0, 0, _NO_ORDER, self._step(_NO_SPANS, np.zeros((1, 1, 1)), 0, _ONE), self._results(0))
+            self._call(0, 0, _NO_ORDER, self._step(_NO_SPANS, _NO_SCALARS, 0, _ONE), self._results(0))
         self._interrupts.__enter__()
         return self
 
@@ -109,8 +111,7 @@ class EpochRunner:
         KeyboardInterrupt
             At a finished mini-batch.
         """
-        counts = self._terms.batch_weights(orders, self._size, epochs)
-        factors = self._half_alpha / counts.ravel()
+        factors, constants = self._of_batches(epochs, orders)
         results = self._results(epochs)
         done, total = 0, epochs * self.batches
         while done < total:
@@ -122,24 +123,36 @@ class EpochRunner:
             with self._interrupts.held:
                 scalars = optimizer.scalars(stop - done, scheduled)
                 state = optimizer.state_beside(self.parameter)
-                step = self._step(optimizer.spans(), scalars, optimizer.code, factors[done:stop])
+                own = factors[done:stop] if len(factors) > 1 else factors
+                step = self._step(optimizer.spans(), scalars, optimizer.code, own)
                 self._call(done, stop, _NO_ORDER if orders is None else orders, step, results, state)
                 optimizer.advance(stop - done)
             seconds = perf_counter() - begun
             self._length = max(1, min(8 * self._length, int((stop - done) * _CALL_SECONDS / max(seconds, 1e-9))))
             done = stop
         sums = results.train_losses[:, 1] * (self._size / self._samples)
-        losses: list[float] = (sums + self._terms.constants(orders, counts, self._size)).tolist()
+        losses: list[float] = (sums + constants).tolist()
         return losses
 
     def loss_and_gradient(self) -> float:
         """Return the loss over all samples at once, and leave its gradient in ``grad``."""
-        factors = self._half_alpha / self._terms.batch_weights(None, self._size, 1).ravel()
+        factors, constants = self._of_batches(1, None)
         results = self._results(1)
         with self._interrupts.held:
-            self._call(0, self.batches, _NO_ORDER, self._step(_NO_SPANS, np.zeros((1, 1, 1)), 0, factors), results)
-        counts = self._terms.batch_weights(None, self._size, 1)
-        return float(results.train_losses[0, 0] + self._terms.constants(None, counts, self._size)[0])
+            self._call(0, self.batches, _NO_ORDER, self._step(_NO_SPANS, _NO_SCALARS, 0, factors), results)
+        return float(results.train_losses[0, 0] + constants[0])
+
+    def _of_batches(self, epochs: int, orders: Array | None) -> tuple[Array, Array]:
+        """Return the penalty's factor for each mini-batch, and what is added to the loss of each epoch."""
+        terms, size = self._terms, self._size
+        if orders is None or not terms.rows.weights.size:  # each epoch is like the first
+            if self._of_first is None:
+                counts = terms.batch_weights(None, size, 1)
+                self._of_first = self._half_alpha / counts[0], terms.constants(None, counts, size)
+            factors, constants = self._of_first
+            return (np.tile(factors, epochs) if len(factors) > 1 else factors), constants
+        counts = terms.batch_weights(orders, size, epochs)
+        return self._half_alpha / counts.ravel(), terms.constants(orders, counts, size)
 
     def _step(self, spans: Array, scalars: Array, code: int, factors: Array) -> Step:
         penalty = Penalty(self._spans, factors, self._sums)

@@ -41,7 +41,7 @@ def _warn(result: Any, iterations: int, max_iter: int) -> None:
     if iterations == max_iter:
         lines.append(f"More iterations may help: max_iter={max_iter}.")
     lines.append("So may data of one scale: https://scikit-learn.org/stable/modules/preprocessing.html")
-    warnings.warn("\n".join(lines), ConvergenceWarning, stacklevel=4)
+    warnings.warn("\n".join(lines), ConvergenceWarning, stacklevel=6)  # who called ``fit``
 
 
 def loss_and_gradient(mlp: BaseMLP, packed: Array, X: Any, y: Array, sample_weight: Array | None) -> Any:

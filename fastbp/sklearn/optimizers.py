@@ -38,8 +38,12 @@ class BaseOptimizer:
 
     def __init__(self, learning_rate_init: float = 0.1, steps: Steps | None = None) -> None:
         self.learning_rate_init = learning_rate_init
-        self.learning_rate = float(learning_rate_init)
         self.steps = steps
+        self._rate = float(learning_rate_init)
+
+    @property
+    def learning_rate(self) -> float:
+        return self._rate
 
     def iteration_ends(self, time_step: int) -> None:
         """Go on after an epoch, when ``time_step`` samples have been trained."""
@@ -53,9 +57,6 @@ class BaseOptimizer:
         if verbose:
             print(f"{message} Stopping.")
         return True
-
-    def steps_made(self) -> None:
-        """Note what the last steps have changed."""
 
 
 class SGDOptimizer(BaseOptimizer):
@@ -102,7 +103,7 @@ class SGDOptimizer(BaseOptimizer):
 
     def _set_rate(self, rate: float) -> None:
         assert self.steps is not None
-        self.learning_rate = self.steps.lr = rate
+        self._rate = self.steps.lr = rate
 
 
 class AdamOptimizer(BaseOptimizer):
@@ -126,9 +127,11 @@ class AdamOptimizer(BaseOptimizer):
     ) -> None:  # fmt: skip
         super().__init__(learning_rate_init, _EarlyEpsilon(params, learning_rate_init, (beta_1, beta_2), epsilon))
 
-    def steps_made(self) -> None:
+    @property
+    def learning_rate(self) -> float:
         assert isinstance(self.steps, _EarlyEpsilon)
-        self.learning_rate = float(self.steps.rate(np.float64(self.steps.steps)))
+        made = self.steps.steps
+        return float(self.steps.rate(np.float64(made))) if made else self._rate
 
 
 class OtherOptimizer(BaseOptimizer):

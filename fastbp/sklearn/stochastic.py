@@ -20,6 +20,7 @@ from fastbp.validation.arrays import Array
 if TYPE_CHECKING:
     from fastbp.sklearn.base import BaseMLP
 
+_USER = 5  # frames from here to who called ``fit``
 _MOST_ORDERED = 1 << 20  # rows of the orders of a block of epochs: 8 MiB
 
 
@@ -86,10 +87,10 @@ def fit_stochastic(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None, 
                 f"Stochastic Optimizer: Maximum iterations ({mlp.max_iter}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=_USER,
             )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=3)
+        warnings.warn("Training interrupted by user.", stacklevel=_USER)
     if mlp.early_stopping:
         course.runner.parameter[...] = mlp._best_parameters
 
@@ -111,7 +112,7 @@ def _batch_size(batch_size: Any, samples: int) -> int:
         return min(200, samples)
     if batch_size > samples:
         warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
+            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=_USER + 1
         )
     return int(np.clip(batch_size, 1, samples))
 
@@ -140,7 +141,6 @@ class _Course:
             for loss in self.runner.run(count, orders, steps, rates):
                 self._note(loss)
                 yield
-            self.optimizer.steps_made()
             most -= count
 
     def _ahead(self, most: int) -> int:

@@ -2,6 +2,10 @@
 
 Each takes ``(v, scalars, parameter, grad, *state)`` and returns parameter and state after the step. "sign" is -1 where
 the objective is maximised, "kept" what a decoupled weight decay leaves of a parameter, and a flag is 0 or 1.
+
+Where a gradient stays 0, as behind a rectifier that never opens again, averages of it fade to subnormal numbers, with
+which CPUs take a hundred times as long, and stay there. So an average (``_average``) fades to 0, and one of squares
+(``_average_of_squares``), by whose root something may be divided, to a small number.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ from fastbp_kernels.compiler.vectors import Vectors
 from fastbp_kernels.functions import tile_formulas
 
 Formula = Callable[..., Sequence[ir.Value]]
+
+_FADED = {4: 2.0**-120, 8: 2.0**-1010}  # times a usual factor of an average they are not subnormal yet
 
 
 def sgd(v: Vectors, scalars: Values, parameter: ir.Value, grad: ir.Value) -> Sequence[ir.Value]:
@@ -34,7 +40,7 @@ def sgd_momentum(
     b = v.builder
     lr, sign, decay, momentum, new, is_nesterov, is_first = scalars
     grad = _decayed(v, sign, decay, parameter, grad)
-    moved = v.fma(new, grad, b.fmul(momentum, momentum_buffer))
+    moved = _average(v, v.fma(new, grad, b.fmul(momentum, momentum_buffer)))
     moved = b.select(_is_set(v, is_first), grad, moved)
     step = b.select(_is_set(v, is_nesterov), v.fma(momentum, moved, grad), moved)
     has_momentum = _is_set(v, momentum)  # another group may have it, and this one not
@@ -56,8 +62,8 @@ def adam(
     new1, keep2, new2, step_size, root_correction, eps, sign, decay, kept, is_amsgrad = scalars
     grad = _decayed(v, sign, decay, parameter, grad)
     parameter = b.fmul(parameter, kept)
-    exp_avg = v.fma(new1, b.fsub(grad, exp_avg), exp_avg)
-    exp_avg_sq = v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq))
+    exp_avg = _average(v, v.fma(new1, b.fsub(grad, exp_avg), exp_avg))
+    exp_avg_sq = _average_of_squares(v, v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq)))
     state, square = [exp_avg, exp_avg_sq], exp_avg_sq
     if max_exp_avg_sq is not None:
         largest = _maximum(v, max_exp_avg_sq, exp_avg_sq)
@@ -76,8 +82,8 @@ def nadam(
     new1, keep2, new2, correction2, grad_step, avg_step, eps, sign, decay, kept = scalars
     grad = _decayed(v, sign, decay, parameter, grad)
     parameter = b.fmul(parameter, kept)
-    exp_avg = v.fma(new1, b.fsub(grad, exp_avg), exp_avg)
-    exp_avg_sq = v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq))
+    exp_avg = _average(v, v.fma(new1, b.fsub(grad, exp_avg), exp_avg))
+    exp_avg_sq = _average_of_squares(v, v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq)))
     denominator = b.fadd(v.sqrt(v.divide(exp_avg_sq, correction2)), eps)
     parameter = v.fma(b.fneg(grad_step), v.divide(grad, denominator), parameter)
     parameter = v.fma(b.fneg(avg_step), v.divide(exp_avg, denominator), parameter)
@@ -92,8 +98,8 @@ def radam(
     new1, keep2, new2, step_size, is_rectified, eps, sign, decay, kept = scalars
     grad = _decayed(v, sign, decay, parameter, grad)
     parameter = b.fmul(parameter, kept)
-    exp_avg = v.fma(new1, b.fsub(grad, exp_avg), exp_avg)
-    exp_avg_sq = v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq))
+    exp_avg = _average(v, v.fma(new1, b.fsub(grad, exp_avg), exp_avg))
+    exp_avg_sq = _average_of_squares(v, v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq)))
     denominator = b.select(_is_set(v, is_rectified), b.fadd(v.sqrt(exp_avg_sq), eps), v.constant(1.0))
     parameter = v.fma(b.fneg(step_size), v.divide(exp_avg, denominator), parameter)
     return parameter, exp_avg, exp_avg_sq
@@ -106,7 +112,7 @@ def adamax(
     b = v.builder
     new1, keep2, step_size, eps, sign, decay = scalars
     grad = _decayed(v, sign, decay, parameter, grad)
-    exp_avg = v.fma(new1, b.fsub(grad, exp_avg), exp_avg)
+    exp_avg = _average(v, v.fma(new1, b.fsub(grad, exp_avg), exp_avg))
     exp_inf = _maximum(v, b.fmul(exp_inf, keep2), b.fadd(v.absolute(grad), eps))
     parameter = v.fma(b.fneg(step_size), v.divide(exp_avg, exp_inf), parameter)
     return parameter, exp_avg, exp_inf
@@ -124,16 +130,16 @@ def rmsprop(*, is_centered: bool, has_momentum: bool) -> Formula:
         b = v.builder
         lr, keep, new, eps, momentum, centers, sign, decay = scalars
         grad = _decayed(v, sign, decay, parameter, grad)
-        square_avg = v.fma(b.fmul(new, grad), grad, b.fmul(keep, square_avg))
+        square_avg = _average_of_squares(v, v.fma(b.fmul(new, grad), grad, b.fmul(keep, square_avg)))
         state, square = [square_avg], square_avg
         if is_centered:
             grad_avg = others[-1]
-            grad_avg = v.fma(new, b.fsub(grad, grad_avg), grad_avg)
+            grad_avg = _average(v, v.fma(new, b.fsub(grad, grad_avg), grad_avg))
             square = b.select(_is_set(v, centers), v.fma(b.fneg(grad_avg), grad_avg, square_avg), square_avg)
             state.append(grad_avg)
         step = v.divide(grad, b.fadd(v.sqrt(square), eps))
         if has_momentum:
-            step = b.fadd(b.fmul(momentum, others[0]), step)
+            step = _average(v, b.fadd(b.fmul(momentum, others[0]), step))
             state.insert(1, step)
         return v.fma(b.fneg(lr), step, parameter), *state
 
@@ -157,10 +163,10 @@ def adadelta(
     b = v.builder
     lr, keep, new, eps, sign, decay = scalars
     grad = _decayed(v, sign, decay, parameter, grad)
-    square_avg = v.fma(b.fmul(new, grad), grad, b.fmul(keep, square_avg))
+    square_avg = _average_of_squares(v, v.fma(b.fmul(new, grad), grad, b.fmul(keep, square_avg)))
     ratio = v.divide(v.sqrt(b.fadd(acc_delta, eps)), v.sqrt(b.fadd(square_avg, eps)))
     delta = b.fmul(ratio, grad)
-    acc_delta = v.fma(b.fmul(new, delta), delta, b.fmul(keep, acc_delta))
+    acc_delta = _average_of_squares(v, v.fma(b.fmul(new, delta), delta, b.fmul(keep, acc_delta)))
     return v.fma(b.fneg(lr), delta, parameter), square_avg, acc_delta
 
 
@@ -189,6 +195,18 @@ def _decayed(v: Vectors, sign: ir.Value, decay: ir.Value, parameter: ir.Value, g
     b = v.builder
     grad = b.fmul(grad, sign)
     return b.select(_is_set(v, decay), v.fma(decay, parameter, grad), grad)  # 0 * infinity would be NaN
+
+
+def _average(v: Vectors, x: ir.Value) -> ir.Value:
+    """Return x, or 0 where it has faded."""
+    b = v.builder
+    return b.select(b.fcmp_ordered("<", v.absolute(x), v.constant(_FADED[v.bytes])), v.constant(0.0), x)
+
+
+def _average_of_squares(v: Vectors, x: ir.Value) -> ir.Value:
+    """Return x, which is 0 or more, and if it is more at the least what has faded."""
+    b, faded = v.builder, v.constant(_FADED[v.bytes])
+    return b.select(b.and_(b.fcmp_ordered(">", x, v.constant(0.0)), b.fcmp_ordered("<", x, faded)), faded, x)
 
 
 def _is_set(v: Vectors, number: ir.Value) -> ir.Value:
