@@ -8,6 +8,8 @@ from fastbp.interop.torch import from_torch, to_torch
 from fastbp.runtime.threads import get_num_threads, set_num_threads
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import History
+from fastbp.training.many import TrainingsFailed, TrainingsInterrupted, train_models
+from fastbp.training.many_job import TrainingJob
 from fastbp.training.metrics import compute_accuracy
 from fastbp.training.nonfinite import DivergenceError, DivergenceWarning
 from fastbp.training.row_blocks import RowBlocks
@@ -24,6 +26,9 @@ __all__ = [
     "History",
     "RowBlocks",
     "TrainingInterrupted",
+    "TrainingJob",
+    "TrainingsFailed",
+    "TrainingsInterrupted",
     "__version__",
     "compute_accuracy",
     "datasets",
@@ -37,5 +42,6 @@ __all__ = [
     "set_num_threads",
     "to_torch",
     "train_model",
+    "train_models",
     "warmup",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 
 from fastbp.nn.module import Module
@@ -10,7 +9,7 @@ from fastbp.training.early_stopping import BestEpoch, EarlyStopping
 from fastbp.training.history import History
 from fastbp.training.training_run import Criterion, Rows, TrainingRun
 from fastbp.training.validation_metrics import Metric, MetricRecorder
-from fastbp.validation.callers import level_of_caller
+from fastbp.validation.callers import warn
 
 
 class AfterEpoch:
@@ -91,10 +90,9 @@ class AfterEpoch:
 
     def _is_over(self, history: History) -> bool:
         history.stopped_by = "early_stopping"
-        warnings.warn(
+        warn(
             f"this history was stopped by early stopping after {history.epochs} epochs, and nothing is trained; pass a "
-            "larger patience to go on",
-            stacklevel=level_of_caller(),
+            "larger patience to go on"
         )
         return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,7 +11,7 @@ import numpy as np
 
 from fastbp.training.early_stopping import BestEpoch
 from fastbp.validation.arrays import Array
-from fastbp.validation.callers import level_of_caller
+from fastbp.validation.callers import warn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,10 +154,9 @@ class History(Mapping[str, list[float]]):
     def warn_if_complete(self, epochs: int) -> None:
         """Warn the caller of fastbp where a training up to ``epochs`` has nothing left to do."""
         if self.epochs == epochs > 0:
-            warnings.warn(
+            warn(
                 f"this history already has {epochs} of {epochs} epochs, and nothing is trained; pass a larger epochs "
-                "to go on",
-                stacklevel=level_of_caller(),
+                "to go on"
             )
 
     @property

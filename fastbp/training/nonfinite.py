@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from math import isfinite
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from fastbp.training.history import History
 from fastbp.validation.arrays import Array
-from fastbp.validation.callers import level_of_caller
+from fastbp.validation.callers import warn
 
 if TYPE_CHECKING:
     from fastbp.training.training_run import Rows
@@ -106,7 +105,7 @@ class NonFiniteMonitor:
         text = f"{what}: {self._remedy(epoch, batch)}"
         if self._action == "raise":
             raise DivergenceError(text, epoch, batch, self._history)
-        warnings.warn(text, DivergenceWarning, stacklevel=level_of_caller())
+        warn(text, DivergenceWarning)
 
     def _remedy(self, epoch: int, batch: int | None) -> str:
         spoilt = [name for name, array in self._data.items() if not _is_finite(array)]

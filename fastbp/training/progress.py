@@ -9,7 +9,7 @@ from fastbp.training.history import History
 
 
 class ProgressBar:
-    """A tqdm bar over epochs with the last losses behind it, or nothing.
+    """A tqdm bar over epochs with the last losses behind it, or over models, or nothing.
 
     Parameters
     ----------
@@ -19,6 +19,8 @@ class ProgressBar:
         In the end.
     done : int
         At the beginning.
+    unit : str
+        What is counted.
 
     Raises
     ------
@@ -26,7 +28,7 @@ class ProgressBar:
         If the bar is demanded and tqdm is missing.
     """
 
-    def __init__(self, wanted: bool | None, epochs: int, done: int = 0) -> None:
+    def __init__(self, wanted: bool | None, epochs: int, done: int = 0, unit: str = "epoch") -> None:
         self._bar: Any = None
         if wanted or (wanted is None and _someone_watches()):
             try:
@@ -35,13 +37,18 @@ class ProgressBar:
                 if wanted:
                     raise ImportError('progress=True needs tqdm: pip install "fastbp[progress]"') from error
                 return
-            self._bar = tqdm(total=epochs, initial=done, unit="epoch", mininterval=0.2)
+            self._bar = tqdm(total=epochs, initial=done, unit=unit, mininterval=0.2)
 
     def show(self, history: History) -> None:
         """Move the bar to the last finished epoch."""
         if self._bar is not None:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in history.last().items()}, refresh=False)
             self._bar.update(history.epochs - self._bar.n)
+
+    def advance(self) -> None:
+        """Move the bar on by one."""
+        if self._bar is not None:
+            self._bar.update()
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
+from contextvars import ContextVar
 from types import FrameType
+
+# Takes the warnings of this context instead of Python, for whoever knows more about them or the thread to issue them in.
+warnings_to: ContextVar[Callable[[str, type[Warning]], object] | None] = ContextVar("warnings_to", default=None)
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn whoever called the library."""
+    take = warnings_to.get()
+    if take is not None:
+        take(text, category)
+    else:
+        warnings.warn(text, category, stacklevel=level_of_caller())
 
 
 def level_of_caller() -> int:

@@ -1,0 +1,264 @@
+"""Many trainings in one call: models of any shapes side by side, one thread to a model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from threading import Lock
+from typing import Any
+
+from fastbp.engine.parallelism import divide
+from fastbp.engine.plan import Plan, plan_of
+from fastbp.runtime.crew import share_out
+from fastbp.runtime.threads import get_num_threads
+from fastbp.training.arguments import count
+from fastbp.training.history import History
+from fastbp.training.many_job import TrainingJob
+from fastbp.training.many_parts import require_own_parts
+from fastbp.training.nonfinite import DivergenceWarning
+from fastbp.training.progress import ProgressBar
+from fastbp.training.schedule import require_schedule
+from fastbp.training.shuffle import generator_at
+from fastbp.training.train_model import train_model
+from fastbp.validation.callers import level_of_caller, warnings_to
+
+
+class TrainingsInterrupted(KeyboardInterrupt):
+    """Ctrl-C in ``train_models``: each model is at a finished mini-batch.
+
+    Attributes
+    ----------
+    histories : list of History
+        What was recorded so far, of each job. The same call with ``histories=`` these finishes the trainings.
+    """
+
+    def __init__(self, histories: list[History]) -> None:
+        super().__init__(
+            f"{sum(bool(history.stopped_by) for history in histories)} of {len(histories)} trainings had ended; the "
+            "same call with histories=<this exception>.histories goes on from there"
+        )
+        self.histories = histories
+
+
+class TrainingsFailed(RuntimeError):
+    """Some jobs of ``train_models`` raised an error; the others were trained to their end.
+
+    Attributes
+    ----------
+    errors : dict of int to BaseException
+        What the jobs that failed raised, by their places in the list.
+    histories : list of History
+        What was recorded, of each job. The same call with ``histories=`` these trains what is left of those that failed.
+    """
+
+    def __init__(self, errors: dict[int, BaseException], histories: list[History], names: Sequence[str]) -> None:
+        told = "; ".join(f"{names[job]}: {type(error).__name__}: {error}" for job, error in list(errors.items())[:5])
+        more = f"; and {len(errors) - 5} more" if len(errors) > 5 else ""
+        super().__init__(f"{len(errors)} of {len(histories)} jobs failed, the others are trained: {told}{more}")
+        self.errors, self.histories = errors, histories
+
+
+def train_models(
+    jobs: Iterable[TrainingJob],
+    *,
+    histories: Sequence[History] | None = None,
+    progress: bool | None = None,
+) -> list[History]:
+    """Train many models, each as ``train_model`` would alone, with the same bits, and return their histories.
+
+    Each model is trained by one thread, and as many at a time as ``fastbp.get_num_threads()`` tells; the order does not
+    matter. Larger ones, which ``train_model`` would share among threads, are shared as there, one after another; and so
+    are those that the engine does not take, for Python runs one thread at a time.
+
+    Parameters
+    ----------
+    jobs : iterable of TrainingJob
+        No two with a module, parameter, optimiser, generator or criterion of the user's in common.
+    histories : sequence of History, or None
+        One for each job, where it is recorded. Those of a call that was interrupted or that failed let the same call go
+        on, with the same bits: what has ended, by ``progress`` too, is left as it is.
+    progress : bool or None
+        Whether to show a tqdm bar over the models; None shows it at a terminal or in a notebook.
+
+    Returns
+    -------
+    list of History
+        ``histories``, or new ones.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        Before anything changes: what ``train_model`` raises for the arguments of a job, which the text names.
+        Functions of the user's are called for that as before a training.
+    TrainingsFailed
+        When all are done, if some raised an error; these are as ``train_model`` leaves them.
+    TrainingsInterrupted
+        On Ctrl-C, within about 0.1 seconds of the engine. Each model is at a finished mini-batch.
+
+    Warns
+    -----
+    DivergenceWarning
+        When all are done, for each job that became NaN or infinite under ``on_nonfinite="warn"``.
+
+    Notes
+    -----
+    A job that waits takes the memory of its model and its optimiser. One that is trained takes that of ``train_model``,
+    and a copy of its ``rows`` and ``val_rows``.
+    """
+    jobs = list(jobs)
+    histories = _histories_of(jobs, histories)
+    many = _Trainings(jobs, histories)
+    require_own_parts(jobs, histories)
+    try:
+        many.train_all(progress)
+    except KeyboardInterrupt:
+        raise TrainingsInterrupted(histories) from None
+    many.tell()
+    return histories
+
+
+class _Trainings:
+    """The trainings of one call, each by the place of its job."""
+
+    def __init__(self, jobs: Sequence[TrainingJob], histories: list[History]) -> None:
+        self._jobs, self._histories = jobs, histories
+        self._names = [f"job {number}" + (f" ({job.name})" if job.name else "") for number, job in enumerate(jobs)]
+        self._errors: dict[int, BaseException] = {}
+        self._warnings: list[tuple[int, str]] = []
+        self._progress = Lock()  # one function of the user's at a time
+        self._work = [0.0] * len(jobs)
+        self._interrupted = False
+
+    def train_all(self, progress: bool | None) -> None:
+        """Check all, then train what has not ended."""
+        numbers = range(len(self._jobs))
+        together = {number for number in numbers if self.check(number)}
+        waiting = [number for number in numbers if not _has_ended(self._jobs[number], self._histories[number])]
+        # What takes long begins first: at the end no thread waits long for another.
+        queue = sorted(set(waiting) - together, key=lambda number: -self._work[number])
+        threads = min(get_num_threads(), len(queue))
+        queue = queue if threads > 1 else []
+        with closing(ProgressBar(progress, len(numbers), len(numbers) - len(waiting), unit="model")) as bar:
+            with closing(share_out(queue, threads, self.train)) as finished:
+                for _ in finished:
+                    self._pass_interrupt()
+                    bar.advance()
+            for number in sorted(set(waiting) - set(queue)):
+                self.train(number)
+                self._pass_interrupt()
+                bar.advance()
+
+    def _pass_interrupt(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def check(self, number: int) -> bool:
+        """Raise an error that names the job unless it can be trained; return whether it is trained by all threads."""
+        job = self._jobs[number]
+        try:
+            trial = self._try(job, self._histories[number])
+        except (TypeError, ValueError, RuntimeError) as error:
+            kind = next(kind for kind in (TypeError, ValueError, RuntimeError) if isinstance(error, kind))
+            raise kind(f"{self._names[number]}: {error}") from error
+        plan = plan_of(job.model)
+        if not isinstance(plan, Plan) or trial.backend != "engine" or trial.setting is None:
+            return True
+        rows = trial.setting.training_rows
+        self._work[number] = float(job.epochs) * rows * plan.flop
+        if len(self._jobs) > 1:
+            _forget_scratch(plan)
+        size, whole = min(job.mini_batch_size, rows), bool(plan.batch_norms)
+        return not rows or divide(plan.flop, plan.parameter.size, size, rows, 0, whole=whole).ranks > 1
+
+    def _try(self, job: TrainingJob, history: History) -> History:
+        """Train no epoch, which checks all arguments and changes nothing; then check that the history can go on."""
+        if job.progress is not None and not callable(job.progress):
+            raise TypeError(f"TrainingJob takes progress as a callable or None, got {job.progress!r}")
+        data, weights = job.data()
+        parts = job.model, *data, job.criterion, job.opt
+        token = warnings_to.set(lambda text, category: None)
+        try:
+            trial = train_model(*parts, 0, job.mini_batch_size, rng=job.rng, progress=False, **weights, **job.options())
+        finally:
+            warnings_to.reset(token)
+        count("epochs", job.epochs, 0)
+        assert trial.setting is not None
+        history.check_going_on(trial.setting, job.epochs)
+        generator_at(job.rng, bool(job.shuffle), history.position.generator if history.has_begun else None)
+        schedule = require_schedule(job.scheduler, job.scheduler_interval, job.opt)
+        if schedule:
+            rows = trial.setting.training_rows
+            schedule.require_steps(history, job.epochs, -(-rows // job.mini_batch_size) if rows else None)
+        return trial
+
+    def train(self, number: int) -> None:
+        """Train, and note what is raised: the other jobs go on."""
+        job, history = self._jobs[number], self._histories[number]
+        token = warnings_to.set(lambda text, category: self._note(number, text, category))
+        try:
+            data, weights = job.data()
+            train_model(
+                job.model, *data, job.criterion, job.opt, job.epochs, job.mini_batch_size, rng=job.rng,
+                progress=self._in_turn(job.progress), history=history, **weights, **job.options(),
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            self._interrupted = True
+        except BaseException as error:  # whatever a function of the user's raises
+            self._errors[number] = error
+        finally:
+            warnings_to.reset(token)
+            plan = plan_of(job.model)
+            if len(self._jobs) > 1 and isinstance(plan, Plan):
+                _forget_scratch(plan)
+
+    def _in_turn(self, progress: Callable[[History], object] | None) -> Any:
+        """Return what calls ``progress`` when no other job's is called; False for None."""
+        if progress is None:
+            return False
+
+        def show(history: History) -> object:
+            with self._progress:
+                return progress(history)
+
+        return show
+
+    def _note(self, number: int, text: str, category: type[Warning]) -> None:
+        if category is DivergenceWarning:  # the others tell that there was nothing left to train
+            self._warnings.append((number, text))
+
+    def tell(self) -> None:
+        """Warn of what diverged, and raise an error if a job failed."""
+        for number, text in sorted(self._warnings):
+            warnings.warn(f"{self._names[number]}: {text}", DivergenceWarning, stacklevel=level_of_caller())
+        if self._errors:
+            raise TrainingsFailed(dict(sorted(self._errors.items())), self._histories, self._names)
+
+
+def _histories_of(jobs: Sequence[Any], histories: Any) -> list[History]:
+    """Return a history for each job, or raise TypeError or ValueError for jobs or histories that are none."""
+    for number, job in enumerate(jobs):
+        if not isinstance(job, TrainingJob):
+            raise TypeError(f"train_models takes jobs as fastbp.TrainingJob, got {type(job).__name__} as job {number}")
+    if histories is None:
+        return [History() for _ in jobs]
+    histories = list(histories)
+    if len(histories) != len(jobs):
+        raise ValueError(f"train_models takes a history for each of {len(jobs)} jobs, got {len(histories)}")
+    for number, history in enumerate(histories):
+        if not isinstance(history, History):
+            raise TypeError(f"train_models takes histories as fastbp.History, got {type(history).__name__} as {number}")
+    return histories
+
+
+def _has_ended(job: TrainingJob, history: History) -> bool:
+    """Whether a training that goes on has nothing left to do."""
+    rule, best = job.early_stopping, history.best
+    if history.stopped_by == "early_stopping" and rule is not None and best is not None and best.serves(rule):
+        return history.epochs - (best.epoch or best.before) >= rule.patience
+    return history.stopped_by == "progress" or (history.stopped_by == "epochs" and history.epochs == job.epochs)
+
+
+def _forget_scratch(plan: Plan) -> None:
+    """Let go of the memory that waits for the network's next training."""
+    plan.trainer = plan.workspace = None
