@@ -42,8 +42,8 @@ def _error(what, title, compute, part):
 
 
 def _distance(arrays, expected, dtype):
-    pairs = [(numpy.asarray(one, "f8"), numpy.asarray(other, "f8")) for one, other in zip(arrays, expected, strict=True)]
-    return float(max(abs(one - other).max() / abs(other).max() for one, other in pairs) / numpy.finfo(dtype).eps)
+    relative = [abs(numpy.asarray(one, "f8") - other).max() / abs(other).max() for one, other in zip(arrays, expected)]
+    return float(max(relative)) / float(numpy.finfo(dtype).eps)
 
 
 def _activation(name, library, dtype):
@@ -66,7 +66,7 @@ def _loss(case, library, dtype):
     inputs = leaf(x)
     value = case.theirs(dtype=dtype)(inputs, tensor(y))
     value.backward()
-    return [value.item()], inputs.grad.numpy()
+    return numpy.array([value.item()]), inputs.grad.numpy()
 
 
 def _optimizer(row, library, dtype):

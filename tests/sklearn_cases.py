@@ -24,9 +24,15 @@ ATTRIBUTES = (
 
 @cache
 def data(name):
-    """The samples, each feature scaled, and their targets; of the digits, the first 300."""
+    """The first 300 samples, each feature scaled, and their targets."""
     X, y = (OF_CLASSES | OF_NUMBERS)[name](return_X_y=True)
-    return StandardScaler().fit_transform(X)[:300 if name == "digits" else None], y[:300 if name == "digits" else None]
+    return StandardScaler().fit_transform(X)[:300], y[:300]
+
+
+def several_labels():
+    """Samples with up to three labels each."""
+    X = numpy.random.default_rng(1).normal(size=(80, 6))
+    return X, (X[:, :3] + 0.5 * X[:, 3:] > 0.2).astype(int)
 
 
 def kind(y):

@@ -1,6 +1,7 @@
 """Files and functions stay of a size that can be read in one go; what is larger is listed here, with the reason."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -44,10 +45,19 @@ CALLERS = {
 LONG_FILES = {"kernels/fastbp_kernels/linalg/tile.py"}  # a drawing of the tile, and its intrinsics beside it
 
 
+@cache
 def sources():
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+    """Each file with its text."""
+    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+
+
+@cache
+def all_functions():
+    """Each function of the project with its name behind its file's."""
+    return [
+        (f"{file}: {name}", function) for file, source in sources() for name, function in functions(ast.parse(source))
+    ]
 
 
 def functions(tree, around=""):
@@ -74,12 +84,7 @@ def arguments(function):
 
 
 def too_large(lines_of, limit):
-    return {
-        f"{file}: {name}"
-        for file, source in sources()
-        for name, function in functions(ast.parse(source))
-        if lines_of(function) > limit
-    }
+    return {name for name, function in all_functions() if lines_of(function) > limit}
 
 
 def test_no_file_is_longer_than_350_lines():

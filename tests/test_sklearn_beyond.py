@@ -6,9 +6,8 @@ from functools import partial
 
 import numpy
 import pytest
-from sklearn.datasets import make_multilabel_classification
 from sklearn.utils import compute_sample_weight
-from sklearn_cases import assert_same, data, pair
+from sklearn_cases import assert_same, data, pair, several_labels
 
 from fastbp import nn, optim
 from fastbp.sklearn import MLPClassifier, MLPRegressor
@@ -44,7 +43,7 @@ def test_weights_of_classes_of_two_and_of_several_labels():
         MLPClassifier(**SMALL, class_weight={0: 2, 1: 5}).fit(X, target),
         MLPClassifier(**SMALL).fit(X, target, weights), 1e-12,
     )  # fmt: skip
-    inputs, labels = make_multilabel_classification(n_samples=60, n_features=5, n_classes=3, random_state=1)
+    inputs, labels = several_labels()
     weights = compute_sample_weight("balanced", labels)
     same(
         MLPClassifier(**SMALL, class_weight="balanced").fit(inputs, labels),

@@ -125,7 +125,7 @@ class _Course:
         assert mlp._optimizer is not None
         self.optimizer = mlp._optimizer
         self.samples = split.X.shape[0]
-        self.order = np.arange(self.samples)
+        self.places = self.order = np.arange(self.samples)
         self.is_stopped = False
         self.score = mlp._scorer(split) if mlp.early_stopping else None
         self.by_one = mlp.early_stopping or bool(mlp.verbose) or callable(mlp.progress)
@@ -159,7 +159,9 @@ class _Course:
             return None
         orders = np.empty((count, self.samples), np.int64)
         for order in orders:
-            np.take(self.order, self.mlp._random_state.permutation(self.samples), out=order)
+            shuffled = self.places.copy()
+            self.mlp._random_state.shuffle(shuffled)
+            order[...] = self.order[shuffled]
             self.order = order
         return orders
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import linecache
 from pathlib import Path
 
@@ -34,6 +35,11 @@ def assert_near(actual, expected):
     counts["compared"] += 1
     scale = 1 + numpy.abs(expected).max(initial=0.0)
     numpy.testing.assert_allclose(actual, expected, rtol=0, atol=scale * (2e-4 if actual.dtype == "f4" else 1e-9))
+
+
+def written(part):
+    """The state of an optimiser or a schedule as text, whatever the order of its names."""
+    return json.dumps(part.state_dict(), sort_keys=True, default=lambda array: numpy.asarray(array).tobytes().hex())
 
 
 class Caller:

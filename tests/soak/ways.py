@@ -10,13 +10,13 @@ user writes does the same.
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy
+from calls import written
 from recipes import Recipe
 from report import Report, parser
 
@@ -141,11 +141,6 @@ def assert_same(training, expected, what):
     assert written(training.opt) == written(expected.opt), f"{what}: the optimiser's state"
     if training.scheduler is not None:
         assert written(training.scheduler) == written(expected.scheduler), f"{what}: the schedule"
-
-
-def written(part):
-    """The state of an optimiser or a schedule as text, whatever the order of its names."""
-    return json.dumps(part.state_dict(), sort_keys=True, default=lambda array: numpy.asarray(array).tobytes().hex())
 
 
 def assert_same_history(training, expected, what):
