@@ -29,11 +29,15 @@ def read_data(file: SweepFile, *, takes_classes: bool) -> tuple[Array, Array]:
         wanted = [data["target"]] if isinstance(data["target"], str) else data["target"]
         for name in wanted:
             if name not in columns:
-                raise SweepFileError(f"{file.path}: target takes columns of {path.name}, {', '.join(columns)}, got {name!r}")
+                raise SweepFileError(
+                    f"{file.path}: target takes columns of {path.name}, {', '.join(columns)}, got {name!r}"
+                )
         input = np.column_stack([values for name, values in columns.items() if name not in wanted])
         target = np.column_stack([columns[name] for name in wanted])
     if len(input) != len(target):
-        raise SweepFileError(f"{file.path}: input and target take one row a sample each, got {len(input)} and {len(target)}")
+        raise SweepFileError(
+            f"{file.path}: input and target take one row a sample each, got {len(input)} and {len(target)}"
+        )
     input = np.ascontiguousarray(input.reshape(len(input), -1), np.float32)
     if takes_classes:
         return input, np.ascontiguousarray(target.reshape(-1), np.int64)

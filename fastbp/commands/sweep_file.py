@@ -1,22 +1,22 @@
 """The file of ``python -m fastbp sweep``, read and checked: an error names its line and key.
 
-    [data]
-    file = "houses.csv"          # or .parquet; or input = "x.npy" and target = "y.npy"
-    target = ["price"]           # columns; the others are inputs
-    validation = 0.2             # part of the rows
-    seed = 0                     # which rows these are
-    [model]                      # a list means: each of them
-    hidden = [[32], [64, 64]]
-    activation = ["ReLU", "Tanh"]
-    [training]
-    loss = "MSELoss"
-    optimizer = ["Adam"]
-    lr = [0.001, 0.01]
-    epochs = 50
-    mini_batch_size = 32
-    seeds = [0, 1, 2]
-    [output]
-    folder = "results"           # beside the file
+[data]
+file = "houses.csv"          # or .parquet; or input = "x.npy" and target = "y.npy"
+target = ["price"]           # columns; the others are inputs
+validation = 0.2             # part of the rows
+seed = 0                     # which rows these are
+[model]                      # a list means: each of them
+hidden = [[32], [64, 64]]
+activation = ["ReLU", "Tanh"]
+[training]
+loss = "MSELoss"
+optimizer = ["Adam"]
+lr = [0.001, 0.01]
+epochs = 50
+mini_batch_size = 32
+seeds = [0, 1, 2]
+[output]
+folder = "results"           # beside the file
 """
 
 from __future__ import annotations
@@ -136,9 +136,8 @@ def read_sweep_file(path: Path) -> SweepFile:
         raise SweepFileError(f"{path}: {error}") from error
     for section, keys in content.items():
         if section not in _SECTIONS or not isinstance(keys, dict):
-            raise SweepFileError(
-                f"{path}, line {_line_of(text, section)}: a sweep takes the sections {_listed(_SECTIONS)}, got {section!r}"
-            )
+            where = f"{path}, line {_line_of(text, section)}"
+            raise SweepFileError(f"{where}: a sweep takes the sections {_listed(_SECTIONS)}, got {section!r}")
         for key, value in keys.items():
             _check(path, text, section, key, value)
     values = {
@@ -147,10 +146,8 @@ def read_sweep_file(path: Path) -> SweepFile:
     }
     data = values["data"]
     if (data["file"] is None) == (data["input"] is None) or data["target"] is None:
-        line = _line_of(text, "data")
-        raise SweepFileError(
-            f"{path}, line {line}: [data] takes file and target, or input and target, got {_listed(content.get('data', {}))}"
-        )
+        where, given = f"{path}, line {_line_of(text, 'data')}", _listed(content.get("data", {}))
+        raise SweepFileError(f"{where}: [data] takes file and target, or input and target, got {given}")
     swept = {**values["model"], **values["training"]}
     columns = [_each(value, key) for key, value in swept.items()]
     settings = [dict(zip(swept, combination, strict=True)) for combination in product(*columns)]

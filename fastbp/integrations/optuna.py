@@ -52,7 +52,7 @@ class PruningCallback:
 
     def __call__(self, history: History) -> bool:
         """Report the last epoch; return True to stop."""
-        values = history[self._monitor] if self._monitor in history else []
+        values = history.get(self._monitor, [])
         if not values:
             raise ValueError(f"PruningCallback takes a series that the training records, got {self._monitor!r}")
         self._trial.report(values[-1], history.epochs)
