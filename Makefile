@@ -30,6 +30,7 @@ gap: $(VENV)/installed-demo  ## answer the open question with all runs
 speed: $(VENV)/installed-bench  ## measure fastbp beside PyTorch, JAX and scikit-learn, and against the hardware's limit
 	@$(RUN) -m bench.speed
 	@$(RUN) -m bench.estimators
+	@$(RUN) -m bench.many
 
 bench: $(VENV)/installed-bench  ## measure HEAD, or COMMITS=first^..last, or BENCH=kernels alone, with asv
 	@$(RUN) -m asv run --machine "$$($(RUN) -m bench.machine)" --skip-existing-successful --bench '$(BENCH)' '$(COMMITS)'
