@@ -17,7 +17,7 @@ SETTINGS = [{"seed": seed, "lr": 0.01 * (1 + seed)} for seed in range(7)]
 
 
 def data():
-    return SMOOTH.data(numpy.float32, 40)[:2]
+    return SMOOTH.data(numpy.float32, 400)[:2]  # above the size from which joblib sends an array once to each worker
 
 
 def expected():

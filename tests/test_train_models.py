@@ -284,3 +284,15 @@ def test_histories_are_checked_before_anything_changes():
 def test_a_bar_counts_the_models(two_threads, capsys):
     fastbp.train_models([job_of(seed=seed) for seed in range(3)], progress=True)
     assert "3/3" in capsys.readouterr().err
+
+
+def test_one_job_is_trained_and_its_errors_are_told_as_those_of_many():
+    assert_as_alone(lambda: [job_of(shuffle=True, rng=3, val=9)])
+    bad = fastbp.TrainingJob(**{**vars(job_of()), "epochs": -1})
+    with pytest.raises(ValueError, match=r"^job 0: train_model takes epochs of 0 or more"):
+        fastbp.train_models([bad])
+    job = job_of(on_nonfinite="raise", train_input=numpy.full((40, 4), numpy.nan, numpy.float32))
+    with pytest.raises(fastbp.TrainingsFailed, match="job 0: DivergenceError"):
+        fastbp.train_models([job])
+    with pytest.raises(TypeError, match="job 0: TrainingJob takes progress as a callable"):
+        fastbp.train_models([fastbp.TrainingJob(**{**vars(job_of()), "progress": True})])

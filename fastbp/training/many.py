@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from threading import Lock
 from typing import Any
 
@@ -133,6 +133,9 @@ class _Trainings:
     def train_all(self, progress: bool | None) -> None:
         """Check all, then train what has not ended."""
         numbers = range(len(self._jobs))
+        if len(numbers) == 1 and not _has_ended(self._jobs[0], self._histories[0]):
+            self._train_one()
+            return
         together = {number for number in numbers if self.check(number)}
         waiting = [number for number in numbers if not _has_ended(self._jobs[number], self._histories[number])]
         # What takes long begins first: at the end no thread waits long for another.
@@ -153,28 +156,42 @@ class _Trainings:
         if self._interrupted:
             raise KeyboardInterrupt
 
-    def check(self, number: int) -> bool:
-        """Raise an error that names the job unless it can be trained; return whether it is trained by all threads."""
-        job = self._jobs[number]
+    def _train_one(self) -> None:
+        """Train the only job, whose check is that of ``train_model``."""
+        history = self._histories[0]
+        before = history.setting
+        self.train(0)
+        self._pass_interrupt()
+        if self._errors and history.setting is before:  # nothing has begun
+            with self._named(0):
+                raise self._errors[0]
+
+    @contextmanager
+    def _named(self, number: int) -> Iterator[None]:
+        """Name the job in an error that tells of its arguments."""
         try:
-            trial = self._try(job, self._histories[number])
+            yield
         except (TypeError, ValueError, RuntimeError) as error:
             kind = next(kind for kind in (TypeError, ValueError, RuntimeError) if isinstance(error, kind))
             raise kind(f"{self._names[number]}: {error}") from error
+
+    def check(self, number: int) -> bool:
+        """Raise an error that names the job unless it can be trained; return whether it is trained by all threads."""
+        job = self._jobs[number]
+        with self._named(number):
+            trial = self._try(job, self._histories[number])
         plan = plan_of(job.model)
         if not isinstance(plan, Plan) or trial.backend != "engine" or trial.setting is None:
             return True
         rows = trial.setting.training_rows
         self._work[number] = float(job.epochs) * rows * plan.flop
-        if len(self._jobs) > 1:
-            _forget_scratch(plan)
+        _forget_scratch(plan)
         size, whole = min(job.mini_batch_size, rows), bool(plan.batch_norms)
         return not rows or divide(plan.flop, plan.parameter.size, size, rows, 0, whole=whole).ranks > 1
 
     def _try(self, job: TrainingJob, history: History) -> History:
         """Train no epoch, which checks all arguments and changes nothing; then check that the history can go on."""
-        if job.progress is not None and not callable(job.progress):
-            raise TypeError(f"TrainingJob takes progress as a callable or None, got {job.progress!r}")
+        self._in_turn(job.progress)
         arguments = job.arguments() | {"epochs": 0, "progress": False}
         token = warnings_to.set(lambda text, category: None)
         try:
@@ -211,6 +228,8 @@ class _Trainings:
         """Return what calls ``progress`` when no other job's is called; False for None."""
         if progress is None:
             return False
+        if not callable(progress):
+            raise TypeError(f"TrainingJob takes progress as a callable or None, got {progress!r}")
 
         def show(history: History) -> object:
             with self._progress:
