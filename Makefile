@@ -49,8 +49,8 @@ compare: $(VENV)/installed-bench  ## compare the speed of the working tree, or o
 performance: $(VENV)/installed-demo  ## write docs/performance.md from the results that are stored
 	@$(RUN) -m bench.performance
 
-test: lint $(VENV)/installed-test  ## lint, then run the tests
-	@$(RUN) -m pytest
+test: lint $(VENV)/installed-test  ## lint, then run the tests, two at a time
+	@$(RUN) -m pytest -n 2 --dist worksteal
 
 equivalence: $(VENV)/installed-test  ## train beside PyTorch and and scikit-learn, and write down the differences in docs
 	@FASTBP_TESTS=whole $(RUN) tests/equivalence.py

@@ -70,9 +70,9 @@ def clipped(function, eps, reduction):
         leaf = prediction.detach().requires_grad_()
         (slope,) = torch.autograd.grad(function(leaf, target, reduction="sum"), leaf)
         wide = prediction.detach().double()
-        if target.ndim == 1:
-            labels = torch.nn.functional.one_hot(target, prediction.shape[1])
-            values = -(torch.softmax(wide, 1).clamp(min=eps).log() * labels).sum(1)
+        if not target.is_floating_point():
+            probabilities = torch.softmax(wide, min(1, wide.ndim - 1)).clamp(min=eps)
+            values = torch.nn.functional.nll_loss(probabilities.log(), target, reduction="none")
         else:
             of_one, of_zero = torch.sigmoid(wide).clamp(min=eps).log(), torch.sigmoid(-wide).clamp(min=eps).log()
             values = -target * of_one - (1 - target) * of_zero
@@ -92,7 +92,8 @@ class _WithSlope(torch.autograd.Function):
 
     @staticmethod
     def backward(context, grad):
-        return context.slope * (grad[:, None] if grad.ndim == 1 else grad), None, None
+        slope = context.slope
+        return slope * (grad.unsqueeze(1 if grad.ndim else -1) if grad.ndim < slope.ndim else grad), None, None
 
 
 def pinball(quantiles, reduction):

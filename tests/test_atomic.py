@@ -73,9 +73,8 @@ def test_a_file_keeps_its_mode_and_a_link_stays_one(tmp_path):
 
 
 def test_a_few_kills_lose_nothing_but_the_save_under_way(tmp_path):
-    script = Path(__file__).parent / "soak" / "kills.py"
-    done = subprocess.run(
-        [sys.executable, script, "--kills", "5"], env=child_environment(), capture_output=True, text=True, timeout=120
-    )
+    tests = Path(__file__).parent
+    call = [sys.executable, tests / "soak" / "kills.py", "--kills", "5"]
+    done = subprocess.run(call, env=child_environment(tests), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "5 kills" in done.stdout

@@ -1,6 +1,6 @@
 """Kill a process that trains and saves, again and again: every time a whole checkpoint loads and goes on.
 
-    python tests/soak/kills.py --kills 1000
+    PYTHONPATH=tests python tests/soak/kills.py --kills 1000
 
 The trainings are drawn (``recipes``), one after the other. The victim saves after every epoch. After each kill this
 process loads what is there, compares it with the uninterrupted training at that epoch, and starts the next victim,
