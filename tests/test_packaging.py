@@ -11,7 +11,7 @@ import fastbp
 import fastbp_kernels
 
 LIBRARY, KERNELS = (Path(package.__file__).parent for package in (fastbp, fastbp_kernels))
-OPTIONAL = {"torch", "matplotlib", "tqdm", "sklearn", "scipy", "jax", "safetensors"}
+OPTIONAL = {"torch", "matplotlib", "tqdm", "sklearn", "scipy", "jax", "safetensors", "optuna", "distributed", "pyarrow"}
 
 
 def imported(source, *, at_module_level):

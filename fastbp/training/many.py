@@ -109,8 +109,8 @@ def train_models(
     jobs = list(jobs)
     histories = _histories_of(jobs, histories)
     many = _Trainings(jobs, histories)
-    require_own_parts(jobs, histories)
     try:
+        require_own_parts(jobs, histories)
         many.train_all(progress)
     except KeyboardInterrupt:
         raise TrainingsInterrupted(histories) from None
