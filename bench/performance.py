@@ -113,7 +113,7 @@ def _least(ratios: list[float]) -> float:
 OWN_MACHINE = """## On your own machine
 
 ```
-make speed                            # every workload beside the others: ten minutes
+make speed                            # every workload beside the others: a quarter of an hour; then the rest
 .venv/bin/python -m bench.small       # the map: some minutes
 .venv/bin/python -m bench.noise       # what a comparison can tell apart: three quarters of an hour
 make performance                      # this page, from what the three have stored

@@ -9,7 +9,7 @@ from same_bits import Network, OwnSGD, train
 
 import fastbp
 from fastbp import nn, optim
-from fastbp.training import engine_trainer
+from fastbp.engine import call_length
 
 NETWORK = Network((4, 9, 3), ("ReLU", None))
 WAYS = [False, True]
@@ -77,8 +77,8 @@ def test_the_last_update_is_told_though_nobody_computes_its_loss(by_modules):
 
 @pytest.mark.parametrize("by_modules", WAYS)
 def test_an_error_leaves_the_model_at_a_finished_mini_batch_and_holds_the_history(monkeypatch, by_modules):
-    monkeypatch.setattr(engine_trainer, "_FIRST_FLOP", 0.0)
-    monkeypatch.setattr(engine_trainer, "CALL_SECONDS", 0.0)  # the engine looks after each compiled call
+    monkeypatch.setattr(call_length, "FIRST_FLOP", 0.0)
+    monkeypatch.setattr(call_length, "CALL_SECONDS", 0.0)  # the engine looks after each compiled call
     model, history = NETWORK.build(numpy.float32), fastbp.History()
     opt = (OwnSGD if by_modules else optim.SGD)(model.parameters(), lr=0.05)
     data = spoilt(40, None, 0, 10)

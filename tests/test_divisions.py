@@ -5,7 +5,7 @@ import pytest
 from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, train
 
 import fastbp
-from fastbp.engine import parallelism
+from fastbp.engine import call_length, parallelism
 from fastbp.runtime import threads
 from fastbp.training import engine_trainer
 from fastbp_kernels.network.arguments import BY_CHUNKS, Workspace
@@ -68,8 +68,8 @@ def validation_beside(monkeypatch, eager_threads):
 @pytest.mark.parametrize("count", [2, 3])
 def test_validation_beside_the_training_gives_the_same_bits(monkeypatch, validation_beside, count, flop, dtype):
     """Wherever compiled calls end, also within a validation; where no training follows it, one thread does it all."""
-    monkeypatch.setattr(engine_trainer, "CALL_SECONDS", 1e9)
-    monkeypatch.setattr(engine_trainer, "_FIRST_FLOP", flop)
+    monkeypatch.setattr(call_length, "CALL_SECONDS", 1e9)
+    monkeypatch.setattr(call_length, "FIRST_FLOP", flop)
     for network in (ORIGINAL, SMOOTH, NETWORKS["without bias, activation last"]):
         for n, mini_batch_size, val in [(101, 20, 600), (101, 20, 34), (40, 7, 300), (300, 300, 100)]:
             data, options = network.data(dtype, n, val), {"shuffle": True, "rng": 1}

@@ -11,6 +11,8 @@ from helpers import LAYOUTS, child_environment
 from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, digests, train
 
 from fastbp import nn, optim
+from fastbp.engine import call_length
+from fastbp.engine.compiled_train import room_for_results
 from fastbp.engine.plan import plan_of
 from fastbp.runtime import threads
 from fastbp.training import engine_trainer
@@ -114,8 +116,8 @@ def test_a_training_repeats_bit_for_bit(by_modules, dtype):
 def test_it_does_not_matter_where_compiled_calls_end(monkeypatch, seconds, dtype):
     data = ORIGINAL.data(dtype, 101, 600)
     expected = train(ORIGINAL.build(dtype), data, 8, 20, by_modules=True, shuffle=True, rng=1)
-    monkeypatch.setattr(engine_trainer, "CALL_SECONDS", seconds)
-    monkeypatch.setattr(engine_trainer, "_FIRST_FLOP", 0.0)
+    monkeypatch.setattr(call_length, "CALL_SECONDS", seconds)
+    monkeypatch.setattr(call_length, "FIRST_FLOP", 0.0)
     assert_same_bits(expected, train(ORIGINAL.build(dtype), data, 8, 20, shuffle=True, rng=1))
 
 
@@ -131,7 +133,7 @@ def test_a_compiled_call_leaves_the_gradients_of_its_last_mini_batch_wherever_it
                 if keeps:
                     keep_gradients(patched)
                 trainer = engine_trainer.EngineTrainer(model, nn.MSELoss(), opt, Rows(*data[:2]), Rows(*data[2:]), 20)
-            trainer._call([], 0, stop, trainer._results(-(-stop // 11)))
+            trainer._call([], 0, stop, room_for_results(-(-stop // 11)))
             outcomes.append([array.copy() for p in model.parameters() for array in (p.data, p.grad)])
         for one, two in zip(*outcomes, strict=True):
             numpy.testing.assert_array_equal(one, two)

@@ -9,6 +9,7 @@ from same_bits import Network, OwnSGD, assert_same_bits, outcome, train
 
 import fastbp
 from fastbp import nn, optim
+from fastbp.engine import call_length
 from fastbp.training import engine_trainer
 
 NETWORK = Network((4, 9, 3), ("Tanh", None))
@@ -104,8 +105,8 @@ def test_the_engine_stops_at_any_unit_and_goes_on_there(unit, monkeypatch):
     expected = train(NETWORK.build(numpy.float32), data, 3, 7, **SHUFFLED)
     model, history, rng = NETWORK.build(numpy.float32), fastbp.History(), numpy.random.default_rng(5)
     opt, call, calls = optim.SGD(model.parameters(), lr=0.05), engine_trainer.EngineTrainer._call, []
-    monkeypatch.setattr(engine_trainer, "CALL_SECONDS", 0.0)
-    monkeypatch.setattr(engine_trainer, "_FIRST_FLOP", 0.0)
+    monkeypatch.setattr(call_length, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(call_length, "FIRST_FLOP", 0.0)
 
     def limited(*arguments):
         if len(calls) == unit:

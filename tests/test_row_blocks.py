@@ -10,7 +10,7 @@ from test_resume import SHUFFLED, Stop, StoppingSGD, continued
 
 import fastbp
 from fastbp import nn, optim
-from fastbp.training import engine_trainer
+from fastbp.engine import call_length
 
 NETWORK = Network((4, 9, 3), ("Tanh", None))
 SIZES = (14, 7, 21, 5)  # of 47 rows, by mini-batches of 7
@@ -139,8 +139,8 @@ def test_a_training_that_stops_goes_on_in_its_block_with_the_same_bits(steps, fi
 
 
 def test_a_time_limit_stops_at_any_mini_batch(opt_class, monkeypatch):
-    monkeypatch.setattr(engine_trainer, "CALL_SECONDS", 0.0)
-    monkeypatch.setattr(engine_trainer, "_FIRST_FLOP", 0.0)
+    monkeypatch.setattr(call_length, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(call_length, "FIRST_FLOP", 0.0)
     data, (model, opt, history) = blocks_of(NETWORK.data(numpy.float32, 47, 20)), begin(opt_class)
     calls = 0
     while history.stopped_by != "epochs":

@@ -8,6 +8,7 @@ from same_bits import assert_same_bits, outcome
 
 import fastbp
 from fastbp import nn, optim
+from fastbp.engine import call_length
 from fastbp.optim import lr_scheduler as s
 from fastbp.training import engine_trainer
 
@@ -74,8 +75,8 @@ class Stop(Exception):
 def test_a_training_that_stops_within_an_epoch_goes_on_with_the_same_bits(schedule, kind, tmp_path, monkeypatch):
     whole = begin(schedule, "NAdam")
     expected = outcome(whole[0], train(*whole, schedule, kind))
-    monkeypatch.setattr(engine_trainer, "CALL_SECONDS", 0.0)
-    monkeypatch.setattr(engine_trainer, "_FIRST_FLOP", 0.0)
+    monkeypatch.setattr(call_length, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(call_length, "FIRST_FLOP", 0.0)
     owner, name = (engine_trainer.EngineTrainer, "_call") if kind is nn.MSELoss else (optim.NAdam, "step")
     goes, calls = getattr(owner, name), []
 

@@ -10,7 +10,7 @@ from test_resume import SHUFFLED, continued
 
 import fastbp
 from fastbp import optim
-from fastbp.training import engine_trainer
+from fastbp.engine import call_length
 
 NETWORK = Network((4, 9, 3), ("Tanh", None))
 
@@ -18,8 +18,8 @@ NETWORK = Network((4, 9, 3), ("Tanh", None))
 @pytest.fixture(params=["engine", "module by module"])
 def opt_class(request, monkeypatch):
     # The engine's calls are of one unit each, so that they may stop at any.
-    monkeypatch.setattr(engine_trainer, "CALL_SECONDS", 0.0)
-    monkeypatch.setattr(engine_trainer, "_FIRST_FLOP", 0.0)
+    monkeypatch.setattr(call_length, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(call_length, "FIRST_FLOP", 0.0)
     return optim.SGD if request.param == "engine" else OwnSGD
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastbp.runtime.threads import Team
 from fastbp_kernels.compiler.cache import entry_point
+from fastbp_kernels.network.arguments import Results
 from fastbp_kernels.network.train import train
 
 _code: dict[np.dtype[Any], Callable[..., None]] = {}
@@ -17,6 +18,11 @@ _code: dict[np.dtype[Any], Callable[..., None]] = {}
 def is_compiled(dtype: np.dtype[Any]) -> bool:
     """Whether this process has the code for ``dtype``."""
     return dtype in _code
+
+
+def room_for_results(epochs: int) -> Results:
+    """Return room for what the engine finds in so many epochs."""
+    return Results(np.zeros((epochs, 2)), np.zeros(2, np.int64), np.zeros(epochs), np.zeros(epochs, np.int64))
 
 
 def run_train(team: Team, dtype: np.dtype[Any], *arguments: Any) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.engine.compiled_train import is_compiled, run_train
+from fastbp.engine.call_length import first_length, next_length
+from fastbp.engine.compiled_train import is_compiled, room_for_results, run_train
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.workspace import workspace_for
@@ -23,9 +24,6 @@ from fastbp_kernels.functions.penalty import Penalty
 from fastbp_kernels.network.arguments import Network, Results, Step, TrainingRows, ValidationRows
 from fastbp_kernels.network.table import FORWARDS, SEED
 
-_CALL_SECONDS = 0.1  # of a compiled call: Ctrl-C waits for its end
-_FIRST_FLOP = 3e8  # of the first one, whose speed is not known yet
-_FLOP_PER_BATCH = 1e5  # that take as long as what there is to do for a mini-batch of the smallest network
 _NO_ORDER = np.empty((0, 0), np.int64)
 _NO_SUMS = np.empty(0)
 _NO_SPANS = np.empty((0, 3), np.int64)
@@ -73,13 +71,13 @@ class EpochRunner:
         self._half_alpha = alpha / 2
         self._of_first: tuple[Array, Array] | None = None
         self._sums = np.empty(-(-plan.parameter.size // NORM_SLAB))
-        self._length = max(1, int(_FIRST_FLOP / (3 * plan.flop * batch_size + _FLOP_PER_BATCH)))
+        self._length = first_length(plan.flop, batch_size)
         none = terms.rows
         self._validation = ValidationRows(none.prediction[:0], none.target[:0], none.classes[:0], none.weights[:0])
 
     def __enter__(self) -> EpochRunner:
         if not is_compiled(self.parameter.dtype):
-            self._call(0, 0, _NO_ORDER, self._step(_NO_SPANS, _NO_SCALARS, 0, _ONE), self._results(0))
+            self._call(0, 0, _NO_ORDER, self._step(_NO_SPANS, _NO_SCALARS, 0, _ONE), room_for_results(0))
         self._interrupts.__enter__()
         return self
 
@@ -112,7 +110,7 @@ class EpochRunner:
             At a finished mini-batch.
         """
         factors, constants = self._of_batches(epochs, orders)
-        results = self._results(epochs)
+        results = room_for_results(epochs)
         done, total = 0, epochs * self.batches
         while done < total:
             stop = min(done + self._length, total)
@@ -127,8 +125,7 @@ class EpochRunner:
                 step = self._step(optimizer.spans(), scalars, optimizer.code, own)
                 self._call(done, stop, _NO_ORDER if orders is None else orders, step, results, state)
                 optimizer.advance(stop - done)
-            seconds = perf_counter() - begun
-            self._length = max(1, min(8 * self._length, int((stop - done) * _CALL_SECONDS / max(seconds, 1e-9))))
+            self._length = next_length(self._length, stop - done, perf_counter() - begun)
             done = stop
         sums = results.train_losses[:, 1] * (self._size / self._samples)
         losses: list[float] = (sums + constants).tolist()
@@ -137,7 +134,7 @@ class EpochRunner:
     def loss_and_gradient(self) -> float:
         """Return the loss over all samples at once, and leave its gradient in ``grad``."""
         factors, constants = self._of_batches(1, None)
-        results = self._results(1)
+        results = room_for_results(1)
         with self._interrupts.held:
             self._call(0, self.batches, _NO_ORDER, self._step(_NO_SPANS, _NO_SCALARS, 0, factors), results)
         return float(results.train_losses[0, 0] + constants[0])
@@ -157,10 +154,6 @@ class EpochRunner:
     def _step(self, spans: Array, scalars: Array, code: int, factors: Array) -> Step:
         penalty = Penalty(self._spans, factors, self._sums)
         return Step(self._terms.call, code, scalars.astype(self.parameter.dtype), spans, 0.0, _NO_SUMS, penalty)
-
-    @staticmethod
-    def _results(epochs: int) -> Results:
-        return Results(np.zeros((epochs, 2)), np.zeros(2, np.int64), np.zeros(epochs), np.zeros(epochs, np.int64))
 
     @holder
     def _call(

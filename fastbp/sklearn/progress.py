@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
+
+from fastbp.training.progress import ProgressBar
 
 if TYPE_CHECKING:
     from fastbp.sklearn.base import BaseMLP
@@ -24,17 +26,8 @@ def progress_of(mlp: BaseMLP) -> Iterator[Callable[[BaseMLP], object]]:
     elif not mlp.progress:
         yield _nothing
     else:
-        try:
-            from tqdm.auto import tqdm
-        except ImportError as error:
-            raise ImportError('progress=True needs tqdm: pip install "fastbp[progress]"') from error
-        with tqdm(total=mlp.max_iter, unit="epoch", mininterval=0.2) as bar:
-
-            def show(mlp: BaseMLP) -> None:
-                bar.set_postfix(loss=f"{mlp.loss_:.4g}", refresh=False)
-                bar.update()
-
-            yield show
+        with closing(ProgressBar(True, mlp.max_iter)) as bar:
+            yield lambda mlp: bar.advance(loss=mlp.loss_)
 
 
 def _nothing(mlp: BaseMLP) -> None:

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp.engine.compiled_train import is_compiled, run_train
+from fastbp.engine.call_length import first_length, next_length
+from fastbp.engine.compiled_train import is_compiled, room_for_results, run_train
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.table_rows import NotPlannable
@@ -45,13 +46,6 @@ from fastbp_kernels.network.arguments import (
     ValidationRows,
 )
 from fastbp_kernels.network.table import FORWARDS, SEED
-
-CALL_SECONDS = 0.1  # a compiled call's length: Ctrl-C and the progress bar wait for its end
-_GROWTH = 8  # from one call to the next, at most: the speed of a short one says little
-# Operations of the first call, whose speed is not known yet: 3 to 30 milliseconds; and those that take as long as what
-# there is to do for a mini-batch of the smallest network.
-_FIRST_FLOP = 3e8
-_FLOP_PER_BATCH = 1e5
 
 
 class EngineTrainer:
@@ -113,7 +107,7 @@ class EngineTrainer:
         self._divide()
         self._found_for = found_for
         plan.trainer = self if validation is None and plan.workspace is not None else None
-        self._first_length = max(1, int(_FIRST_FLOP / (3 * plan.flop * self._size + _FLOP_PER_BATCH)))
+        self._first_length = first_length(plan.flop, self._size)
 
     def serves(self, criterion: Criterion, opt: Optimizer, train: Rows, mini_batch_size: int) -> bool:
         """Whether all that was checked and found for this trainer holds for such a training; then it takes the rows."""
@@ -176,7 +170,7 @@ class EngineTrainer:
     def _calls(self, run: TrainingRun) -> Iterator[None]:
         plan, history, units = self._plan, run.history, self._units
         if not is_compiled(plan.dtype):
-            self._call([], 0, 0, self._results(0), run.clip_grad_norm)  # compiles where Ctrl-C can still cut in
+            self._call([], 0, 0, room_for_results(0), run.clip_grad_norm)  # compiles where Ctrl-C can still cut in
         done, total = history.epochs * units + history.position.batches, run.epochs * units
         unfinished = 0.0, 0  # of the validation of the epoch that the next call goes on with: loss and hits
         length = self._first_length
@@ -185,7 +179,7 @@ class EngineTrainer:
             first_epoch = history.epochs
             stop = min(done + length, (first_epoch + 1) * units if run.stops_at_epochs else total, total)
             touched = -(-stop // units) - first_epoch
-            results = self._results(touched)
+            results = room_for_results(touched)
             results.train_losses[0] = history.position.loss, history.position.weighted_loss
             results.val_sums[0], results.val_hits[0] = unfinished
             with run.held:
@@ -203,17 +197,12 @@ class EngineTrainer:
                     run.schedule.epoch_done(history)
             finished = history.epochs - first_epoch
             unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else (0.0, 0)
-            wanted = min(CALL_SECONDS, run.deadline - start - seconds)
-            length = max(1, min(_GROWTH * length, int((stop - done) * wanted / max(seconds, 1e-9))))
+            length = next_length(length, stop - done, seconds, run.deadline - start - seconds)
             done = stop
             if run.monitor:
                 of_validation = history["val_loss"][first_epoch:] if self._validation else []  # NaN if that has no rows
                 run.monitor.losses(first_epoch, results.nonfinite, of_validation)
             yield
-
-    def _results(self, epochs: int) -> Results:
-        """Return room for what the engine finds in so many epochs."""
-        return Results(np.zeros((epochs, 2)), np.zeros(2, np.int64), np.zeros(epochs), np.zeros(epochs, np.int64))
 
     def _record(self, run: TrainingRun, done: int, results: Results) -> None:
         """Write into the history what a call found that has come to the unit ``done``."""

@@ -42,13 +42,13 @@ class ProgressBar:
     def show(self, history: History) -> None:
         """Move the bar to the last finished epoch."""
         if self._bar is not None:
-            self._bar.set_postfix({name: f"{value:.4g}" for name, value in history.last().items()}, refresh=False)
-            self._bar.update(history.epochs - self._bar.n)
+            self.advance(history.epochs - self._bar.n, **history.last())
 
-    def advance(self) -> None:
-        """Move the bar on by one."""
+    def advance(self, by: int = 1, **values: float) -> None:
+        """Move the bar on, and show values by their names."""
         if self._bar is not None:
-            self._bar.update()
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+            self._bar.update(by)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -94,13 +94,10 @@ class _Rows:
         self.wants_gradient = wants
         self._mask = v.first_lanes(b.sub(rows, first))
         lanes = ir.Constant(ir.VectorType(INT64, v.lanes), list(range(v.lanes)))
-        self._lanes, self._starts = lanes, b.mul(lanes, self._splat(self.outputs))
+        self._lanes, self._starts = lanes, b.mul(lanes, v.splat(self.outputs))
         weighted = b.and_(self._mask, v.splat(is_weighted))
         self._row_weight = v.gather(b.gep(weights, [first]), lanes, weighted, otherwise=1.0)
         self._factor = b.fmul(v.splat(factor), self._row_weight)
-
-    def _splat(self, integer: ir.Value) -> ir.Value:
-        return self.v.splat(integer)
 
     def x(self, k: ir.Value) -> ir.Value:
         return self._of_rows(self._x, k)
@@ -141,7 +138,7 @@ class _Rows:
         return own, has_one, picked, v.widened(weight)
 
     def is_own(self, own: ir.Value, k: ir.Value) -> ir.Value:
-        return self.v.builder.icmp_signed("==", own, self._splat(k))
+        return self.v.builder.icmp_signed("==", own, self.v.splat(k))
 
     def each(self, emit: Callable[[ir.Value], None]) -> None:
         """Emit ``emit(k)`` for every output."""
