@@ -27,6 +27,7 @@ def test_ctrl_c_stops_all_models_and_the_call_goes_on_with_the_same_bits(some_th
         return [job_of(seed=seed, rng=seed, **options) for seed in range(6)]
 
     expected, jobs, histories = [alone(job) for job in make()], make(), None
+    threads = threading.active_count()  # other tests may have left some
     for _ in range(3):
         with pytest.raises(fastbp.TrainingsInterrupted) as stopped, CtrlC(0.03):
             fastbp.train_models(jobs, histories=histories)
@@ -35,7 +36,7 @@ def test_ctrl_c_stops_all_models_and_the_call_goes_on_with_the_same_bits(some_th
     histories = fastbp.train_models(jobs, histories=histories)
     for job, history, one in zip(jobs, histories, expected, strict=True):
         assert_same_bits(outcome(job.model, history), one)
-    assert threading.active_count() < 4
+    assert threading.active_count() <= threads
 
 
 def test_an_interrupt_from_a_function_of_the_users_stops_all(some_threads):
