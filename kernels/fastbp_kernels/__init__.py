@@ -7,6 +7,7 @@ shows the same sentence in its TypingError. A running kernel checks nothing: tha
 is up to the caller.
 """
 
+from fastbp_kernels.compiler.by_name import install_stubs
 from fastbp_kernels.functions.activations import (
     activation_backward,
     activation_forward,
@@ -49,6 +50,7 @@ from fastbp_kernels.linalg.linear import (
     linear_forward_share,
 )
 from fastbp_kernels.linalg.prelu import prelu_backward, prelu_backward_parameters, prelu_forward
+from fastbp_kernels.network import operations as _operations  # noqa: F401
 
 __all__ = [
     "activation_backward",
@@ -91,3 +93,5 @@ __all__ = [
     "tanh_backward",
     "tanh_forward",
 ]
+
+install_stubs()

@@ -28,9 +28,9 @@ import numba
 from numba import njit, types
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, NullCache
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
 from numba.core.serialize import dumps
+
+from fastbp_kernels.compiler.libraries import InnerCompiler
 
 if config.DISABLE_JIT:  # by the environment, numba's configuration file or code
     raise ImportError(
@@ -53,42 +53,6 @@ _INNER = OPTIONS | dict.fromkeys(_WRAPPERS, True)  # Python never calls them, an
 _IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "DEBUG_CACHE")
 
 
-class _WithinOthers(JITCodeLibrary):  # type: ignore[misc]
-    """Code of an inner kernel, left to be optimised and compiled with the kernel that it becomes a part of."""
-
-    @property
-    def codegen(self) -> Any:
-        return _NoMachineCode
-
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
-        self._finalized = True
-
-    def get_pointer_to_function(self, name: str) -> int:
-        """Return the address that says that there is none."""
-        return 0
-
-
-class _NoMachineCode:
-    """What numba tells of a function's environment, of which there is none without machine code."""
-
-    @staticmethod
-    def set_env(name: str, environment: Any) -> None:
-        pass
-
-
-class _InnerCompiler(Compiler):  # type: ignore[misc]
-    """numba's compiler, which would optimise an inner kernel by itself and again within each that calls it."""
-
-    def __init__(self, typing_context: Any, target_context: Any, library: Any, *rest: Any) -> None:
-        library = _WithinOthers(target_context.codegen(), "inner_kernel")
-        library.enable_object_caching()
-        super().__init__(typing_context, target_context, library, *rest)
-
-
 def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` for use by other kernels; its code is kept as a part of theirs."""
     return _within_others(function, _INNER)
@@ -101,7 +65,7 @@ def inlined_kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 def _within_others(function: Callable[P, R], options: dict[str, object]) -> Callable[P, R]:
     """Compile for other kernels only, once for the arguments' types: numba would for each constant among them anew."""
-    dispatcher = njit(pipeline_class=_InnerCompiler, **options)(function)
+    dispatcher = njit(pipeline_class=InnerCompiler, **options)(function)
     template = dispatcher.get_call_template
     dispatcher.get_call_template = lambda args, kws: template(tuple(types.unliteral(arg) for arg in args), kws)
     compiled: Callable[P, R] = dispatcher
@@ -110,10 +74,19 @@ def _within_others(function: Callable[P, R], options: dict[str, object]) -> Call
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` at its first call with arguments of new types, or take the code that was kept."""
-    dispatcher = njit(**OPTIONS)(function)
-    dispatcher._cache = _KernelCache(function)
-    compiled: Callable[P, R] = dispatcher
+    compiled: Callable[P, R] = _kept_kernel(function, OPTIONS)
     return compiled
+
+
+def _kept_kernel(function: Callable[..., Any], options: dict[str, object]) -> Any:
+    dispatcher = njit(**options)(function)
+    dispatcher._cache = _KernelCache(function)
+    return dispatcher
+
+
+def kernel_by_itself(function: Callable[..., Any]) -> Any:
+    """Return numba's dispatcher of ``function``, kept like a ``kernel`` but without what calls it from Python."""
+    return _kept_kernel(function, _INNER)
 
 
 def entry_point(kernel: Callable[..., R], *arguments: Any) -> Callable[..., R]:

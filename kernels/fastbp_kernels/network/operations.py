@@ -5,10 +5,11 @@ Each takes rows of its inputs and writes rows of its outputs, or of their gradie
 
 from __future__ import annotations
 
-from numba import float64
+from numba import float64, intp
 
 from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop
+from fastbp_kernels.compiler.late_kernel import TABLE, late_kernel
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer_at, shift
 from fastbp_kernels.functions.dropout import dropout_rows
 from fastbp_kernels.functions.losses import SLAB
@@ -60,7 +61,7 @@ from fastbp_kernels.network.table import (
 from fastbp_kernels.parallel.partition import rank_range
 
 
-@inner_kernel
+@late_kernel(lambda p: (TABLE, intp, p, p, p, intp, intp, intp, intp, p, intp, p))
 def operation_forward(
     layers: Array, layer: int, parameter: Pointer, scalars: Pointer, scratch: Pointer, steps: int, before: int,
     first_row: int, rows: int, x: Pointer, x_row: int, y: Pointer,
@@ -115,7 +116,7 @@ def operation_forward(
                 copy_loop(features, source, out)
 
 
-@inner_kernel
+@late_kernel(lambda p: (TABLE, intp, p, p, p, intp, intp, intp, intp, p))
 def operation_backward(
     layers: Array, layer: int, parameter: Pointer, scalars: Pointer, scratch: Pointer, steps: int, before: int,
     first_row: int, rows: int, grad_x: Pointer,
@@ -158,7 +159,7 @@ def operation_backward(
             copy_loop(features, shift(g, row * y_row), shift(grad_x, row * x_row))
 
 
-@inner_kernel
+@late_kernel(lambda p: (TABLE, intp, p, intp, intp, intp, p))
 def add_other_gradient(
     layers: Array, layer: int, scratch: Pointer, features: int, first_row: int, rows: int, grad_x: Pointer
 ) -> None:
@@ -170,7 +171,7 @@ def add_other_gradient(
         add_loop(features, own, shift(other, row * other_row), own)
 
 
-@inner_kernel
+@late_kernel(lambda p: (TABLE, intp, p, p, p, intp, p, intp, intp, intp))
 def operation_gradients(
     layers: Array, layer: int, scalars: Pointer, scratch: Pointer, x: Pointer, x_row: int, grad: Pointer, rows: int,
     rank: int, ranks: int,
