@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
 from fastbp.sklearn.epoch_runner import EpochRunner
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 def fit_lbfgs(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None) -> None:
     """Minimise the loss of all samples; ``n_iter_`` and ``loss_`` of ``mlp`` are written."""
     network = mlp._current_network()
-    terms = mlp._loss_terms(X, y, sample_weight)
-    with EpochRunner(network, terms, len(terms.rows.prediction), mlp.alpha) as runner:
+    terms = mlp._loss_terms(X.toarray() if issparse(X) else X, y, sample_weight)
+    with EpochRunner(network, terms, len(terms.rows.inputs), mlp.alpha) as runner:
 
         def evaluate(values: Array) -> tuple[float, Array]:
             network.put_packed(values)
@@ -49,5 +50,5 @@ def loss_and_gradient(mlp: BaseMLP, packed: Array, X: Any, y: Array, sample_weig
     network = mlp._current_network()
     network.put_packed(np.asarray(packed))
     terms = mlp._loss_terms(X, y, sample_weight)
-    with EpochRunner(network, terms, len(terms.rows.prediction), mlp.alpha) as runner:
+    with EpochRunner(network, terms, len(terms.rows.inputs), mlp.alpha) as runner:
         return runner.loss_and_gradient(), network.packed_gradient()

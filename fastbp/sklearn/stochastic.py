@@ -101,9 +101,7 @@ def _optimizer_of(mlp: BaseMLP) -> BaseOptimizer:
     if build is not None:
         return OtherOptimizer(parameters, build, rate)
     if mlp.solver == "sgd":
-        return SGDOptimizer(
-            parameters, rate, mlp.learning_rate, mlp.momentum, mlp.nesterovs_momentum, mlp.power_t
-        )
+        return SGDOptimizer(parameters, rate, mlp.learning_rate, mlp.momentum, mlp.nesterovs_momentum, mlp.power_t)
     return AdamOptimizer(parameters, rate, mlp.beta_1, mlp.beta_2, mlp.epsilon)
 
 
@@ -182,9 +180,7 @@ class _Course:
             what = "Validation score"
         self.optimizer.iteration_ends(mlp.t_)
         if mlp._no_improvement_count > mlp.n_iter_no_change:
-            message = (
-                f"{what} did not improve more than tol={mlp.tol:f} for {mlp.n_iter_no_change} consecutive epochs."
-            )
+            message = f"{what} did not improve more than tol={mlp.tol:f} for {mlp.n_iter_no_change} consecutive epochs."
             self.is_stopped = self.optimizer.trigger_stopping(message, mlp.verbose)
             if not self.is_stopped:
                 mlp._no_improvement_count = 0
