@@ -36,6 +36,13 @@ def is_stochastic(mlp: BaseMLP) -> bool:
     return True
 
 
+def threads_for(n_jobs: int | None) -> int:
+    """Return how many threads may train: for None one where several estimators may be fitting side by side."""
+    if n_jobs is not None:
+        return int(effective_n_jobs(n_jobs))
+    return get_num_threads() if threading.current_thread() is threading.main_thread() else 1
+
+
 class BaseMLP(BaseEstimator):  # type: ignore[misc]
     """A network with scikit-learn's parameters and attributes, which the engine trains.
 
@@ -116,7 +123,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self._random_state = check_random_state(self.random_state)
         if is_first:
             self._begin([X.shape[1], *map(int, hidden), self.n_outputs_], X.dtype)
-        with threads_limited(self._threads()):
+        with threads_limited(threads_for(self.n_jobs)):
             if self.solver == "lbfgs" and self.optimizer is None:
                 fit_lbfgs(self, X, y, sample_weight)
             else:
@@ -168,12 +175,6 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             network.put(coefs, self.intercepts_)
             self._hold(network)
         return network
-
-    def _threads(self) -> int:
-        """Return how many threads may train: one where several may be fitting side by side."""
-        if self.n_jobs is not None:
-            return int(effective_n_jobs(self.n_jobs))
-        return get_num_threads() if threading.current_thread() is threading.main_thread() else 1
 
     def _other_optimizer(self) -> Callable[..., Any] | None:
         """Return what builds an optimiser that is not scikit-learn's, or None."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
+from contextvars import ContextVar
 from math import isinf
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ from fastbp.validation.arrays import Array
 if TYPE_CHECKING:
     from fastbp.sklearn.base import BaseMLP
 
+# Whether Ctrl-C ends what this fit is a part of, and not this fit alone.
+interrupts_pass: ContextVar[bool] = ContextVar("interrupts_pass", default=False)
 _USER = 5  # frames from here to who called ``fit``
 _MOST_ORDERED = 1 << 20  # rows of the orders of a block of epochs: 8 MiB
 
@@ -90,6 +94,8 @@ def fit_stochastic(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None, 
                 stacklevel=_USER,
             )
     except KeyboardInterrupt:
+        if interrupts_pass.get() or threading.current_thread() is not threading.main_thread():
+            raise
         warnings.warn("Training interrupted by user.", stacklevel=_USER)
     if mlp.early_stopping:
         course.runner.parameter[...] = mlp._best_parameters
