@@ -16,6 +16,7 @@ from fastbp.ensemble import Ensemble
 from fastbp.runtime.interrupts import stop_thread_by
 from fastbp.runtime.threads import threads_limited
 from fastbp.sklearn.base import threads_for
+from fastbp.sklearn.blas_threads import one_blas_thread
 from fastbp.sklearn.classifier import MLPClassifier
 from fastbp.sklearn.regressor import MLPRegressor
 from fastbp.sklearn.stochastic import interrupts_pass
@@ -75,7 +76,7 @@ class _OnThreads:
         self._workers = workers = _Workers()
         token = interrupts_pass.set(True)
         try:
-            with threads_limited(threads), parallel_config("threading", n_jobs=threads):
+            with threads_limited(threads), one_blas_thread(), parallel_config("threading", n_jobs=threads):
                 return super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
         except BaseException:
             workers.stop()

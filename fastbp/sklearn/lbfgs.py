@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
+from fastbp.sklearn.blas_threads import one_blas_thread
 from fastbp.sklearn.epoch_runner import EpochRunner
 from fastbp.validation.arrays import Array
 
@@ -29,7 +30,8 @@ def fit_lbfgs(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None) -> No
             return loss, network.packed_gradient()
 
         options = {"maxfun": mlp.max_fun, "maxiter": mlp.max_iter, "gtol": mlp.tol}
-        result = minimize(evaluate, network.packed(), method="L-BFGS-B", jac=True, options=options)
+        with one_blas_thread():
+            result = minimize(evaluate, network.packed(), method="L-BFGS-B", jac=True, options=options)
     network.put_packed(result.x)
     mlp.n_iter_ = min(result.nit, mlp.max_iter)
     mlp.loss_ = float(result.fun)

@@ -129,7 +129,7 @@ class _Course:
         assert mlp._optimizer is not None
         self.optimizer = mlp._optimizer
         self.samples = split.X.shape[0]
-        self.places = self.order = np.arange(self.samples)
+        self.order = np.arange(self.samples)
         self.is_stopped = False
         self.score = mlp._scorer(split) if mlp.early_stopping else None
         self.by_one = mlp.early_stopping or bool(mlp.verbose) or callable(mlp.progress)
@@ -158,14 +158,17 @@ class _Course:
         return max(1, int(ahead))
 
     def _draw(self, count: int) -> Array | None:
-        """Return the orders of the next epochs: each is a permutation of the one before, as scikit-learn shuffles."""
+        """Return the orders of the next epochs, each shuffled out of the one before.
+
+        scikit-learn takes the order before at shuffled places, which is the same.
+        """
         if not self.mlp.shuffle:
             return None
+        shuffle = self.mlp._random_state.shuffle
         orders = np.empty((count, self.samples), np.int64)
         for order in orders:
-            shuffled = self.places.copy()
-            self.mlp._random_state.shuffle(shuffled)
-            order[...] = self.order[shuffled]
+            order[...] = self.order
+            shuffle(order)
             self.order = order
         return orders
 
