@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -36,13 +37,17 @@ class Storage(Source):
     dtype : numpy.dtype
     """
 
-    __slots__ = ("_derived_from_this", "data", "grad", "lock")
+    __slots__ = ("_told", "data", "grad", "lock")
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
-        self._derived_from_this = None
+        self._told: list[ref[Derived]] = []
         self.data = aligned_zeros(size, dtype)
         self.grad = aligned_zeros(size, dtype)
         self.lock = ModelLock()
+
+    @property
+    def _derived_from_this(self) -> list[ref[Derived]]:
+        return self._told
 
     @holder
     def __reduce__(self) -> tuple[Any, ...]:

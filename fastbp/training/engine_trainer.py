@@ -18,7 +18,7 @@ from fastbp.engine.compiled_train import is_compiled, room_for_results, run_trai
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.table_rows import NotPlannable
-from fastbp.engine.workspace import workspace_for
+from fastbp.engine.workspace import KEPT_BYTES, workspace_for
 from fastbp.nn.losses.kernel_loss import Checked, KernelLoss
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
@@ -82,51 +82,54 @@ class EngineTrainer:
             raise NotPlannable(plan.reason)
         if plan.own_methods:
             raise NotPlannable(f"the {type(model).__name__} has methods of its own: {', '.join(plan.own_methods)}")
-        opt.lie_among(model.parameters())
+        opt.lie_among(plan.parameters)
         dimensions = 1 if takes_classes(criterion, train.target) else 2
-        found_for = self._what_counts(criterion, opt, train, mini_batch_size)
-        train, validation = _flattened(plan, train), None if validation is None else _flattened(plan, validation)
-        if train.input.ndim != 2 or train.target.ndim != dimensions:
+        if (not plan.flattens and train.input.ndim != 2) or train.target.ndim != dimensions:
             raise NotPlannable(f"the engine takes inputs of two dimensions and targets of {dimensions}")
         self._criterion, self._opt, self._plan = criterion, opt, plan
-        self._validation = validation
-        self._take(train)
-        self._val_rows = self._for_kernels(
-            Rows(train.input[:0], train.target[:0]) if validation is None else validation
-        )
-        call = self._call_of(self._val_rows, self._val_rows.target if validation is None else validation.target)
-        self._val_scale = criterion.scale_of(call, *self._val_rows.counted())
-        ignored = np.count_nonzero(self._val_rows.classes < 0)
-        self._val_counted = len(self._val_rows.prediction) - ignored  # of rows, in an accuracy
-        self._scores = records_accuracy(criterion, validation)
-        self.series = 1 + (validation is not None) + self._scores
+        self._found_for = self._what_counts(criterion, opt, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
         self.per_sample = LossPerSample(criterion, len(train), validation, self._size)
         self.batches = -(-len(train) // self._size)
         self._is_running = False
+        self._take(train, validation)
         self._divide()
-        self._found_for = found_for
-        plan.trainer = self if validation is None and plan.workspace is not None else None
+        plan.trainer = self if plan.parameter.nbytes <= KEPT_BYTES else None
         self._first_length = first_length(plan.flop, self._size)
 
-    def serves(self, criterion: Criterion, opt: Optimizer, train: Rows, mini_batch_size: int) -> bool:
+    def serves(
+        self, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int
+    ) -> bool:
         """Whether all that was checked and found for this trainer holds for such a training; then it takes the rows."""
         if criterion is not self._criterion or opt is not self._opt or self._is_running:
             return False
-        if self._what_counts(criterion, opt, train, mini_batch_size) != self._found_for:
+        if self._what_counts(criterion, opt, train, validation, mini_batch_size) != self._found_for:
             return False
         if own_methods(criterion) or own_methods(opt):
             return False
-        self._criterion.require_targets(train.target, self._plan.out_features, "train_model", "train_target")
-        self._take(_flattened(self._plan, train))
+        for rows, name in ((train, "train_target"), (validation, "val_target")):
+            if rows is not None:
+                self._criterion.require_targets(rows.target, self._plan.out_features, "train_model", name)
+        self._take(train, validation)
         return True
 
-    def _take(self, train: Rows) -> None:
-        """Have the engine train with these rows."""
+    def _take(self, train: Rows, validation: Rows | None) -> None:
+        """Have the engine train and validate with these rows."""
+        criterion, self._validation = self._criterion, validation
         self._rows = self._for_kernels(train)
         self._loss = self._call_of(self._rows, train.target)
+        self._scores = False
+        if validation is None:
+            self._val_rows = self._rows.none()
+        else:
+            self._val_rows = rows = self._for_kernels(validation)
+            self._val_scale = criterion.scale_of(self._call_of(rows, validation.target), *rows.counted())
+            self._val_counted = len(rows.prediction) - np.count_nonzero(rows.classes < 0)  # in an accuracy
+            self._scores = records_accuracy(criterion, validation)
+        self.series = 1 + (validation is not None) + self._scores
 
     def _for_kernels(self, rows: Rows) -> Checked:
+        rows = _flattened(self._plan, rows)
         values, classes = self._criterion.for_kernels(rows.target, rows.input.dtype)
         weights = rows.input[:0, 0] if rows.weights is None else rows.weights
         return Checked(rows.input, values, classes, np.ascontiguousarray(weights))
@@ -137,10 +140,12 @@ class EngineTrainer:
         return criterion.call(target, self._plan.out_features, self._plan.dtype, sums)
 
     @staticmethod
-    def _what_counts(criterion: KernelLoss, opt: OptimizerBase, train: Rows, mini_batch_size: int) -> tuple[Any, ...]:
+    def _what_counts(
+        criterion: KernelLoss, opt: OptimizerBase, train: Rows, validation: Rows | None, mini_batch_size: int
+    ) -> tuple[Any, ...]:
         """Return what a trainer is found from, besides the network."""
-        sizes = train.input.shape, train.target.shape, train.input.dtype, train.target.dtype, mini_batch_size
-        return sizes, criterion.reduction, opt.parameters, thread_limits()
+        of_validation = None if validation is None else validation.kind()
+        return train.kind(), of_validation, mini_batch_size, criterion.reduction, opt.parameters, thread_limits()
 
     def _divide(self, *, beside: bool = True) -> None:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
@@ -148,7 +153,7 @@ class EngineTrainer:
         whole = bool(plan.batch_norms)
         division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside, whole=whole)
         self._may_fuse = not division.in_place and self._size <= K_BLOCK and plan.is_linear
-        self._workspace = workspace_for(plan, division)
+        self._division = division
         self._team = Team(division.ranks + division.validators)
         self._units = self.batches + -(-val_rows // division.block_rows)
 
@@ -158,14 +163,20 @@ class EngineTrainer:
         try:
             yield from self._train(run)
         finally:
-            self._is_running = False
-            self._rows = _NO_ROWS
+            self._is_running, self._validation = False, None
+            self._rows = self._val_rows = _NO_ROWS
 
     def _train(self, run: TrainingRun) -> Iterator[None]:
-        if run.stops_at_epochs and self._workspace.division.validators:  # there is nothing to do meanwhile
+        if run.stops_at_epochs and self._division.validators:  # there is nothing to do meanwhile
             self._divide(beside=False)
-        with self._team:
-            yield from self._calls(run)
+        if run.history.epochs == run.epochs and is_compiled(self._plan.dtype):
+            return  # without taking memory
+        self._workspace = workspace_for(self._plan, self._division)
+        try:
+            with self._team:
+                yield from self._calls(run)
+        finally:
+            del self._workspace
 
     def _calls(self, run: TrainingRun) -> Iterator[None]:
         plan, history, units = self._plan, run.history, self._units
@@ -236,7 +247,7 @@ class EngineTrainer:
     ) -> None:
         """Let the engine work on the units from ``first`` up to ``stop``, and the optimiser know."""
         plan, opt, team = self._plan, self._opt, self._team
-        mode = self._workspace.division.mode
+        mode = self._division.mode
         if mode == VALIDATION_BESIDE and stop <= (first // self._units + 1) * self._units:
             mode, team = BY_ROWS, Team(1)  # no training follows the validation
         steps = self._steps_within(first, stop)
@@ -296,11 +307,13 @@ class EngineTrainer:
 
 
 def waiting_trainer(
-    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, mini_batch_size: int
+    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int
 ) -> EngineTrainer | None:
-    """Return the trainer of the last training, if this one is like it and has no validation: nothing is found anew."""
+    """Return the trainer of the last training, if this one is like it: nothing is found anew."""
     trainer: EngineTrainer | None = plan_of(model).trainer
-    return trainer if trainer is not None and trainer.serves(criterion, opt, train, mini_batch_size) else None
+    if trainer is None or not trainer.serves(criterion, opt, train, validation, mini_batch_size):
+        return None
+    return trainer
 
 
 def _flattened(plan: Plan, rows: Rows) -> Rows:
