@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fastbp.nn.init import Init, initial_values
 from fastbp.nn.last_forward import LastForward, token_of_input
 from fastbp.nn.module import Module, locked
-from fastbp.nn.parameter import Parameter, flatten
+from fastbp.nn.parameter import Parameter, laid_out
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import (
@@ -62,6 +62,8 @@ class Linear(Module):
     bias : Parameter of shape (out_features,), or None
     """
 
+    weight: Parameter
+    bias: Parameter | None
     _last_forward: LastForward
     _output: Buffer
     _grad_input: Buffer
@@ -91,9 +93,7 @@ class Linear(Module):
         weight, bias_values = initial_values(init, out_features, in_features, require_generator(rng, "Linear"), dtype)
         self._name = f"Linear({in_features}, {out_features})"
         self._in_features, self._out_features = in_features, out_features
-        self.weight = Parameter(weight)
-        self.bias = Parameter(bias_values) if bias else None
-        flatten(self.parameters())
+        self.weight, self.bias = laid_out(weight, bias_values if bias else None)
 
         self._flop_per_row = 2 * in_features * out_features
         self._follow_dtype()

@@ -202,7 +202,8 @@ class _Trainings:
         count("epochs", job.epochs, 0)
         assert trial.setting is not None
         history.check_going_on(trial.setting, job.epochs)
-        generator_at(job.rng, bool(job.shuffle), history.position.generator if history.has_begun else None)
+        if history.has_begun:
+            generator_at(job.rng, bool(job.shuffle), history.position.generator)
         schedule = require_schedule(job.scheduler, job.scheduler_interval, job.opt)
         if schedule:
             rows = trial.setting.training_rows
