@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from operator import is_
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -92,10 +93,20 @@ class EngineTrainer:
         self.per_sample = LossPerSample(criterion, len(train), validation, self._size)
         self.batches = -(-len(train) // self._size)
         self._is_running = False
+        self._none: Checked | None = None
+        self._step_of: tuple[Any, ...] = (None,)
         self._take(train, validation)
         self._divide()
         plan.trainer = self if plan.parameter.nbytes <= KEPT_BYTES else None
         self._first_length = first_length(plan.flop, self._size)
+
+    def has_seen(self, criterion: Criterion, input: Any, target: Any, weights: Any) -> bool:
+        """Whether rows of this kind, which need no copy, were checked for this trainer and criterion."""
+        if criterion is not self._criterion or weights is not None:
+            return False
+        if type(input) is not np.ndarray or type(target) is not np.ndarray or target.dtype is not input.dtype:
+            return False
+        return input.flags.carray and target.flags.carray and Rows(input, target).kind() == self._found_for[0]
 
     def serves(
         self, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int
@@ -120,7 +131,7 @@ class EngineTrainer:
         self._loss = self._call_of(self._rows, train.target)
         self._scores = False
         if validation is None:
-            self._val_rows = self._rows.none()
+            self._val_rows = self._none = self._none or self._rows.none()
         else:
             self._val_rows = rows = self._for_kernels(validation)
             self._val_scale = criterion.scale_of(self._call_of(rows, validation.target), *rows.counted())
@@ -202,11 +213,10 @@ class EngineTrainer:
                 start = perf_counter()
                 self._call(orders, first, behind, results, run.clip_grad_norm, scheduled)
                 seconds = perf_counter() - start
-                self._record(run, stop, results)
+                finished = self._record(run, first_epoch, stop, results)
                 go_on()
-                if run.schedule and run.schedule.stops_at_epochs and history.epochs > first_epoch:
+                if run.schedule and run.schedule.stops_at_epochs and finished:
                     run.schedule.epoch_done(history)
-            finished = history.epochs - first_epoch
             unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else (0.0, 0)
             length = next_length(length, stop - done, seconds, run.deadline - start - seconds)
             done = stop
@@ -215,17 +225,18 @@ class EngineTrainer:
                 run.monitor.losses(first_epoch, results.nonfinite, of_validation)
             yield
 
-    def _record(self, run: TrainingRun, done: int, results: Results) -> None:
-        """Write into the history what a call found that has come to the unit ``done``."""
-        history, shuffler = run.history, run.shuffler
-        finished = done // self._units - history.epochs
+    def _record(self, run: TrainingRun, first_epoch: int, done: int, results: Results) -> int:
+        """Write into the history what a call found that has come to the unit ``done``; return the finished epochs."""
+        shuffler = run.shuffler
+        finished = done // self._units - first_epoch
         losses = results.train_losses.tolist()
         shuffler.finish(finished)
         position = Position(generator=shuffler.state)
         if finished < len(losses):
             position.batches = min(done % self._units, self.batches)
             position.loss, position.weighted_loss = losses.pop()
-        history.record(self._epochs(losses, results), position)
+        run.history.record(self._epochs(losses, results), position)
+        return finished
 
     def _parts(self, first: int, stop: int) -> list[Part]:
         """Return what the units from ``first`` up to ``stop`` are of each epoch that they touch."""
@@ -257,7 +268,7 @@ class EngineTrainer:
             self._workspace.layers[row, FORWARDS] = norm.num_batches_tracked
         state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
-        step = self._step(steps, max_norm, scheduled)
+        step = self._step_for(steps, max_norm, scheduled)
         is_whole = len(step.spans) == 1 and step.spans[0, 1] - step.spans[0, 0] == plan.parameter.size
         fuses_update = self._may_fuse and opt.code == SGD and is_whole and max_norm is None
         run_train(
@@ -278,12 +289,17 @@ class EngineTrainer:
         for _, norm in plan.batch_norms:
             norm.num_batches_tracked += steps * norm.training
 
-    def _step(self, steps: int, max_norm: float | None, scheduled: Sequence[Mapping[str, Any]] | None) -> Step:
+    def _step_for(self, steps: int, max_norm: float | None, scheduled: Sequence[Mapping[str, Any]] | None) -> Step:
         """Return what is done with each of so many mini-batches."""
         opt, plan = self._opt, self._plan
-        scalars = opt.scalars(steps, scheduled).astype(plan.dtype)
-        norm_sums = _NO_SUMS if max_norm is None else np.empty(-(-plan.parameter.size // NORM_SLAB))
-        return Step(self._loss, opt.code, scalars, opt.spans(), max_norm or 0.0, norm_sums, _NO_PENALTY)
+        scalars, spans = opt.scalars(steps, scheduled), opt.spans()
+        found_of = scalars, spans, self._loss, max_norm
+        if not all(map(is_, found_of, self._step_of)):
+            norm_sums = _NO_SUMS if max_norm is None else np.empty(-(-plan.parameter.size // NORM_SLAB))
+            of_dtype = scalars.astype(plan.dtype)
+            self._step = Step(self._loss, opt.code, of_dtype, spans, max_norm or 0.0, norm_sums, _NO_PENALTY)
+            self._step_of = found_of
+        return self._step
 
     def _steps_within(self, first: int, stop: int) -> int:
         """Return the number of mini-batches among the units from ``first`` up to ``stop``."""
