@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeGuard, TypeVar, cast
 from weakref import ref
 
 from fastbp.nn.parameter import Parameter
@@ -28,9 +28,10 @@ class ModuleTree(Source):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules directly inside this one with their names."""
-        for name, value in vars(self).items():
-            if isinstance(value, ModuleTree):
-                yield name, cast("Module", value)
+        if any(map(_is_module, vars(self).values())):  # most have none
+            for name, value in vars(self).items():
+                if isinstance(value, ModuleTree):
+                    yield name, cast("Module", value)
 
     def children(self) -> Iterator[Module]:
         """Yield the modules directly inside this one."""
@@ -76,10 +77,10 @@ class ModuleTree(Source):
         """Yield each parameter once, in the order of ``named_parameters``."""
         seen: set[int] = set()
         for module in self._modules_in_order():
-            for value in vars(module).values():
-                if isinstance(value, Parameter) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield value
+            for parameter in filter(_is_parameter, vars(module).values()):
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield parameter
 
     def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Array]]:
         """Yield each array that belongs to the state and is not trained, such as running statistics, with its name."""
@@ -99,6 +100,11 @@ class ModuleTree(Source):
                 if getattr(module, name) is not None:
                     state[_joined(path, name)] = getattr(module, name)
         return state
+
+
+# As isinstance, for map and filter: models are walked often.
+_is_module: Callable[[object], bool] = ModuleTree.__instancecheck__
+_is_parameter = cast("Callable[[object], TypeGuard[Parameter]]", Parameter.__instancecheck__)
 
 
 def _joined(prefix: str, name: str) -> str:

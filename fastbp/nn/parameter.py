@@ -228,7 +228,8 @@ def _runs_of(parameters: Iterable[Parameter]) -> list[tuple[Storage, int, int]]:
     """Return where parameters lie, as the fewest runs: a storage, the first and the last + 1."""
     runs: list[tuple[Storage, int, int]] = []
     for parameter in parameters:
-        start, stop = parameter.offset, parameter.offset + parameter.size
+        start = parameter.offset
+        stop = start + parameter.kernel_data.size
         if runs and runs[-1][0] is parameter.storage and runs[-1][2] == start:
             start = runs.pop()[1]
         runs.append((parameter.storage, start, stop))
