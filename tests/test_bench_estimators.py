@@ -1,4 +1,4 @@
-"""The benchmark of the estimators: how often a fit is timed, what a run that was cut off keeps, what its table tells."""
+"""The benchmark of the estimators: how often a fit is timed, what a run that was cut off keeps, what its table has."""
 
 import pytest
 
