@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from joblib import parallel_config
+from joblib import parallel_backend
 from sklearn import ensemble
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -41,7 +41,7 @@ class _Workers:
     def stop(self) -> None:
         """Let them end at a finished mini-batch, and wait for that: joblib leaves them to themselves."""
         self._stop.set()
-        for thread in self._threads:
+        for thread in list(self._threads):  # another may come in
             thread.join(_PATIENCE)
 
 
@@ -76,8 +76,8 @@ class _OnThreads:
         self._workers = workers = _Workers()
         token = interrupts_pass.set(True)
         try:
-            with threads_limited(threads), one_blas_thread(), parallel_config("threading", n_jobs=threads):
-                return super().fit(X, y, sample_weight, **fit_params)  # type: ignore[misc]
+            with threads_limited(threads), one_blas_thread(), parallel_backend("threading", n_jobs=threads):
+                return super().fit(X, y, sample_weight=sample_weight, **fit_params)  # type: ignore[misc]
         except BaseException:
             workers.stop()
             raise

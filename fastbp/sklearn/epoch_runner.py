@@ -71,6 +71,7 @@ class EpochRunner:
         self._spans = np.array(spans if alpha else [], np.int64).reshape(-1, 2)
         self._half_alpha = alpha / 2
         self._of_first: tuple[Array, Array] | None = None
+        self._repeated = _NO_SUMS  # the factors of the first epoch, for several
         self._sums = np.empty(-(-plan.parameter.size // NORM_SLAB))
         self._length = first_length(plan.flop, batch_size)
         self._validation = ValidationRows(*terms.rows.dense(slice(0, 0)))
@@ -149,7 +150,9 @@ class EpochRunner:
                 counts = terms.batch_weights(None, size, 1)
                 self._of_first = self._half_alpha / counts[0], terms.constants(None, counts, size)
             factors, constants = self._of_first
-            return (np.tile(factors, epochs) if len(factors) > 1 else factors), constants
+            if len(factors) > 1 and len(self._repeated) < epochs * self.batches:
+                self._repeated = np.tile(factors, epochs)
+            return (self._repeated[: epochs * self.batches] if len(factors) > 1 else factors), constants
         counts = terms.batch_weights(orders, size, epochs)
         return self._half_alpha / counts.ravel(), terms.constants(orders, counts, size)
 
