@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from math import prod
 from statistics import median
 from time import perf_counter, strftime
@@ -41,6 +41,13 @@ SECONDS = 3.0  # for the fits of one library at one number of threads
 AGREEMENT = 1e-6  # of the last losses, over the first one
 MADE_UP = "20,000 × 8"
 EPOCHS_OF_MADE_UP = 20
+LOADERS: dict[str, Callable[..., Any]] = {
+    "iris": datasets.load_iris,
+    "wine": datasets.load_wine,
+    "breast cancer": datasets.load_breast_cancer,
+    "digits": datasets.load_digits,
+    "diabetes": datasets.load_diabetes,
+}
 LAYERS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "(32, 32), batch 32": {"hidden_layer_sizes": (32, 32), "batch_size": 32},
@@ -124,34 +131,33 @@ Tasks = Iterator[tuple[str, Callable[[Row], Row]]]
 
 
 def fits(quick: bool) -> Tasks:
-    samples = all_data(2_000 if quick else 20_000)
+    size, rounds = (2_000, 1) if quick else (20_000, ROUNDS)
     for layers in LAYERS:
-        for name in samples:
+        for name in (*LOADERS, MADE_UP):
             options = LAYERS[layers] | epochs_of(name, quick)
-            yield f"fit: {name}, {layers}", partial(measure_fits, samples[name], options, 1 if quick else ROUNDS)
+            yield f"fit: {name}, {layers}", partial(measure_fits, name, size, options, rounds)
 
 
 def predictions(quick: bool) -> Tasks:
-    samples = all_data(2)
     for name in ("iris", "diabetes"):
-        yield f"predict one row: {name}", partial(measure_predictions, samples[name])
+        yield f"predict one row: {name}", partial(measure_predictions, name)
 
 
 def ensembles(quick: bool) -> Tasks:
     epochs, rounds = (2, 1) if quick else (EPOCHS_OF_MEMBERS, ROUNDS)
     name = f"fit: {MEMBERS} networks on bootstrap samples of digits, (32,), {epochs} epochs"
-    yield name, partial(measure_ensembles, all_data(2)["digits"], epochs, rounds)
+    yield name, partial(measure_ensembles, epochs, rounds)
 
 
 def search(quick: bool) -> Tasks:
-    points, digits, epochs = prod(map(len, GRID.values())), all_data(2)["digits"], 2 if quick else GRID_EPOCHS
+    points, epochs = prod(map(len, GRID.values())), 2 if quick else GRID_EPOCHS
     for name, backend, jobs, libraries in (
         ("two processes", "loky", 2, LIBRARIES),
         ("two threads", "threading", 2, LIBRARIES[1:2]),
         ("one job", "loky", 1, LIBRARIES[1:2]),
     ):
         title = f"GridSearchCV on digits, {points} points: {name}"
-        yield title, partial(measure_search, digits, epochs, backend, jobs, libraries)
+        yield title, partial(measure_search, epochs, backend, jobs, libraries)
 
 
 SECTIONS: dict[str, Callable[[bool], Tasks]] = {
@@ -162,20 +168,16 @@ SECTIONS: dict[str, Callable[[bool], Tasks]] = {
 }
 
 
-def all_data(made_up: int) -> dict[str, Data]:
-    """Return inputs of scaled features and targets, by name."""
-    loaders = {
-        "iris": datasets.load_iris,
-        "wine": datasets.load_wine,
-        "breast cancer": datasets.load_breast_cancer,
-        "digits": datasets.load_digits,
-        "diabetes": datasets.load_diabetes,
-    }
-    found = {name: load(return_X_y=True) for name, load in loaders.items()}
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((made_up, 8))
-    found[MADE_UP] = X, np.sin(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * rng.standard_normal(made_up)
-    return {name: (StandardScaler().fit_transform(X), y) for name, (X, y) in found.items()}
+@cache
+def data_of(name: str, made_up: int = 20_000) -> Data:
+    """Return inputs of scaled features, and targets."""
+    if name in LOADERS:
+        X, y = LOADERS[name](return_X_y=True)
+    else:
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((made_up, 8))
+        y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * rng.standard_normal(made_up)
+    return StandardScaler().fit_transform(X), y
 
 
 def epochs_of(name: str, quick: bool) -> dict[str, int]:
@@ -205,9 +207,10 @@ def at_most(threads: int) -> Iterator[None]:
         fastbp.set_num_threads(before)
 
 
-def measure_fits(data: Data, options: dict[str, Any], rounds: int, row: Row) -> Row:
+def measure_fits(name: str, size: int, options: dict[str, Any], rounds: int, row: Row) -> Row:
     """Time fits of the libraries in turn."""
     made: dict[str, Any] = {}
+    data = data_of(name, size)
     for library, threads in turns(row, rounds):
         made[library] = estimator(library, data, **options)
         row.note(library, threads, _seconds(lambda mlp=made[library]: mlp.fit(*data)))
@@ -225,8 +228,9 @@ def turns(row: Row, rounds: int) -> Iterator[tuple[str, int]]:
                 yield from ((library, threads) for library in LIBRARIES if row.is_due(library, threads))
 
 
-def measure_predictions(data: Data, row: Row, times: int = 300) -> Row:
+def measure_predictions(name: str, row: Row, times: int = 300) -> Row:
     """Time predictions of one row."""
+    data = data_of(name)
     one = data[0][:1].copy()
     for library in LIBRARIES:
         fitted = estimator(library, data, max_iter=5).fit(*data)
@@ -236,8 +240,9 @@ def measure_predictions(data: Data, row: Row, times: int = 300) -> Row:
     return row
 
 
-def measure_ensembles(data: Data, epochs: int, rounds: int, row: Row) -> Row:
+def measure_ensembles(epochs: int, rounds: int, row: Row) -> Row:
     """Time ensembles: scikit-learn's in processes that have been started, fastbp's on threads."""
+    data = data_of("digits")
     for library, jobs in turns(row, rounds):
         home = ensemble if library == "scikit-learn" else fastbp.sklearn
         member = estimator(library, data, hidden_layer_sizes=(32,), max_iter=epochs)
@@ -247,8 +252,9 @@ def measure_ensembles(data: Data, epochs: int, rounds: int, row: Row) -> Row:
     return row
 
 
-def measure_search(data: Data, epochs: int, backend: str, jobs: int, libraries: tuple[str, ...], row: Row) -> Row:
+def measure_search(epochs: int, backend: str, jobs: int, libraries: tuple[str, ...], row: Row) -> Row:
     """Time the search over the grid, with workers that have been started."""
+    data = data_of("digits")
     for library in libraries:
         mlp = estimator(library, data, max_iter=epochs)
         search = GridSearchCV(mlp, GRID, cv=5, n_jobs=jobs)
