@@ -16,7 +16,7 @@ ROOMS = {
         "validation", "runtime", "nn", "engine", "optim", "training", "checkpoint", "interop", "sklearn",
         "integrations", "commands",
     ),
-    "fastbp_kernels": ("compiler", "functions", "parallel", "linalg", "network"),
+    "fastbp_kernels": ("compiler", "functions", "parallel", "linalg", "layers", "network"),
 }
 # A Sequential runs in one compiled call what it holds.
 UPWARDS = {("nn.sequential", "engine.plan"), ("nn.sequential", "engine.network_call")}

@@ -6,7 +6,7 @@ import pytest
 from helpers import assert_gradient, finite_difference
 from loss_cases import CASES
 
-from fastbp_kernels.functions.loss_registry import LOSSES
+from fastbp_kernels.functions.losses.registry import LOSSES
 
 OVER_ROWS = {row.name for row in LOSSES if row.over == "rows"}
 

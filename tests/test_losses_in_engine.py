@@ -12,8 +12,8 @@ from same_bits import assert_same_bits, outcome
 import fastbp
 from fastbp import nn, optim
 from fastbp.nn.losses import loss_of_row
-from fastbp_kernels.functions.loss_registry import LOSSES
-from fastbp_kernels.functions.losses import loss_forward, loss_forward_backward
+from fastbp_kernels.functions.losses.kernels import loss_forward, loss_forward_backward
+from fastbp_kernels.functions.losses.registry import LOSSES
 
 pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean'")  # torch's advice on KLDivLoss
 N, STEPS = 40, 240

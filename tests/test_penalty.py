@@ -10,7 +10,7 @@ from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import plan_of
 from fastbp.engine.workspace import workspace_for
 from fastbp.runtime.threads import Team
-from fastbp_kernels.functions.gradient_norm import NORM_SLAB
+from fastbp_kernels.functions.gradient_clipping import NORM_SLAB
 from fastbp_kernels.functions.penalty import Penalty
 from fastbp_kernels.network import arguments
 from fastbp_kernels.network.train import train

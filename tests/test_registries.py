@@ -15,7 +15,7 @@ import fastbp_kernels
 from fastbp import nn, optim
 from fastbp.nn.activations import activation_classes, activation_of_row
 from fastbp_kernels.functions.activations import ACTIVATION_CODES, ACTIVATIONS
-from fastbp_kernels.functions.losses import LOSSES
+from fastbp_kernels.functions.losses.kernels import LOSSES
 from fastbp_kernels.functions.optimizers import OPTIMIZERS
 from fastbp_kernels.network.table import ACTIVATION_SCALARS, OPERATION_SCALARS
 

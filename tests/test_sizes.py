@@ -18,13 +18,13 @@ PUBLIC = {
 }
 # They hand on arrays, pointers and sizes one by one, for each mini-batch, chunk of rows or panel.
 KERNELS = {
-    "kernels/fastbp_kernels/functions/dropout.py: dropout_rows",
-    "kernels/fastbp_kernels/functions/row_losses.py: row_losses",
-    "kernels/fastbp_kernels/linalg/batch_norm.py: batch_norm",
-    "kernels/fastbp_kernels/linalg/batch_norm.py: batch_norm_backward_rows",
-    "kernels/fastbp_kernels/linalg/layer_norm.py: layer_norm_backward_rows",
-    "kernels/fastbp_kernels/linalg/layer_norm.py: layer_norm_rows",
-    "kernels/fastbp_kernels/linalg/prelu.py: prelu_rows",
+    "kernels/fastbp_kernels/layers/dropout.py: dropout_rows",
+    "kernels/fastbp_kernels/functions/losses/row_losses.py: row_losses",
+    "kernels/fastbp_kernels/layers/batch_norm.py: batch_norm",
+    "kernels/fastbp_kernels/layers/batch_norm.py: batch_norm_backward_rows",
+    "kernels/fastbp_kernels/layers/layer_norm.py: layer_norm_backward_rows",
+    "kernels/fastbp_kernels/layers/layer_norm.py: layer_norm_rows",
+    "kernels/fastbp_kernels/layers/prelu.py: prelu_rows",
     "kernels/fastbp_kernels/linalg/product.py: product",
     "kernels/fastbp_kernels/linalg/product.py: transposed_product",
     "kernels/fastbp_kernels/linalg/tile.py: tile",

@@ -59,6 +59,11 @@ for dtype in (numpy.float32, numpy.float64):
         fastbp.set_num_threads(1)
         threads.FLOP_PER_THREAD, threads.FLOP_PER_START = thresholds
         predictor.FLOP_PER_START = threads.FLOP_PER_START
+    layers = nn.BatchNorm1d(3, dtype=dtype), nn.LayerNorm(3, dtype=dtype), nn.PReLU(dtype=dtype)
+    rest = nn.Dropout(), nn.Residual(nn.Linear(3, 3, dtype=dtype)), nn.LogSoftmax(1), nn.Softmax(1)
+    model = nn.Sequential(nn.Linear(4, 3, dtype=dtype), *layers, *rest)
+    fastbp.train_model(model, x, x[:, :3], x, x[:, :3], nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1), 1, 50)
+    model.backward(model(x))
 """
 
 

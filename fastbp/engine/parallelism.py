@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastbp.runtime.threads import get_num_threads, ranks_for
-from fastbp_kernels.functions.losses import SLAB
+from fastbp_kernels.functions.losses.kernels import SLAB
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import BY_CHUNKS, BY_ROWS, VALIDATION_BESIDE
 from fastbp_kernels.network.train import BLOCK_ROWS

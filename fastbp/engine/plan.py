@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.engine.predictor import Predictor
-from fastbp.engine.table_rows import NotPlannable, RowsBuilder, parameters_of
+from fastbp.engine.refusals import NotPlannable, why_scattered
+from fastbp.engine.table_rows import RowsBuilder, parameters_of
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView, Parameter
@@ -126,7 +127,7 @@ class Plan(Derived):
             raise NotPlannable("two of its layers share a parameter")
         flat = FlatView(parameters, (*modules, *around))
         if len(flat.runs) != 1:
-            raise NotPlannable(_why_scattered(parameters))
+            raise NotPlannable(why_scattered(parameters))
         self.flat = flat
         self.parameter, self.grad = flat.runs[0]
         self.lock = parameters[0].storage.lock
@@ -260,13 +261,6 @@ def _find_plan(model: Module) -> Plan | NoPlan:
 def _may_predict(model: Module) -> bool:
     """Whether a prediction without ``model.forward`` passes by no method of the user's."""
     return model._takes("predict") and not passes_by(type(model), "predict", ("forward", "__call__"))
-
-
-def _why_scattered(parameters: Sequence[Parameter]) -> str:
-    """Return why parameters do not lie one behind the other."""
-    if len({parameter.storage for parameter in parameters}) == 1:
-        return "one of its parameters was taken out since it was built; train a new Sequential of its modules"
-    return "some of its parameters were set since it was built, or belong to another model as well"
 
 
 def _described(named: Iterable[tuple[str, Parameter]]) -> str:

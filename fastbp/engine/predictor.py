@@ -8,7 +8,7 @@ import numpy as np
 
 from fastbp.runtime.threads import FLOP_PER_START, get_num_threads, ranks_for, run_ranks
 from fastbp.validation.arrays import Array, aligned_zeros
-from fastbp_kernels.functions.losses import SLAB
+from fastbp_kernels.functions.losses.kernels import SLAB
 from fastbp_kernels.network.predict import predict
 from fastbp_kernels.network.train import BLOCK_ROWS
 

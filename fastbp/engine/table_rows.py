@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
+from fastbp.engine.refusals import NotPlannable, require_known
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.operation import FLATTEN, ActivationCall
 from fastbp.nn.parameter import Parameter
-from fastbp.validation.user_methods import is_of_the_library, own_methods
 from fastbp_kernels.functions.activations import IDENTITY
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
 from fastbp_kernels.linalg.tile import widths
@@ -27,10 +27,6 @@ _FLOP = {
     table.SOFTMAX: 120,
     table.LOG_SOFTMAX: 120,
 }
-
-
-class NotPlannable(Exception):
-    """The engine does not know a part of the network; the text says which."""
 
 
 @dataclass
@@ -93,7 +89,7 @@ class RowsBuilder:
     def add(self, modules: Iterable[Module]) -> None:
         """Add rows for ``modules``, or raise NotPlannable."""
         for module in modules:
-            _require_known(module)
+            require_known(module)
             if type(module) is Linear:
                 self.rows.append(Row(self._linear(module), module=module))
             elif module._activation is not None:
@@ -185,12 +181,3 @@ def _trained(weight: Parameter | None, bias: Parameter | None) -> int:
 def parameters_of(modules: Iterable[Module]) -> list[Parameter]:
     """Return the parameters of ``modules`` in order."""
     return [parameter for module in modules for parameter in module.parameters()]
-
-
-def _require_known(module: Module) -> None:
-    name = type(module).__name__
-    known = type(module) is Linear or module._activation is not None or module._branch is not None
-    if not (known or module._operation is not None) or not is_of_the_library(type(module)):
-        raise NotPlannable(f"it contains a {name}, which the engine does not know")
-    if own := own_methods(module):
-        raise NotPlannable(f"it contains a {name} with methods of its own: {', '.join(own)}")

@@ -9,7 +9,7 @@ import numpy as np
 from fastbp.engine.parallelism import Division
 from fastbp.engine.plan import Plan
 from fastbp.validation.arrays import Array, aligned_zeros
-from fastbp_kernels.functions.losses import SLAB
+from fastbp_kernels.functions.losses.kernels import SLAB
 from fastbp_kernels.network import arguments
 from fastbp_kernels.parallel.barrier import SYNC_SIZE
 from fastbp_kernels.parallel.work_queue import queue_size

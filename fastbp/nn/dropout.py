@@ -11,7 +11,7 @@ from fastbp.nn.operation import NOTHING, Operation
 from fastbp.nn.row_module import RowModule
 from fastbp.validation.arrays import Array, RandomSource, require_generator
 from fastbp_kernels import dropout_forward
-from fastbp_kernels.functions.dropout import DECISIONS
+from fastbp_kernels.layers.dropout import DECISIONS
 from fastbp_kernels.network.table import DROPOUT
 
 _SELU_LIMIT = -1.7580993408473766  # what SELU approaches at minus infinity: -scale * alpha

@@ -20,7 +20,7 @@ from fastbp.sklearn.loss_terms import LossTerms
 from fastbp.sklearn.network import Network as EstimatorNetwork
 from fastbp.sklearn.sparse_rows import SparseRows
 from fastbp.validation.arrays import Array
-from fastbp_kernels.functions.gradient_norm import NORM_SLAB
+from fastbp_kernels.functions.gradient_clipping import NORM_SLAB
 from fastbp_kernels.functions.penalty import Penalty
 from fastbp_kernels.network.arguments import Network, Results, Step, TrainingRows, ValidationRows
 from fastbp_kernels.network.table import FORWARDS, SEED

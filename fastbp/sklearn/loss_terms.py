@@ -15,7 +15,7 @@ from fastbp import nn
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.sklearn.sparse_rows import SparseRows
 from fastbp.validation.arrays import Array, plain
-from fastbp_kernels.functions.losses import LossCall
+from fastbp_kernels.functions.losses.kernels import LossCall
 
 _NO_CLASSES = np.empty(0, np.int64)
 

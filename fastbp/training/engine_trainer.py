@@ -18,7 +18,7 @@ from fastbp.engine.call_length import first_length, next_length
 from fastbp.engine.compiled_train import is_compiled, room_for_results, run_train
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
-from fastbp.engine.table_rows import NotPlannable
+from fastbp.engine.refusals import NotPlannable
 from fastbp.engine.workspace import KEPT_BYTES, workspace_for
 from fastbp.nn.losses.kernel_loss import Checked, KernelLoss
 from fastbp.nn.module import Module
@@ -32,8 +32,8 @@ from fastbp.training.schedule import Part
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array
 from fastbp.validation.user_methods import is_of_the_library, own_methods
-from fastbp_kernels.functions.gradient_norm import NORM_SLAB
-from fastbp_kernels.functions.losses import LossCall
+from fastbp_kernels.functions.gradient_clipping import NORM_SLAB
+from fastbp_kernels.functions.losses.kernels import LossCall
 from fastbp_kernels.functions.optimizers import SGD
 from fastbp_kernels.functions.penalty import Penalty
 from fastbp_kernels.linalg.product import K_BLOCK

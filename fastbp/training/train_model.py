@@ -10,10 +10,10 @@ from typing import TypeAlias
 import numpy as np
 
 from fastbp.engine.plan import plan_of
-from fastbp.engine.table_rows import NotPlannable
+from fastbp.engine.refusals import NotPlannable
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView
-from fastbp.nn.utils import require_limit
+from fastbp.nn.utils.clip_grad import require_limit
 from fastbp.optim.lr_scheduler import LRScheduler
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder

@@ -23,22 +23,23 @@ from fastbp_kernels.functions.activations import (
     tanh_backward,
     tanh_forward,
 )
-from fastbp_kernels.functions.dropout import dropout_forward
-from fastbp_kernels.functions.losses import (
+from fastbp_kernels.functions.losses.kernels import (
     cross_entropy_forward,
     cross_entropy_forward_backward,
     mse_forward,
     mse_forward_backward,
 )
 from fastbp_kernels.functions.optimizers import sgd_step
-from fastbp_kernels.functions.softmax import (
+from fastbp_kernels.layers.batch_norm import batch_norm_backward, batch_norm_forward
+from fastbp_kernels.layers.dropout import dropout_forward
+from fastbp_kernels.layers.layer_norm import layer_norm_backward, layer_norm_backward_parameters, layer_norm_forward
+from fastbp_kernels.layers.prelu import prelu_backward, prelu_backward_parameters, prelu_forward
+from fastbp_kernels.layers.softmax import (
     log_softmax_backward,
     log_softmax_forward,
     softmax_backward,
     softmax_forward,
 )
-from fastbp_kernels.linalg.batch_norm import batch_norm_backward, batch_norm_forward
-from fastbp_kernels.linalg.layer_norm import layer_norm_backward, layer_norm_backward_parameters, layer_norm_forward
 from fastbp_kernels.linalg.linear import (
     linear_backward,
     linear_backward_input,
@@ -49,8 +50,7 @@ from fastbp_kernels.linalg.linear import (
     linear_forward,
     linear_forward_share,
 )
-from fastbp_kernels.linalg.prelu import prelu_backward, prelu_backward_parameters, prelu_forward
-from fastbp_kernels.network import operations as _operations  # noqa: F401
+from fastbp_kernels.network import operations as _operations  # noqa: F401 (has functions that need stubs, too)
 
 __all__ = [
     "activation_backward",

@@ -11,7 +11,7 @@ from fastbp.nn.losses.kernel_loss import NO_CLASSES, KernelLoss
 from fastbp.validation.arrays import Array
 from fastbp.validation.scalars import require_finite
 from fastbp_kernels import mse_forward_backward
-from fastbp_kernels.functions.losses import LossCall
+from fastbp_kernels.functions.losses.kernels import LossCall
 
 
 class MSELoss(KernelLoss):

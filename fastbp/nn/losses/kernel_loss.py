@@ -14,7 +14,7 @@ from fastbp.runtime.buffers import Buffer, Slot
 from fastbp.validation.arrays import Array, plain, require_floats
 from fastbp.validation.user_methods import is_of_the_library
 from fastbp.validation.weights import require_row_weights
-from fastbp_kernels.functions.losses import (
+from fastbp_kernels.functions.losses.kernels import (
     LOSS_CODES,
     LOSSES,
     SCALARS,
@@ -76,7 +76,7 @@ class _Setting:
 
 
 class KernelLoss(Loss):
-    """A loss with a row in ``fastbp_kernels.functions.losses``.
+    """A loss with a row in ``fastbp_kernels.functions.losses.registry``.
 
     Subclasses name the row; where they have several, ``row_for`` tells which. Rows of data have weights, if
     ``sample_weight`` is given: each row's loss is multiplied by its weight. The reduction "mean" then divides by the

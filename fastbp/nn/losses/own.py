@@ -11,7 +11,7 @@ from numba.core.registry import CPUDispatcher
 
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.validation.arrays import Array
-from fastbp_kernels.functions.losses import SCALARS, LossCall
+from fastbp_kernels.functions.losses.kernels import SCALARS, LossCall
 
 _TYPES = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}
 

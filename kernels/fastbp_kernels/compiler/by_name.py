@@ -97,6 +97,12 @@ def install_stubs() -> None:
     _libraries.append(library)
 
 
+def load_all() -> None:
+    """Have all functions in memory, for both types."""
+    for function, element in _with_stubs:
+        function.load(element)
+
+
 def _emit_stub(
     module: ir.Module, kind: ir.FunctionType, symbol: str, wait: ir.Function, place: int, number: int
 ) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.elementwise import elementwise2_scaled
 from fastbp_kernels.compiler.pointers import Array, Pointer, shift
-from fastbp_kernels.functions.gradient_norm import NORM_SLAB, square_sum
+from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, square_sum
 
 _add_scaled = elementwise2_scaled(lambda v, scalar, x, y: v.fma(scalar, x, y))
 

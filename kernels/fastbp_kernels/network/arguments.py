@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastbp_kernels.compiler.pointers import Array, Pointer
-from fastbp_kernels.functions.losses import LossCall
+from fastbp_kernels.functions.losses.kernels import LossCall
 from fastbp_kernels.functions.penalty import Penalty
 
 # Division of labour; see ``train``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastbp_kernels.compiler.cache import inlined_kernel, inner_kernel
 from fastbp_kernels.compiler.pointers import pointer, shift
 from fastbp_kernels.functions.hits import is_class_hit, is_hit
-from fastbp_kernels.functions.losses import SLAB, LossCall, loss_slab
+from fastbp_kernels.functions.losses.kernels import SLAB, LossCall, loss_slab
 from fastbp_kernels.network.arguments import Network, Results, ValidationRows, Workspace
 from fastbp_kernels.network.passes import forward_rows
 from fastbp_kernels.network.table import OUT, Y

@@ -19,7 +19,7 @@ from fastbp_kernels.compiler.cache import inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import copy_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.functions.activations import IDENTITY
-from fastbp_kernels.functions.losses import SLAB
+from fastbp_kernels.functions.losses.kernels import SLAB
 from fastbp_kernels.linalg.product import ROWS, product
 from fastbp_kernels.linalg.tile import STORE
 from fastbp_kernels.network.passes import (

@@ -11,18 +11,18 @@ from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop
 from fastbp_kernels.compiler.late_kernel import TABLE, late_kernel
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer_at, shift
-from fastbp_kernels.functions.dropout import dropout_rows
-from fastbp_kernels.functions.losses import SLAB
-from fastbp_kernels.functions.softmax import (
+from fastbp_kernels.functions.losses.kernels import SLAB
+from fastbp_kernels.layers.batch_norm import batch_norm, batch_norm_backward_rows
+from fastbp_kernels.layers.dropout import dropout_rows
+from fastbp_kernels.layers.layer_norm import layer_norm_backward_rows, layer_norm_rows
+from fastbp_kernels.layers.prelu import add_slope_gradients, prelu_rows
+from fastbp_kernels.layers.softmax import (
     log_softmax_backward_rows,
     log_softmax_rows,
     softmax_backward_rows,
     softmax_rows,
 )
-from fastbp_kernels.linalg.batch_norm import batch_norm, batch_norm_backward_rows
 from fastbp_kernels.linalg.column_sums import add_column_product_sums, add_column_sums
-from fastbp_kernels.linalg.layer_norm import layer_norm_backward_rows, layer_norm_rows
-from fastbp_kernels.linalg.prelu import add_slope_gradients, prelu_rows
 from fastbp_kernels.network.table import (
     ADD,
     ADDED_G,

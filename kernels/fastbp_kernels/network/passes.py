@@ -19,7 +19,7 @@ from fastbp_kernels.functions.activations import (
     activate_and_differentiate,
     times_derivative,
 )
-from fastbp_kernels.functions.losses import SLAB, LossCall, loss_slab_with_gradient
+from fastbp_kernels.functions.losses.kernels import SLAB, LossCall, loss_slab_with_gradient
 from fastbp_kernels.linalg.column_sums import add_column_sums, fused_sgd_column_sums
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
 from fastbp_kernels.linalg.tile import ADD, DERIVATIVE_EPILOGUES, FUSED_SGD, STORE, VALUE_EPILOGUES

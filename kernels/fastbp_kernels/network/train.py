@@ -31,8 +31,8 @@ from math import isfinite
 from fastbp_kernels.compiler.cache import inlined_kernel, inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop, zero_loop
 from fastbp_kernels.compiler.pointers import Pointer, pointer, shift
-from fastbp_kernels.functions.gradient_norm import NORM_SLAB, clip_factor, scale_gradient, square_sums
-from fastbp_kernels.functions.losses import SLAB, LossCall, row_weight, scale_of_weights
+from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, clip_factor, scale_gradient, square_sums
+from fastbp_kernels.functions.losses.kernels import SLAB, LossCall, row_weight, scale_of_weights
 from fastbp_kernels.functions.optimizers import update_spans
 from fastbp_kernels.functions.penalty import add_penalty_gradient
 from fastbp_kernels.linalg.product import K_BLOCK

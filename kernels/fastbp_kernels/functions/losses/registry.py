@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from llvmlite import ir
 
-from fastbp_kernels.functions import loss_formulas as formulas
+from fastbp_kernels.functions.losses import formulas
 
 SLAB = 16  # rows whose losses are summed together
 SCALARS = 4
@@ -33,7 +33,7 @@ class Loss(NamedTuple):
         What the gradient is a multiple of: ``slope * scale``, with the scale of the loss itself.
     value : callable or None
         ``value(v, x, y, *scalars, *vectors)`` emits the loss of vectors, as one factor or two; None over rows, which
-        have a branch in ``losses``.
+        have a branch in ``row_losses``.
     gradient : callable or None
         ``gradient(v, x, y, *scalars, *vectors)`` emits the derivative over ``slope``.
     scalars, vectors : tuple of str

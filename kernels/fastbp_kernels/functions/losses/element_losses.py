@@ -15,7 +15,7 @@ from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intr
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.switch import emit_switch
 from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
-from fastbp_kernels.functions.loss_registry import FIRST_ADDRESS, LOSSES, Loss
+from fastbp_kernels.functions.losses.registry import FIRST_ADDRESS, LOSSES, Loss
 
 _DOUBLE = ir.DoubleType()
 
@@ -91,7 +91,7 @@ def _emit_own(
     builder: ir.IRBuilder, element: ir.Type, address: ir.Value, count: ir.Value, prediction: ir.Value,
     target: ir.Value, factor: ir.Value, grad: ir.Value,
 ) -> ir.Value:  # fmt: skip
-    """Emit the call of a loop of the user's at ``address``: see ``LossCall`` in ``losses``."""
+    """Emit the call of a loop of the user's at ``address``: see ``LossCall`` in ``kernels``."""
     pointer = element.as_pointer()
     loop = ir.FunctionType(_DOUBLE, [INT64, pointer, pointer, element, INT64, pointer])
     wants_gradient = builder.zext(builder.icmp_unsigned("!=", grad, ir.Constant(pointer, None)), INT64)

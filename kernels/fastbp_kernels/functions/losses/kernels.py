@@ -15,9 +15,9 @@ from numba import float64
 from fastbp_kernels.compiler.cache import inner_kernel, kernel
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.compiler.public import indices, public_kernel, read, written
-from fastbp_kernels.functions.loss_loop import element_losses, element_losses_with_gradient
-from fastbp_kernels.functions.loss_registry import LOSS_CODES, LOSSES, SCALARS, SLAB
-from fastbp_kernels.functions.row_losses import row_losses
+from fastbp_kernels.functions.losses.element_losses import element_losses, element_losses_with_gradient
+from fastbp_kernels.functions.losses.registry import LOSS_CODES, LOSSES, SCALARS, SLAB
+from fastbp_kernels.functions.losses.row_losses import row_losses
 
 __all__ = ["LOSSES", "LOSS_CODES", "SCALARS", "SLAB"]
 
@@ -43,7 +43,7 @@ class LossCall(NamedTuple):
     sums_weights : bool
         Whether a mean divides by the sum of the weights of rows and classes, instead of the number of rows.
     settings : vector of the arrays' dtype, read
-        See ``loss_registry``.
+        See ``registry``.
     """
 
     code: int

@@ -10,7 +10,7 @@ import numpy as np
 from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.runtime.model_lock import holder
 from fastbp.validation.scalars import require_number
-from fastbp_kernels.functions.gradient_norm import NORM_SLAB, add_square_sum, clip
+from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, add_square_sum, clip
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 

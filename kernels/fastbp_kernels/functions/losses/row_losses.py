@@ -24,7 +24,7 @@ from fastbp_kernels.compiler.switch import emit_switch
 from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
 from fastbp_kernels.functions.elementary import exp
 from fastbp_kernels.functions.logarithm import log
-from fastbp_kernels.functions.loss_registry import LOSSES, SCALARS, Loss
+from fastbp_kernels.functions.losses.registry import LOSSES, SCALARS, Loss
 
 _DOUBLE = ir.DoubleType()
 

@@ -1,7 +1,7 @@
 """Losses over elements and their derivatives with respect to the prediction, on vectors.
 
 A formula takes ``(v, x, y, *scalars, *vectors)``: vectors of the prediction, of the target, and of what the row in
-``losses`` names. A value is returned as one factor or two, whose product is taken in float64. The formulas are
+``registry`` names. A value is returned as one factor or two, whose product is taken in float64. The formulas are
 PyTorch's, and so are the derivatives at kinks.
 """
 

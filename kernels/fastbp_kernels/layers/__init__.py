@@ -1,0 +1,1 @@
+"""Layers that are no product of matrices: normalisation, PReLU, dropout, softmax."""
