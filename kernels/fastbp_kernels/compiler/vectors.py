@@ -139,28 +139,23 @@ class Vectors:
     def absolute(self, x: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("fabs", self.type, [self.type]), [x])
 
-    def divide(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        """Return x / y for y of normal numbers: rounded, or of 512-bit vectors within a unit of that.
+    def estimated_reciprocal(self, y: ir.Value) -> ir.Value:
+        """Return 1 / y, where both are normal numbers or NaN: of 512-bit vectors to half of its digits, else rounded.
 
-        There the CPU estimates 1 / y to 14 bits. Each Newton step doubles them, which takes a fourth of the time of a
-        division.
+        A quotient of long formulas is better left to ``builder.fdiv``: the CPU divides beside its other work.
         """
-        b = self.builder
         if not self.is_512_bit:
-            return b.fdiv(x, y)
-        estimate = reciprocal = self._estimate("rcp14", y)
-        negative = b.fneg(y)
-        if self.bytes == 8:
-            reciprocal = self.fma(self.fma(negative, estimate, self.constant(1.0)), estimate, estimate)
-        quotient = b.fmul(x, reciprocal)
-        rest = self.fma(negative, quotient, x)
-        better = self.fma(rest, reciprocal, quotient)
-        return b.select(b.fcmp_unordered("uno", rest, rest), b.fmul(x, estimate), better)  # of 0, infinity and NaN
+            return self.builder.fdiv(self.constant(1.0), y)
+        estimate = self._estimate("rcp14", y)
+        if self.bytes == 4:
+            return estimate
+        return self.fma(self.fma(self.builder.fneg(y), estimate, self.constant(1.0)), estimate, estimate)
 
     def sqrt(self, x: ir.Value) -> ir.Value:
         """Return the square root: rounded, or of 512-bit vectors within a unit of that.
 
-        There it is estimated likewise; that of float32 below 2**-100 is then within 2**-13 of it, as a share.
+        There the CPU estimates it to 14 bits, and Newton steps double them: roots and quotients come from one unit of the
+        CPU, and would wait for each other. That of float32 below 2**-100 is then within 2**-13 of it, as a share.
         """
         b, half = self.builder, self.constant(0.5)
         if not self.is_512_bit:
