@@ -154,8 +154,8 @@ class Vectors:
     def sqrt(self, x: ir.Value) -> ir.Value:
         """Return the square root: rounded, or of 512-bit vectors within a unit of that.
 
-        There the CPU estimates it to 14 bits, and Newton steps double them: roots and quotients come from one unit of the
-        CPU, and would wait for each other. That of float32 below 2**-100 is then within 2**-13 of it, as a share.
+        There the CPU estimates it to 14 bits, and Newton steps double them: rounded roots come from the unit that
+        divides and would wait for it. That of float32 below 2**-100 is then within 2**-13 of it, as a share.
         """
         b, half = self.builder, self.constant(0.5)
         if not self.is_512_bit:

@@ -67,6 +67,7 @@ FORMATS = {
 }  # fmt: skip
 
 NEAR_ZERO = 0.75
+_LONG = 10  # coefficients; of those that float32 needs, two polynomials take as long as one
 
 
 def exp(v: Vectors, x: ir.Value) -> ir.Value:
@@ -148,7 +149,8 @@ def reduce(v: Vectors, x: ir.Value, keep: ir.Value | None = None) -> tuple[ir.Va
 
 def exp_of_fraction(v: Vectors, r: ir.Value) -> ir.Value:
     """Return exp(r) for |r| up to ln 2 / 2."""
-    return polynomial(v, r, (1.0, 1.0, *FORMATS[v.bytes].series))
+    one = v.constant(1.0)
+    return v.fma(v.fma(polynomial(v, r, FORMATS[v.bytes].series), r, one), r, one)
 
 
 def times_power(v: Vectors, x: ir.Value, n: ir.Value) -> ir.Value:
@@ -161,7 +163,14 @@ def times_power(v: Vectors, x: ir.Value, n: ir.Value) -> ir.Value:
 
 
 def polynomial(v: Vectors, x: ir.Value, coefficients: Sequence[float]) -> ir.Value:
-    """Return the polynomial with these coefficients, the lowest first, by Horner's rule."""
+    """Return the polynomial with these coefficients, the lowest first, by Horner's rule.
+
+    A long one is made of two polynomials of x**2, neither of which waits for the other.
+    """
+    if len(coefficients) >= _LONG:
+        square = v.builder.fmul(x, x)
+        even, odd = (polynomial(v, square, coefficients[start::2]) for start in (0, 1))
+        return v.fma(odd, x, even)
     *lower, total = map(v.constant, coefficients)
     for coefficient in reversed(lower):
         total = v.fma(total, x, coefficient)
