@@ -50,7 +50,7 @@ def log1p(v: Vectors, x: ir.Value) -> ir.Value:
     k, f = _split(v, u)
     near_zero = b.fcmp_ordered("==", k, v.constant(0.0))
     f = b.select(near_zero, x, f)
-    correction = b.select(near_zero, v.constant(0.0), b.fdiv(lost, u))
+    correction = b.select(near_zero, v.constant(0.0), b.fmul(lost, v.estimated_reciprocal(u)))  # a few digits do
     result = b.select(b.fcmp_ordered("==", x, v.constant(0.0)), x, _log_of_parts(v, k, f, correction))  # -0 of -0
     return _at_limits(v, u, result, x)
 

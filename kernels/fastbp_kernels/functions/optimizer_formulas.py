@@ -1,5 +1,7 @@
-"""The steps of the optimisers, on vectors, in the order of operations of ``torch.optim``, except that a division by what is
-the same for all parameters is a product, and two divisions by the same number are one.
+"""The steps of the optimisers, on vectors, in the order of operations of ``torch.optim``.
+
+Except for two things: a division by what is the same for all parameters is a product, and two divisions by the same
+number are one.
 
 Each takes ``(v, scalars, parameter, grad, *state)`` and returns parameter and state after the step. "sign" is -1 where
 the objective is maximised, "kept" what a decoupled weight decay leaves of a parameter, and a flag is 0 or 1.

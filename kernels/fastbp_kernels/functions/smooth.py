@@ -8,7 +8,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from fastbp_kernels.compiler.vectors import Vectors
-from fastbp_kernels.functions.elementary import at_most, exp, sigmoid
+from fastbp_kernels.functions.elementary import at_most, exp, exp_of_less, sigmoid
 from fastbp_kernels.functions.logarithm import log1p
 
 
@@ -39,7 +39,7 @@ def softplus(v: Vectors, x: ir.Value, beta: ir.Value, threshold: ir.Value) -> tu
     scaled = b.fmul(x, beta)
     power = exp(v, scaled)
     beyond = b.fcmp_ordered(">", scaled, threshold)
-    value, slope = b.fdiv(log1p(v, power), beta), b.fdiv(power, b.fadd(power, one))
+    value, slope = b.fmul(log1p(v, power), b.fdiv(one, beta)), b.fdiv(power, b.fadd(power, one))
     return b.select(beyond, x, value), b.select(beyond, one, slope)
 
 
@@ -54,5 +54,5 @@ def softsign(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
 def log_sigmoid(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Return min(x, 0) - log(1 + exp(-|x|)) and sigmoid(-x)."""
     b = v.builder
-    value = b.fsub(at_most(v, x, 0.0), log1p(v, exp(v, b.fneg(v.absolute(x)))))
+    value = b.fsub(at_most(v, x, 0.0), log1p(v, exp_of_less(v, b.fneg(v.absolute(x)))))
     return value, sigmoid(v, b.fneg(x))
