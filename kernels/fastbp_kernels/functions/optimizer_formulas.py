@@ -20,6 +20,7 @@ from llvmlite import ir
 from fastbp_kernels.compiler.intrinsics import Values
 from fastbp_kernels.compiler.vectors import Vectors
 from fastbp_kernels.functions import tile_formulas
+from fastbp_kernels.functions.elementary import at_least
 
 Formula = Callable[..., Sequence[ir.Value]]
 
@@ -69,7 +70,7 @@ def adam(
     exp_avg_sq = _average_of_squares(v, v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq)))
     state, square = [exp_avg, exp_avg_sq], exp_avg_sq
     if max_exp_avg_sq is not None:
-        largest = _maximum(v, max_exp_avg_sq, exp_avg_sq)
+        largest = v.larger(max_exp_avg_sq, exp_avg_sq)  # NaN comes by exp_avg_sq, which stays NaN
         state.append(largest)
         square = b.select(_is_set(v, is_amsgrad), largest, exp_avg_sq)
     denominator = v.fma(v.sqrt(square), b.fdiv(v.constant(1.0), root_correction), eps)
@@ -207,8 +208,8 @@ def _average(v: Vectors, x: ir.Value) -> ir.Value:
 
 def _average_of_squares(v: Vectors, x: ir.Value) -> ir.Value:
     """Return x, which is 0 or more, and if it is more at the least what has faded."""
-    b, faded = v.builder, v.constant(_FADED[v.bytes])
-    return b.select(b.and_(b.fcmp_ordered(">", x, v.constant(0.0)), b.fcmp_ordered("<", x, faded)), faded, x)
+    zero = v.constant(0.0)
+    return v.builder.select(v.builder.fcmp_unordered("!=", x, zero), at_least(v, x, _FADED[v.bytes]), zero)
 
 
 def _is_set(v: Vectors, number: ir.Value) -> ir.Value:
