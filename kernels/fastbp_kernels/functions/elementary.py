@@ -114,15 +114,18 @@ def tanh(v: Vectors, x: ir.Value) -> ir.Value:
 
 
 def sigmoid(v: Vectors, x: ir.Value) -> ir.Value:
-    """Return q = 1 / (1 + e) with e = exp(-|x|), or where x is below 0 e * q.
+    """Return q = 1 / (1 + e) with e = exp(-|x|), or where x is below 0 1 - q as e - e * (e * q).
 
-    The last Newton step of q takes 1 - q - e * q, where 1 - q is exact, for 1 - (1 + e) * q: 1 + e is rounded.
+    The latter leaves a share e of the errors of q. The former rounds 1 + e as PyTorch and scikit-learn do: near 1, where
+    a loss may take the logarithm of 1 - q, a probability is then one of theirs.
     """
     builder, one = v.builder, v.constant(1.0)
     e = exp_of_less(v, builder.fneg(v.absolute(x)))
-    estimate = v.estimated_reciprocal(builder.fadd(one, e))
-    q = v.fma(v.fma(builder.fneg(e), estimate, builder.fsub(one, estimate)), estimate, estimate)
-    return builder.select(builder.fcmp_ordered("<", x, v.constant(0.0)), builder.fmul(e, q), q)
+    divisor = builder.fadd(one, e)
+    estimate = v.estimated_reciprocal(divisor)
+    q = v.fma(v.fma(builder.fneg(divisor), estimate, one), estimate, estimate)
+    rest = v.fma(builder.fneg(e), builder.fmul(e, q), e)
+    return builder.select(builder.fcmp_ordered("<", x, v.constant(0.0)), rest, q)
 
 
 def at_most(v: Vectors, x: ir.Value, limit: float) -> ir.Value:
