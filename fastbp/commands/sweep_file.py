@@ -13,6 +13,7 @@ loss = "MSELoss"
 optimizer = ["Adam"]
 lr = [0.001, 0.01]
 epochs = 50
+patience = 10                # epochs that are no better, and then the training stops; 0, or no such line: all epochs
 mini_batch_size = 32
 seeds = [0, 1, 2]
 [output]
@@ -112,6 +113,7 @@ _SECTIONS: dict[str, dict[str, _Key]] = {
         "optimizer": _Key("an optimiser of fastbp.optim", _names(optim, Optimizer), True, "Adam"),
         "lr": _Key("a number of 0 or more", _is_number, True, 1e-3),
         "epochs": _Key("an int of 1 or more", _is_count, True, 100),
+        "patience": _Key("an int of 0 or more", lambda v: type(v) is int and v >= 0, True, 0),
         "mini_batch_size": _Key("an int of 1 or more", _is_count, True, 32),
         "seeds": _Key("an int of 0 or more", lambda v: type(v) is int and v >= 0, True, 0),
     },
