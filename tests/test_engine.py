@@ -14,6 +14,7 @@ from fastbp import nn, optim
 from fastbp.engine import call_length
 from fastbp.engine.compiled_train import room_for_results
 from fastbp.engine.plan import plan_of
+from fastbp.engine.workspace import workspace_for
 from fastbp.runtime import threads
 from fastbp.training import engine_trainer
 from fastbp.training.training_run import Rows
@@ -133,6 +134,7 @@ def test_a_compiled_call_leaves_the_gradients_of_its_last_mini_batch_wherever_it
                 if keeps:
                     keep_gradients(patched)
                 trainer = engine_trainer.EngineTrainer(model, nn.MSELoss(), opt, Rows(*data[:2]), Rows(*data[2:]), 20)
+                trainer._workspace = workspace_for(plan_of(model), trainer._division)
             trainer._call([], 0, stop, room_for_results(-(-stop // 11)))
             outcomes.append([array.copy() for p in model.parameters() for array in (p.data, p.grad)])
         for one, two in zip(*outcomes, strict=True):

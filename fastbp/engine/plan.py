@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,8 @@ class NoPlan(Derived):
     Attributes
     ----------
     reason : str
-    parameters : set of Parameter
+    parameters : dict of Parameter to None
+        In order.
     dtypes : set of dtype
         Of the parameters.
     description : str
@@ -46,13 +48,15 @@ class NoPlan(Derived):
     predictor = trainer = chain = None
     takes_rows_only = False
 
-    def __init__(self, reason: str, model: Module, modules: Sequence[Module]) -> None:
-        self.reason, self.description = reason, describe_parameters(model)
-        self.parameters = set(model.parameters())
+    def __init__(
+        self, reason: str, model: Module, modules: Sequence[Module], named: Sequence[tuple[str, Parameter]]
+    ) -> None:
+        self.reason, self.description = reason, _described(named)
+        self.parameters = dict.fromkeys(parameter for _, parameter in named)
         self.dtypes = {parameter.dtype for parameter in self.parameters}
         self.may_predict = _may_predict(model)
         self.with_own_methods = {module for module in modules if own_methods(module)}
-        super().__init__([*modules, *(parameter.storage for parameter in model.parameters())])
+        super().__init__([*modules, *(parameter.storage for parameter in self.parameters)])
 
 
 class Plan(Derived):
@@ -120,7 +124,7 @@ class Plan(Derived):
             raise NotPlannable("it has no Linear")
         if len(set(parameters)) != len(parameters):
             raise NotPlannable("two of its layers share a parameter")
-        flat = FlatView(parameters)
+        flat = FlatView(parameters, (*modules, *around))
         if len(flat.runs) != 1:
             raise NotPlannable(_why_scattered(parameters))
         self.flat = flat
@@ -150,7 +154,7 @@ class Plan(Derived):
         self.chain: Chain | None = None
         self.workspace: Workspace | None = None
         self.trainer: EngineTrainer | None = None
-        self.parameters, self.dtypes, self.description = set(parameters), {self.dtype}, ""
+        self.parameters, self.dtypes, self.description = dict.fromkeys(parameters), {self.dtype}, ""
         super().__init__([*modules, *around, parameters[0].storage])
 
     def _rows_of(self, operation: int) -> list[tuple[int, Any]]:
@@ -236,13 +240,17 @@ def _find_plan(model: Module) -> Plan | NoPlan:
     own, modules = own_methods(model), list(model.modules())
     for module in modules:
         module._follow_dtype()
+    named = list(model.named_parameters())
+    parameters = [parameter for _, parameter in named]
     try:
         plan = Plan(model._parts(), modules)
-        if plan.parameters != set(model.parameters()):
+        if plan.parameters.keys() != set(parameters):
             raise NotPlannable("it has a parameter that belongs to no Linear")
     except NotPlannable as reason:
-        return NoPlan(str(reason), model, modules)
-    plan.own_methods, plan.description = own, describe_parameters(model)
+        return NoPlan(str(reason), model, modules, named)
+    plan.own_methods, plan.description = own, _described(named)
+    if (model._flat is None or not model._flat.is_current) and parameters == list(plan.parameters):
+        model._flat = plan.flat  # found once for both
     plan.may_predict, plan.takes_gradients = _may_predict(model), model._takes("backward_parameters")
     if not plan.may_predict:
         plan.predictor = None
@@ -261,9 +269,14 @@ def _why_scattered(parameters: Sequence[Parameter]) -> str:
     return "some of its parameters were set since it was built, or belong to another model as well"
 
 
-def describe_parameters(model: Module) -> str:
+def _described(named: Iterable[tuple[str, Parameter]]) -> str:
     """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
-    return "; ".join(f"{name} of {p.dtype} {p.shape}" for name, p in model.named_parameters())
+    return "; ".join(f"{name} of {_name_of(p.dtype)} {p.shape}" for name, p in named)
+
+
+@cache
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return str(dtype)
 
 
 def _inside(modules: Iterable[Module]) -> Iterator[Module]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
@@ -164,10 +165,15 @@ class RowsBuilder:
             table.OUT: linear.out_features,
             table.WEIGHT: weight.offset - self.start,
             table.BIAS: -1 if linear.bias is None else linear.bias.offset - self.start,
-            table.KIND: ROOMY_ROWS if behind >= widths(weight.dtype.itemsize)[0] else ROWS,
+            table.KIND: ROOMY_ROWS if behind >= _widest(weight.dtype.itemsize) else ROWS,
             table.ACTIVATION: IDENTITY,
             table.TRAINED: _trained(weight, linear.bias),
         }
+
+
+@cache
+def _widest(itemsize: int) -> int:
+    return widths(itemsize)[0]
 
 
 def _trained(weight: Parameter | None, bias: Parameter | None) -> int:

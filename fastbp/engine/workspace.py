@@ -14,7 +14,7 @@ from fastbp_kernels.network import arguments
 from fastbp_kernels.parallel.barrier import SYNC_SIZE
 from fastbp_kernels.parallel.work_queue import queue_size
 
-_KEPT_BYTES = 1 << 18  # of a workspace at the most that waits for the network's next training
+KEPT_BYTES = 1 << 18  # of a workspace, or of the parameters, at the most, that wait for the network's next training
 
 
 @dataclass(frozen=True)
@@ -78,5 +78,5 @@ def workspace_for(plan: Plan, division: Division) -> Workspace:
         np.zeros(max(division.blocks, division.chunks) * (division.block_rows // SLAB)),
     )
     arrays = (workspace.snapshots, workspace.scratch, workspace.chunk_grads, workspace.slab_sums)
-    plan.workspace = workspace if sum(array.nbytes for array in arrays) <= _KEPT_BYTES else None
+    plan.workspace = workspace if sum(array.nbytes for array in arrays) <= KEPT_BYTES else None
     return workspace

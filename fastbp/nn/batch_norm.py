@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.nn.operation import Operation
-from fastbp.nn.parameter import Parameter, flatten
+from fastbp.nn.parameter import laid_out
 from fastbp.nn.row_module import RowModule
 from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_dtype, require_floats
@@ -76,13 +76,14 @@ class BatchNorm1d(RowModule):
         if self._momentum is not None and self._momentum > 1:
             raise ValueError(f"BatchNorm1d takes a momentum from 0 to 1 or None, got {momentum!r}")
         given = require_dtype(dtype, "BatchNorm1d")
-        self.weight = Parameter(np.ones(self._features, given)) if affine else None
-        self.bias = Parameter(np.zeros(self._features, given)) if affine and bias else None
+        self.weight, self.bias = laid_out(
+            np.ones(self._features, given) if affine else None,
+            np.zeros(self._features, given) if affine and bias else None,
+        )
         self.running_mean = self.running_var = self.num_batches_tracked = None
         if track_running_stats:
             self.running_mean, self.running_var = np.zeros(self._features, given), np.ones(self._features, given)
             self.num_batches_tracked = np.zeros((), np.int64)
-        flatten(self.parameters())
         self._normalized, self._rstd = Buffer(), Buffer()
         self._dtype = given
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.nn.operation import Operation
-from fastbp.nn.parameter import Parameter, flatten
+from fastbp.nn.parameter import Parameter, laid_out
 from fastbp.nn.row_module import RowModule
 from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_dtype, require_floats
@@ -60,9 +60,10 @@ class LayerNorm(RowModule):
         self._shape = tuple(map(int, shape))
         self._eps = require_finite(eps, "LayerNorm", "eps", least=0)
         given = require_dtype(dtype, "LayerNorm")
-        self.weight = Parameter(np.ones(self._shape, given)) if elementwise_affine else None
-        self.bias = Parameter(np.zeros(self._shape, given)) if elementwise_affine and bias else None
-        flatten(self.parameters())
+        self.weight, self.bias = laid_out(
+            np.ones(self._shape, given) if elementwise_affine else None,
+            np.zeros(self._shape, given) if elementwise_affine and bias else None,
+        )
         self._normalized, self._rstd = Buffer(), Buffer()
 
     @property

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from fastbp.nn.init import Init, initial_values
 from fastbp.nn.last_forward import LastForward, token_of_input
 from fastbp.nn.module import Module, locked
-from fastbp.nn.parameter import Parameter, flatten
+from fastbp.nn.parameter import Parameter, laid_out
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import (
+    FLOAT_DTYPES,
     Array,
     RandomSource,
     as_rows,
@@ -33,6 +34,8 @@ from fastbp_kernels import (
     linear_forward,
     linear_forward_share,
 )
+
+_ABSENT_BIAS = {dtype: np.empty(0, dtype) for dtype in FLOAT_DTYPES}
 
 
 class Linear(Module):
@@ -59,6 +62,8 @@ class Linear(Module):
     bias : Parameter of shape (out_features,), or None
     """
 
+    weight: Parameter
+    bias: Parameter | None
     _last_forward: LastForward
     _output: Buffer
     _grad_input: Buffer
@@ -88,9 +93,7 @@ class Linear(Module):
         weight, bias_values = initial_values(init, out_features, in_features, require_generator(rng, "Linear"), dtype)
         self._name = f"Linear({in_features}, {out_features})"
         self._in_features, self._out_features = in_features, out_features
-        self.weight = Parameter(weight)
-        self.bias = Parameter(bias_values) if bias else None
-        flatten(self.parameters())
+        self.weight, self.bias = laid_out(weight, bias_values if bias else None)
 
         self._flop_per_row = 2 * in_features * out_features
         self._follow_dtype()
@@ -98,11 +101,11 @@ class Linear(Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._follow_dtype()  # with an empty bias of its own: that of a pickle may lie where nobody may write
+        self._follow_dtype()
 
     def _follow_dtype(self) -> None:
-        self._dtype = self.weight.dtype
-        self._absent_bias = np.empty(0, self._dtype)
+        if vars(self).get("_dtype") is not self.weight.dtype:
+            self._dtype = self.weight.dtype
 
     @property
     def in_features(self) -> int:
@@ -216,7 +219,7 @@ class Linear(Module):
 
     def _compute(self, input: Array, output: Array) -> None:
         rows = as_rows(input)
-        bias = self._absent_bias if self.bias is None else self.bias.kernel_data
+        bias = _ABSENT_BIAS[self._dtype] if self.bias is None else self.bias.kernel_data
         forward = whole_or_shared(self._flop_per_row * len(rows), linear_forward, linear_forward_share)
         forward(rows, self.weight.kernel_data, bias, as_rows(output))
 
@@ -232,7 +235,7 @@ class Linear(Module):
     @property
     def _grad_bias(self) -> Array:
         """Where the gradient of the bias is added to; of no size where nobody needs it."""
-        return self.bias.kernel_grad if self.bias is not None and self.bias.requires_grad else self._absent_bias
+        return self.bias.kernel_grad if self.bias is not None and self.bias.requires_grad else _ABSENT_BIAS[self._dtype]
 
     @property
     def _grad_weight(self) -> Array:

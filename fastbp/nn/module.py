@@ -72,9 +72,8 @@ class Module(ModuleTree):
     _last_forward: LastForward | None = None
     _flat: FlatView | None = None
     _plan: Any = None  # fastbp.engine.plan: how the engine runs this module, or why it does not
-    _derived_from_this = None
     # Attributes that are found again and have no place in a copy.
-    _derived: ClassVar[tuple[str, ...]] = ("_flat", "_plan", "_derived_from_this")
+    _derived: ClassVar[tuple[str, ...]] = ("_flat", "_plan", "_told")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -240,7 +239,7 @@ class Module(ModuleTree):
         """Return the parameters' flat vectors, with the lock that keeps a second thread out."""
         flat = self._flat
         if flat is None or not flat.is_current:
-            before, flat = flat, FlatView(self.parameters(), [module for _, module in self.named_modules()])
+            before, flat = flat, FlatView(self.parameters(), self._modules_in_order())
             if before is not None and not (before.runs or flat.runs):
                 flat.lock = before.lock  # without parameters it is the lock of this view alone
             self._flat = flat

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeGuard, TypeVar, cast
+from weakref import ref
 
 from fastbp.nn.parameter import Parameter
-from fastbp.runtime.derived import Source
+from fastbp.runtime.derived import Derived, Source
 from fastbp.validation.arrays import Array
 
 if TYPE_CHECKING:
@@ -20,11 +21,17 @@ class ModuleTree(Source):
 
     _buffer_names: ClassVar[tuple[str, ...]] = ()  # of arrays that belong to the state and are not trained
 
+    @property
+    def _derived_from_this(self) -> list[ref[Derived]]:
+        told: list[ref[Derived]] = vars(self).setdefault("_told", [])
+        return told
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules directly inside this one with their names."""
-        for name, value in vars(self).items():
-            if isinstance(value, ModuleTree):
-                yield name, cast("Module", value)
+        if any(map(_is_module, vars(self).values())):  # most have none
+            for name, value in vars(self).items():
+                if isinstance(value, ModuleTree):
+                    yield name, cast("Module", value)
 
     def children(self) -> Iterator[Module]:
         """Yield the modules directly inside this one."""
@@ -39,7 +46,13 @@ class ModuleTree(Source):
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and all inside it, each once."""
-        yield from dict.fromkeys(module for _, module in self.named_modules())
+        yield from dict.fromkeys(self._modules_in_order())
+
+    def _modules_in_order(self) -> Iterator[Module]:
+        """Yield what ``named_modules`` yields, without the names: models of many layers are walked often."""
+        yield cast("Module", self)
+        for _, child in self.named_children():
+            yield from child._modules_in_order()
 
     def apply(self: T, function: Callable[[Module], object]) -> T:
         """Call ``function`` on every module inside this one and then on this one, as PyTorch does; return this one."""
@@ -62,8 +75,12 @@ class ModuleTree(Source):
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield each parameter once, in the order of ``named_parameters``."""
-        for _, parameter in self.named_parameters():
-            yield parameter
+        seen: set[int] = set()
+        for module in self._modules_in_order():
+            for parameter in filter(_is_parameter, vars(module).values()):
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield parameter
 
     def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Array]]:
         """Yield each array that belongs to the state and is not trained, such as running statistics, with its name."""
@@ -83,6 +100,11 @@ class ModuleTree(Source):
                 if getattr(module, name) is not None:
                     state[_joined(path, name)] = getattr(module, name)
         return state
+
+
+# As isinstance, for map and filter: models are walked often.
+_is_module: Callable[[object], bool] = ModuleTree.__instancecheck__
+_is_parameter = cast("Callable[[object], TypeGuard[Parameter]]", Parameter.__instancecheck__)
 
 
 def _joined(prefix: str, name: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -36,13 +37,17 @@ class Storage(Source):
     dtype : numpy.dtype
     """
 
-    __slots__ = ("_derived_from_this", "data", "grad", "lock")
+    __slots__ = ("_told", "data", "grad", "lock")
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
-        self._derived_from_this = None
+        self._told: list[ref[Derived]] = []
         self.data = aligned_zeros(size, dtype)
         self.grad = aligned_zeros(size, dtype)
         self.lock = ModelLock()
+
+    @property
+    def _derived_from_this(self) -> list[ref[Derived]]:
+        return self._told
 
     @holder
     def __reduce__(self) -> tuple[Any, ...]:
@@ -87,9 +92,11 @@ class Parameter(ArrayLike):
     def __init__(self, data: Array, requires_grad: bool = True) -> None:
         values = require_floats(data, "Parameter")
         self._requires_grad = _require_flag(requires_grad)
-        self._shape = values.shape
-        self.registered = False
-        self.move_to(Storage(values.size, values.dtype), 0)
+        self._begin(values, Storage(values.size, values.dtype), 0)
+
+    def _begin(self, values: Array, storage: Storage, offset: int) -> None:
+        self._shape, self.registered = values.shape, False
+        self.move_to(storage, offset)
         self.kernel_data[...] = values
 
     def move_to(self, storage: Storage, offset: int) -> None:
@@ -173,13 +180,30 @@ def _require_flag(requires_grad: Any) -> bool:
     return bool(requires_grad)
 
 
+def laid_out(*values: Array | None) -> list[Any]:
+    """Return parameters of these initial values of one dtype, one behind the other in one storage; None stays None."""
+    arrays = [array for array in values if array is not None]
+    storage = Storage(sum(array.size for array in arrays), arrays[0].dtype) if arrays else None
+    made = []
+    offset = 0
+    for array in values:
+        parameter = None
+        if array is not None and storage is not None:
+            parameter = Parameter.__new__(Parameter)
+            parameter._requires_grad = True
+            parameter._begin(array, storage, offset)
+            offset += array.size
+        made.append(parameter)
+    return made
+
+
 def flatten(parameters: Iterable[Parameter]) -> None:
     """Lay ``parameters`` out one behind the other in one new storage, values and gradients kept.
 
     Parameters that already lie so are left where they are. All must have one dtype.
     """
     unique = list(dict.fromkeys(parameters))
-    if unique and len(FlatView(unique).runs) > 1:
+    if len(_runs_of(unique)) > 1:
         convert(unique, unique[0].dtype)
 
 
@@ -189,16 +213,33 @@ def convert(parameters: Iterable[Parameter], dtype: np.dtype[Any]) -> None:
     unique = list(dict.fromkeys(parameters))
     storage = Storage(sum(parameter.size for parameter in unique), require_dtype(dtype, "A model"))
     offset = 0
-    lock = FlatView(unique).lock
-    with lock:
+    lock = _lock_of(parameter.storage for parameter in unique)
+    with lock, np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
         for parameter in unique:
-            stop = offset + parameter.size
-            with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
-                storage.data[offset:stop] = parameter.kernel_data.ravel()
-                storage.grad[offset:stop] = parameter.kernel_grad.ravel()
+            data, grad = parameter.kernel_data, parameter.kernel_grad
             parameter.storage.changed()
+            stop = offset + data.size
+            storage.data[offset:stop], storage.grad[offset:stop] = data.ravel(), grad.ravel()
             parameter.move_to(storage, offset)
             offset = stop
+
+
+def _runs_of(parameters: Iterable[Parameter]) -> list[tuple[Storage, int, int]]:
+    """Return where parameters lie, as the fewest runs: a storage, the first and the last + 1."""
+    runs: list[tuple[Storage, int, int]] = []
+    for parameter in parameters:
+        start = parameter.offset
+        stop = start + parameter.kernel_data.size
+        if runs and runs[-1][0] is parameter.storage and runs[-1][2] == start:
+            start = runs.pop()[1]
+        runs.append((parameter.storage, start, stop))
+    return runs
+
+
+def _lock_of(storages: Iterable[Storage]) -> ModelLock | ModelLocks:
+    """Return the lock of all these storages; one of its own for none."""
+    locks = [storage.lock for storage in dict.fromkeys(storages)] or [ModelLock()]
+    return locks[0] if len(locks) == 1 else ModelLocks(locks)
 
 
 class FlatView(Derived):
@@ -224,18 +265,12 @@ class FlatView(Derived):
     __slots__ = ("lock", "runs", "spans")
 
     def __init__(self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = ()) -> None:
-        spans: list[tuple[Storage, int, int]] = []
-        for parameter in dict.fromkeys(parameters or ()):
-            start, stop = parameter.offset, parameter.offset + parameter.size
-            if spans and spans[-1][0] is parameter.storage and spans[-1][2] == start:
-                start = spans.pop()[1]
-            spans.append((parameter.storage, start, stop))
-        storages = dict.fromkeys(storage for storage, _, _ in spans)
-        locks = [storage.lock for storage in storages] or [ModelLock()]
-        self.lock: ModelLock | ModelLocks = locks[0] if len(locks) == 1 else ModelLocks(locks)
-        self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in spans]
+        runs = _runs_of(dict.fromkeys(parameters or ()))
+        storages = dict.fromkeys(storage for storage, _, _ in runs)
+        self.lock = _lock_of(storages)
+        self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in runs]
         self.spans: dict[ModelLock, list[Span]] = {}
-        for storage, start, stop in spans:
+        for storage, start, stop in runs:
             self.spans.setdefault(storage.lock, []).append((start, stop))
         super().__init__([*storages, *modules])
         self.is_current = parameters is not None

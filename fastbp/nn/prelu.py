@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.nn.operation import Operation
-from fastbp.nn.parameter import Parameter, flatten
+from fastbp.nn.parameter import Parameter
 from fastbp.nn.row_module import RowModule
 from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_dtype, require_floats
@@ -50,7 +50,6 @@ class PReLU(RowModule):
         given = require_dtype(dtype, "PReLU")
         super().__init__()
         self.weight = Parameter(np.full(int(num_parameters), slope, given))
-        flatten(self.parameters())
         self._kept_input, self._terms = Buffer(), Buffer()
 
     @property

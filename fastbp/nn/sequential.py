@@ -55,11 +55,10 @@ class Sequential(Container):
                         f"{places[inner]} and {name}; a module remembers one forward only: build a second one"
                     )
                 places[inner] = name
-        dtypes = sorted({str(parameter.dtype) for module in modules.values() for parameter in module.parameters()})
+        dtypes = {parameter.dtype for module in modules.values() for parameter in module.parameters()}
         if len(dtypes) > 1:
-            raise TypeError(
-                f"Sequential takes modules of one dtype, got {' and '.join(dtypes)}; give each the same dtype="
-            )
+            came = " and ".join(sorted(map(str, dtypes)))
+            raise TypeError(f"Sequential takes modules of one dtype, got {came}; give each the same dtype=")
 
     def _hold(self, modules: dict[str, Module]) -> None:
         super()._hold(modules)

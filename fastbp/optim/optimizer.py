@@ -70,6 +70,7 @@ class Optimizer:
         self._others: tuple[Parameter, ...] = ()  # among which the own ones lie
         self._counts = Counts()
         self._code = -1  # not known
+        self._laid_out_for = -2
         # Calls and scalars of a step, where the next one is like the last.
         self._calls: list[Any] | None = None
         self._constant: Array | None = None
@@ -304,6 +305,8 @@ class Optimizer:
         flat.zero_grad()
 
     def _current(self) -> FlatView:
+        if self._flat.is_current and self._code == self._laid_out_for:
+            return self._flat
         names = OPTIMIZERS[self.code].state
         if not self._flat.is_current or names != self._state.names:
             # In the order in which they lie: then a whole model is one run, in whatever order it came.
@@ -316,6 +319,7 @@ class Optimizer:
             self._counts.lay_out(self._groups, self._steps)
             self._flat = FlatView(self._in_order)
             self._calls = self._constant = None
+        self._laid_out_for = self._code
         return self._flat
 
     def __getstate__(self) -> dict[str, Any]:

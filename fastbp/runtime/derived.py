@@ -7,7 +7,7 @@ whatever it was found from: a module whose parts change, a storage that a parame
 from __future__ import annotations
 
 from collections.abc import Iterable
-from weakref import WeakSet
+from weakref import ref
 
 
 class Derived:
@@ -28,22 +28,25 @@ class Derived:
 
 
 class Source:
-    """A module or a storage, as that from which something is found."""
+    """A module or a storage, as that from which something is found.
+
+    What it keeps for that is one list for ever, to which any thread may add: who dies leaves it by itself.
+    """
 
     __slots__ = ()
 
-    _derived_from_this: WeakSet[Derived] | None
+    @property
+    def _derived_from_this(self) -> list[ref[Derived]]:
+        raise NotImplementedError
 
     def add_derived(self, derived: Derived) -> None:
         """Tell ``derived`` of the next change."""
-        if self._derived_from_this is None:
-            object.__setattr__(self, "_derived_from_this", WeakSet())
-        assert self._derived_from_this is not None
-        self._derived_from_this.add(derived)
+        told = self._derived_from_this
+        told.append(ref(derived, told.remove))
 
     def changed(self) -> None:
         """Tell everything that was found from this."""
-        if self._derived_from_this is not None:
-            for derived in self._derived_from_this:
+        for reference in tuple(self._derived_from_this):
+            derived = reference()
+            if derived is not None:
                 derived.is_current = False
-            object.__setattr__(self, "_derived_from_this", None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Any
 
 import numpy as np
 
 from fastbp.engine.plan import plan_of
+from fastbp.nn.losses.loss import Loss
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.training.data import checked_rows, require_number_of, require_weights
@@ -42,11 +43,17 @@ def require_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
     """Raise TypeError unless these can be trained, be a loss and be an optimiser."""
     if not isinstance(model, Module):
         raise TypeError(f"train_model takes a fastbp.nn.Module as model, got {type(model).__name__}")
-    for name, part, methods in (("criterion", criterion, ("forward", "backward")), ("opt", opt, ("step",))):
-        for method in methods:
-            if isinstance(part, type) or not callable(getattr(part, method, None)):
-                raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
+    if not isinstance(criterion, Loss):
+        _require_methods("criterion", criterion, ("forward", "backward"))
+    if not isinstance(opt, OptimizerBase):
+        _require_methods("opt", opt, ("step",))
     require_number_of(criterion)
+
+
+def _require_methods(name: str, part: Any, methods: Sequence[str]) -> None:
+    for method in methods:
+        if isinstance(part, type) or not callable(getattr(part, method, None)):
+            raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
 
 
 def require_own_parameters(opt: Optimizer, model: Module) -> None:
@@ -93,6 +100,10 @@ def rows_of(
         raise ValueError("train_model takes val_input and val_target together, got only one of them")
     if val[0] is None and val[2] is not None:
         raise ValueError("train_model takes val_sample_weight together with val_input and val_target, got it alone")
+    if val[0] is None and isinstance(criterion, Loss):
+        trainer = plan_of(model).trainer
+        if trainer is not None and trainer.has_seen(criterion, *train):
+            return Rows(*train), None, None
     reader = None
     if isinstance(train[0], RowBlocks):
         reader = BlockReader(*train, model, criterion)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from operator import is_
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from fastbp.engine.compiled_train import is_compiled, room_for_results, run_trai
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.table_rows import NotPlannable
-from fastbp.engine.workspace import workspace_for
+from fastbp.engine.workspace import KEPT_BYTES, workspace_for
 from fastbp.nn.losses.kernel_loss import Checked, KernelLoss
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
@@ -82,51 +83,64 @@ class EngineTrainer:
             raise NotPlannable(plan.reason)
         if plan.own_methods:
             raise NotPlannable(f"the {type(model).__name__} has methods of its own: {', '.join(plan.own_methods)}")
-        opt.lie_among(model.parameters())
+        opt.lie_among(plan.parameters)
         dimensions = 1 if takes_classes(criterion, train.target) else 2
-        found_for = self._what_counts(criterion, opt, train, mini_batch_size)
-        train, validation = _flattened(plan, train), None if validation is None else _flattened(plan, validation)
-        if train.input.ndim != 2 or train.target.ndim != dimensions:
+        if (not plan.flattens and train.input.ndim != 2) or train.target.ndim != dimensions:
             raise NotPlannable(f"the engine takes inputs of two dimensions and targets of {dimensions}")
         self._criterion, self._opt, self._plan = criterion, opt, plan
-        self._validation = validation
-        self._take(train)
-        self._val_rows = self._for_kernels(
-            Rows(train.input[:0], train.target[:0]) if validation is None else validation
-        )
-        call = self._call_of(self._val_rows, self._val_rows.target if validation is None else validation.target)
-        self._val_scale = criterion.scale_of(call, *self._val_rows.counted())
-        ignored = np.count_nonzero(self._val_rows.classes < 0)
-        self._val_counted = len(self._val_rows.prediction) - ignored  # of rows, in an accuracy
-        self._scores = records_accuracy(criterion, validation)
-        self.series = 1 + (validation is not None) + self._scores
+        self._found_for = self._what_counts(criterion, opt, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
         self.per_sample = LossPerSample(criterion, len(train), validation, self._size)
         self.batches = -(-len(train) // self._size)
         self._is_running = False
+        self._none: Checked | None = None
+        self._step_of: tuple[Any, ...] = (None,)
+        self._take(train, validation)
         self._divide()
-        self._found_for = found_for
-        plan.trainer = self if validation is None and plan.workspace is not None else None
+        plan.trainer = self if plan.parameter.nbytes <= KEPT_BYTES else None
         self._first_length = first_length(plan.flop, self._size)
 
-    def serves(self, criterion: Criterion, opt: Optimizer, train: Rows, mini_batch_size: int) -> bool:
+    def has_seen(self, criterion: Criterion, input: Any, target: Any, weights: Any) -> bool:
+        """Whether rows of this kind, which need no copy, were checked for this trainer and criterion."""
+        if criterion is not self._criterion or weights is not None:
+            return False
+        if type(input) is not np.ndarray or type(target) is not np.ndarray or target.dtype is not input.dtype:
+            return False
+        return input.flags.carray and target.flags.carray and Rows(input, target).kind() == self._found_for[0]
+
+    def serves(
+        self, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int
+    ) -> bool:
         """Whether all that was checked and found for this trainer holds for such a training; then it takes the rows."""
         if criterion is not self._criterion or opt is not self._opt or self._is_running:
             return False
-        if self._what_counts(criterion, opt, train, mini_batch_size) != self._found_for:
+        if self._what_counts(criterion, opt, train, validation, mini_batch_size) != self._found_for:
             return False
         if own_methods(criterion) or own_methods(opt):
             return False
-        self._criterion.require_targets(train.target, self._plan.out_features, "train_model", "train_target")
-        self._take(_flattened(self._plan, train))
+        for rows, name in ((train, "train_target"), (validation, "val_target")):
+            if rows is not None:
+                self._criterion.require_targets(rows.target, self._plan.out_features, "train_model", name)
+        self._take(train, validation)
         return True
 
-    def _take(self, train: Rows) -> None:
-        """Have the engine train with these rows."""
+    def _take(self, train: Rows, validation: Rows | None) -> None:
+        """Have the engine train and validate with these rows."""
+        criterion, self._validation = self._criterion, validation
         self._rows = self._for_kernels(train)
         self._loss = self._call_of(self._rows, train.target)
+        self._scores = False
+        if validation is None:
+            self._val_rows = self._none = self._none or self._rows.none()
+        else:
+            self._val_rows = rows = self._for_kernels(validation)
+            self._val_scale = criterion.scale_of(self._call_of(rows, validation.target), *rows.counted())
+            self._val_counted = len(rows.prediction) - np.count_nonzero(rows.classes < 0)  # in an accuracy
+            self._scores = records_accuracy(criterion, validation)
+        self.series = 1 + (validation is not None) + self._scores
 
     def _for_kernels(self, rows: Rows) -> Checked:
+        rows = _flattened(self._plan, rows)
         values, classes = self._criterion.for_kernels(rows.target, rows.input.dtype)
         weights = rows.input[:0, 0] if rows.weights is None else rows.weights
         return Checked(rows.input, values, classes, np.ascontiguousarray(weights))
@@ -137,10 +151,12 @@ class EngineTrainer:
         return criterion.call(target, self._plan.out_features, self._plan.dtype, sums)
 
     @staticmethod
-    def _what_counts(criterion: KernelLoss, opt: OptimizerBase, train: Rows, mini_batch_size: int) -> tuple[Any, ...]:
+    def _what_counts(
+        criterion: KernelLoss, opt: OptimizerBase, train: Rows, validation: Rows | None, mini_batch_size: int
+    ) -> tuple[Any, ...]:
         """Return what a trainer is found from, besides the network."""
-        sizes = train.input.shape, train.target.shape, train.input.dtype, train.target.dtype, mini_batch_size
-        return sizes, criterion.reduction, opt.parameters, thread_limits()
+        of_validation = None if validation is None else validation.kind()
+        return train.kind(), of_validation, mini_batch_size, criterion.reduction, opt.parameters, thread_limits()
 
     def _divide(self, *, beside: bool = True) -> None:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
@@ -148,7 +164,7 @@ class EngineTrainer:
         whole = bool(plan.batch_norms)
         division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside, whole=whole)
         self._may_fuse = not division.in_place and self._size <= K_BLOCK and plan.is_linear
-        self._workspace = workspace_for(plan, division)
+        self._division = division
         self._team = Team(division.ranks + division.validators)
         self._units = self.batches + -(-val_rows // division.block_rows)
 
@@ -158,14 +174,20 @@ class EngineTrainer:
         try:
             yield from self._train(run)
         finally:
-            self._is_running = False
-            self._rows = _NO_ROWS
+            self._is_running, self._validation = False, None
+            self._rows = self._val_rows = _NO_ROWS
 
     def _train(self, run: TrainingRun) -> Iterator[None]:
-        if run.stops_at_epochs and self._workspace.division.validators:  # there is nothing to do meanwhile
+        if run.stops_at_epochs and self._division.validators:  # there is nothing to do meanwhile
             self._divide(beside=False)
-        with self._team:
-            yield from self._calls(run)
+        if run.history.epochs == run.epochs and is_compiled(self._plan.dtype):
+            return  # without taking memory
+        self._workspace = workspace_for(self._plan, self._division)
+        try:
+            with self._team:
+                yield from self._calls(run)
+        finally:
+            del self._workspace
 
     def _calls(self, run: TrainingRun) -> Iterator[None]:
         plan, history, units = self._plan, run.history, self._units
@@ -191,11 +213,10 @@ class EngineTrainer:
                 start = perf_counter()
                 self._call(orders, first, behind, results, run.clip_grad_norm, scheduled)
                 seconds = perf_counter() - start
-                self._record(run, stop, results)
+                finished = self._record(run, first_epoch, stop, results)
                 go_on()
-                if run.schedule and run.schedule.stops_at_epochs and history.epochs > first_epoch:
+                if run.schedule and run.schedule.stops_at_epochs and finished:
                     run.schedule.epoch_done(history)
-            finished = history.epochs - first_epoch
             unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else (0.0, 0)
             length = next_length(length, stop - done, seconds, run.deadline - start - seconds)
             done = stop
@@ -204,17 +225,18 @@ class EngineTrainer:
                 run.monitor.losses(first_epoch, results.nonfinite, of_validation)
             yield
 
-    def _record(self, run: TrainingRun, done: int, results: Results) -> None:
-        """Write into the history what a call found that has come to the unit ``done``."""
-        history, shuffler = run.history, run.shuffler
-        finished = done // self._units - history.epochs
+    def _record(self, run: TrainingRun, first_epoch: int, done: int, results: Results) -> int:
+        """Write into the history what a call found that has come to the unit ``done``; return the finished epochs."""
+        shuffler = run.shuffler
+        finished = done // self._units - first_epoch
         losses = results.train_losses.tolist()
         shuffler.finish(finished)
         position = Position(generator=shuffler.state)
         if finished < len(losses):
             position.batches = min(done % self._units, self.batches)
             position.loss, position.weighted_loss = losses.pop()
-        history.record(self._epochs(losses, results), position)
+        run.history.record(self._epochs(losses, results), position)
+        return finished
 
     def _parts(self, first: int, stop: int) -> list[Part]:
         """Return what the units from ``first`` up to ``stop`` are of each epoch that they touch."""
@@ -236,7 +258,7 @@ class EngineTrainer:
     ) -> None:
         """Let the engine work on the units from ``first`` up to ``stop``, and the optimiser know."""
         plan, opt, team = self._plan, self._opt, self._team
-        mode = self._workspace.division.mode
+        mode = self._division.mode
         if mode == VALIDATION_BESIDE and stop <= (first // self._units + 1) * self._units:
             mode, team = BY_ROWS, Team(1)  # no training follows the validation
         steps = self._steps_within(first, stop)
@@ -246,7 +268,7 @@ class EngineTrainer:
             self._workspace.layers[row, FORWARDS] = norm.num_batches_tracked
         state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
-        step = self._step(steps, max_norm, scheduled)
+        step = self._step_for(steps, max_norm, scheduled)
         is_whole = len(step.spans) == 1 and step.spans[0, 1] - step.spans[0, 0] == plan.parameter.size
         fuses_update = self._may_fuse and opt.code == SGD and is_whole and max_norm is None
         run_train(
@@ -267,12 +289,17 @@ class EngineTrainer:
         for _, norm in plan.batch_norms:
             norm.num_batches_tracked += steps * norm.training
 
-    def _step(self, steps: int, max_norm: float | None, scheduled: Sequence[Mapping[str, Any]] | None) -> Step:
+    def _step_for(self, steps: int, max_norm: float | None, scheduled: Sequence[Mapping[str, Any]] | None) -> Step:
         """Return what is done with each of so many mini-batches."""
         opt, plan = self._opt, self._plan
-        scalars = opt.scalars(steps, scheduled).astype(plan.dtype)
-        norm_sums = _NO_SUMS if max_norm is None else np.empty(-(-plan.parameter.size // NORM_SLAB))
-        return Step(self._loss, opt.code, scalars, opt.spans(), max_norm or 0.0, norm_sums, _NO_PENALTY)
+        scalars, spans = opt.scalars(steps, scheduled), opt.spans()
+        found_of = scalars, spans, self._loss, max_norm
+        if not all(map(is_, found_of, self._step_of)):
+            norm_sums = _NO_SUMS if max_norm is None else np.empty(-(-plan.parameter.size // NORM_SLAB))
+            of_dtype = scalars.astype(plan.dtype)
+            self._step = Step(self._loss, opt.code, of_dtype, spans, max_norm or 0.0, norm_sums, _NO_PENALTY)
+            self._step_of = found_of
+        return self._step
 
     def _steps_within(self, first: int, stop: int) -> int:
         """Return the number of mini-batches among the units from ``first`` up to ``stop``."""
@@ -296,11 +323,13 @@ class EngineTrainer:
 
 
 def waiting_trainer(
-    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, mini_batch_size: int
+    model: Module, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int
 ) -> EngineTrainer | None:
-    """Return the trainer of the last training, if this one is like it and has no validation: nothing is found anew."""
+    """Return the trainer of the last training, if this one is like it: nothing is found anew."""
     trainer: EngineTrainer | None = plan_of(model).trainer
-    return trainer if trainer is not None and trainer.serves(criterion, opt, train, mini_batch_size) else None
+    if trainer is None or not trainer.serves(criterion, opt, train, validation, mini_batch_size):
+        return None
+    return trainer
 
 
 def _flattened(plan: Plan, rows: Rows) -> Rows:

@@ -47,7 +47,7 @@ class Setting(NamedTuple):
     mini_batch_size: int
     shuffle: bool
     recorded_series: int  # 1 for the training loss alone, 2 with validation loss, 3 with accuracy
-    parameters: str = ""  # of the model, see describe_parameters; empty where nobody noted them
+    parameters: str = ""  # of the model, see Plan.description; empty where nobody noted them
     metrics: tuple[str, ...] = ()  # names of those that train_model computes
 
 

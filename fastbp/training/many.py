@@ -11,7 +11,7 @@ from typing import Any
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import Plan, plan_of
 from fastbp.runtime.crew import share_out
-from fastbp.runtime.threads import get_num_threads
+from fastbp.runtime.threads import get_num_threads, threads_limited
 from fastbp.training.arguments import count
 from fastbp.training.history import History
 from fastbp.training.many_job import TrainingJob
@@ -185,7 +185,7 @@ class _Trainings:
             return True
         rows = trial.setting.training_rows
         self._work[number] = float(job.epochs) * rows * plan.flop
-        _forget_scratch(plan)
+        plan.workspace = None
         size, whole = min(job.mini_batch_size, rows), bool(plan.batch_norms)
         return not rows or divide(plan.flop, plan.parameter.size, size, rows, 0, whole=whole).ranks > 1
 
@@ -195,13 +195,15 @@ class _Trainings:
         arguments = job.arguments() | {"epochs": 0, "progress": False}
         token = warnings_to.set(lambda text, category: None)
         try:
-            trial = train_model(**arguments)
+            with threads_limited(1):  # as it is trained: what is found now waits for that
+                trial = train_model(**arguments)
         finally:
             warnings_to.reset(token)
         count("epochs", job.epochs, 0)
         assert trial.setting is not None
         history.check_going_on(trial.setting, job.epochs)
-        generator_at(job.rng, bool(job.shuffle), history.position.generator if history.has_begun else None)
+        if history.has_begun:
+            generator_at(job.rng, bool(job.shuffle), history.position.generator)
         schedule = require_schedule(job.scheduler, job.scheduler_interval, job.opt)
         if schedule:
             rows = trial.setting.training_rows

@@ -233,8 +233,8 @@ def _choose_trainer(
     Data and optimiser are checked against the model here, unless the last training had the same. Of blocks the first
     one is ``train``.
     """
-    if validation is None and reader is None:
-        waiting = waiting_trainer(model, criterion, opt, train, mini_batch_size)
+    if reader is None:
+        waiting = waiting_trainer(model, criterion, opt, train, validation, mini_batch_size)
         if waiting is not None:
             return waiting, ""
     require_own_parameters(opt, model)

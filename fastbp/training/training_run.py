@@ -50,6 +50,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.input)
 
+    def kind(self) -> tuple[object, ...]:
+        """Return shapes and dtypes."""
+        return self.input.shape, self.target.shape, self.input.dtype, self.target.dtype
+
     def guarded(self) -> Rows:
         """Return the rows as functions of the user's may see them."""
         weights = None if self.weights is None else guarded(self.weights)

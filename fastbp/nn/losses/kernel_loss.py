@@ -52,6 +52,10 @@ class Checked(NamedTuple):
         """Return what a mean divides by: the number of rows, their classes and their weights."""
         return len(self.prediction), self.classes, self.weights
 
+    def none(self) -> Checked:
+        """Return no rows, in arrays of the same kind."""
+        return Checked(*(array[:0] for array in self))
+
 
 class _Setting:
     """A setting of a loss, which is checked when the loss is built and part of what its kernels take from then on."""
