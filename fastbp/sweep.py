@@ -47,9 +47,9 @@ def sweep(
     """Train a model for each setting, chunk by chunk, under the joblib backend that is set around the call.
 
     ``with joblib.parallel_config("loky", n_jobs=4)`` spreads the chunks over processes of this machine, ``"dask"`` over
-    the workers of a ``dask.distributed`` client, which may be anywhere, and ``"ray", n_jobs=-1`` over a Ray cluster, once
-    ``ray.util.joblib.register_ray()`` has been called. Arrays of ``data`` go to each worker once (each machine of Ray),
-    and models and histories come back. The bits are the same wherever a chunk is trained. Without such a block all is
+    the workers of a ``dask.distributed`` client, which may be anywhere, and ``"ray", n_jobs=-1`` over a Ray cluster,
+    after ``ray.util.joblib.register_ray()``. Arrays of ``data`` go to each worker once (each machine of Ray), and
+    models and histories come back. The bits are the same wherever a chunk is trained. Without such a block all is
     trained in this process, by ``train_models``.
 
     A worker that is killed costs what it had not finished: chunks that came back are kept, and the others are trained

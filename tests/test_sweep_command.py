@@ -1,8 +1,11 @@
 """``python -m fastbp sweep``: files that are right, wrong, and left behind by a kill."""
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy
 import pytest
@@ -35,34 +38,89 @@ def folder(tmp_path):
 
 
 def entries(folder):
-    lines = (folder / "results" / "results.jsonl").read_text().splitlines()[1:]
+    path = folder / "results" / "results.jsonl"
+    lines = path.read_text().split("\n")[1:-1] if path.exists() else []
     return {json.dumps(entry["setting"]): entry["val_loss"] for entry in map(json.loads, lines)}
 
 
+def best_bits(folder):
+    model = fastbp.load(folder / "results" / "best.safetensors").model
+    return repr(model), [(name, value.tobytes()) for name, value in model.state_dict().items()]
+
+
+def begin(folder, *options):
+    line = [sys.executable, "-m", "fastbp", "sweep", "sweep.toml", *options]
+    return subprocess.Popen(line, cwd=folder, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
 def test_a_sweep_prints_a_table_and_leaves_the_best_model(folder):
-    line = [sys.executable, "-m", "fastbp", "sweep", "sweep.toml"]
-    done = subprocess.run(line, cwd=folder, env=child_environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = done.stdout.splitlines()
+    sweep = begin(folder)
+    output, errors = sweep.communicate()
+    assert sweep.returncode == 0, errors
+    rows = output.decode().splitlines()
     assert rows[0].split() == ["val", "loss", "hidden", "lr", "seed"]
     losses = [float(row.split()[0]) for row in rows[1:9]]
     assert losses == sorted(losses)
     assert f"{min(entries(folder).values()):.6g}" == rows[1].split()[0]
+    assert rows[9].startswith(f"best model: results/best.safetensors of val loss {losses[0]:.6g}, hidden = [")
     assert fastbp.load(folder / "results" / "best.safetensors").model.predict(numpy.ones((1, 2), "f")).shape == (1, 1)
 
 
-def test_after_a_kill_only_the_rest_is_trained_with_the_same_results(folder, capsys, monkeypatch):
-    command.run_sweep(folder / "sweep.toml", chunk_size=3)
-    whole, best = entries(folder), (folder / "results" / "best.safetensors").read_bytes()
-    path, trained = folder / "results" / "results.jsonl", []
-    kept = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(kept[:4]) + kept[4][:20])
-    build = command.build_job
+def test_a_sweep_whose_process_is_killed_goes_on_to_the_same_table_and_best_model(folder, capsys):
+    path = folder / "sweep.toml"
+    path.write_text(FILE.replace("seeds = [0, 1]", f"seeds = {list(range(20))}").replace("epochs = 3", "epochs = 50"))
+    sweep = begin(folder, "--chunk-size", "1")
+    while not entries(folder) and sweep.poll() is None:
+        time.sleep(0.005)
+    sweep.kill()
+    errors = sweep.communicate()[1]
+    assert sweep.returncode == -signal.SIGKILL, errors
+    kept = entries(folder)
+    assert 0 < len(kept) < 80
+    command.run_sweep(path)
+    found = capsys.readouterr().out, entries(folder), best_bits(folder)
+    assert kept.items() <= found[1].items()
+    shutil.rmtree(folder / "results")
+    command.run_sweep(path)
+    assert found == (capsys.readouterr().out, entries(folder), best_bits(folder))
+
+
+def test_ctrl_c_tells_that_the_same_command_goes_on(folder):
+    (folder / "sweep.toml").write_text(FILE.replace("epochs = 3", "epochs = 1000000"))
+    sweep = begin(folder)
+    while not (folder / "results" / "results.jsonl").exists() and sweep.poll() is None:
+        time.sleep(0.005)
+    time.sleep(0.2)
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.communicate()[1].decode() == "interrupted; the same command goes on from here\n"
+    assert sweep.returncode == 130
+
+
+def trained_again(folder, monkeypatch):
+    """Sweep once more and return how many settings are trained."""
+    trained, build = [], command.build_job
     monkeypatch.setattr(command, "build_job", lambda setting, *data: trained.append(setting) or build(setting, *data))
     command.run_sweep(folder / "sweep.toml", chunk_size=3)
-    assert len(trained) == 5
+    return len(trained)
+
+
+def test_only_what_has_no_result_is_trained(folder, monkeypatch):
+    command.run_sweep(folder / "sweep.toml", chunk_size=3)
+    whole, best, path = entries(folder), best_bits(folder), folder / "results" / "results.jsonl"
+    kept = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(kept[:4]) + kept[4][:20])
+    assert trained_again(folder, monkeypatch) == 5
     assert entries(folder) == whole
-    assert (folder / "results" / "best.safetensors").read_bytes() == best
+    assert best_bits(folder) == best
+
+
+def test_a_best_model_that_is_gone_is_trained_again(folder, monkeypatch):
+    command.run_sweep(folder / "sweep.toml")
+    whole, best = entries(folder), best_bits(folder)
+    (folder / "results" / "best.safetensors").unlink()
+    assert trained_again(folder, monkeypatch) == 1
+    assert entries(folder) == whole
+    assert best_bits(folder) == best
 
 
 def test_other_data_are_not_mixed_with_earlier_results(folder):
@@ -117,7 +175,6 @@ def test_bad_lines_of_a_table_are_named(folder, line, message):
 
 def test_the_command_ends_with_the_error_alone(folder):
     (folder / "sweep.toml").write_text(FILE.replace("epochs = 3", "epochs = 0"))
-    line = [sys.executable, "-m", "fastbp", "sweep", "sweep.toml"]
-    done = subprocess.run(line, cwd=folder, env=child_environment(), capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("sweep.toml, line 9: epochs takes")
+    sweep = begin(folder)
+    assert sweep.communicate()[1].decode().startswith("sweep.toml, line 9: epochs takes")
+    assert sweep.returncode == 2

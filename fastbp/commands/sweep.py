@@ -59,7 +59,7 @@ def run_sweep(path: Path, *, chunk_size: int = 32) -> None:
 
         sweep(build_job, left, (input, target, *split), chunk_size=chunk_size, on_chunk=keep)
     entries = [entry for setting in file.settings if (entry := results.get(setting)) is not None]
-    print(table_of(entries))
+    print(_printable(table_of(entries)))
     if results.best is not None:
         setting = results.best.setting
         shown = ", ".join(f"{name} = {setting.get(name)}" for name in swept_names([*file.settings, setting]))
@@ -82,6 +82,12 @@ def build_job(setting: Mapping[str, Any], input: Array, target: Array, rows: Arr
         early_stopping=EarlyStopping(patience, monitor="val_loss_mean") if patience else None,
         name=json.dumps(dict(setting)),
     )  # fmt: skip
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` with question marks for what standard output cannot show, such as bars on some Windows."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _fingerprint(input: Array, target: Array, data: Mapping[str, Any]) -> str:

@@ -9,10 +9,8 @@ They are trained by one, two or three threads, by another number after each inte
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 
-import numpy
 from recipes import Recipe
 from report import Report, parser
 from same_bits import assert_same_bits, outcome
@@ -56,7 +54,6 @@ def go_through(first, count, found):
                 fastbp.train_models(jobs, histories=histories)
             break
         except fastbp.TrainingsInterrupted as stopped:
-            assert stopped.histories is not None
             histories = stopped.histories
             found["within_an_epoch"] += any(history.position.batches for history in histories)
         except KeyboardInterrupt:
