@@ -8,8 +8,10 @@ import sys
 import time
 
 import numpy
+import pyarrow
 import pytest
 from helpers import child_environment, draw
+from pyarrow import parquet
 
 import fastbp
 from fastbp.commands import sweep as command
@@ -139,6 +141,45 @@ def test_arrays_and_classes_come_from_npy(folder, capsys):
     assert len(entries(folder)) == 1
 
 
+def to_parquet(folder, table):
+    parquet.write_table(pyarrow.table(table), folder / "table.parquet")
+    (folder / "sweep.toml").write_text(FILE.replace("table.csv", "table.parquet"))
+
+
+def test_parquet_has_the_results_of_the_same_csv(folder):
+    command.run_sweep(folder / "sweep.toml")
+    expected = entries(folder)
+    rows = draw((40, 3), numpy.float64)
+    to_parquet(folder, dict(zip("aby", rows.T)))
+    shutil.rmtree(folder / "results")
+    command.run_sweep(folder / "sweep.toml")
+    assert entries(folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (["x", "y", "z"], r"table\.parquet: column 'b' takes numbers, got string"),
+        ([1.0, None, 2.0], r"column 'b' takes a number in each row, got 1 empty"),
+        ([1.0, numpy.nan, 2.0], r"column 'b' takes finite numbers, got nan in row 2"),
+    ],
+)
+def test_columns_of_parquet_that_are_no_numbers_are_named(folder, column, message):
+    to_parquet(folder, {"a": [1, 2, 3], "b": column, "y": [True, False, True]})
+    with pytest.raises(SweepFileError, match=message):
+        command.run_sweep(folder / "sweep.toml")
+
+
+def test_a_file_that_is_no_parquet_and_a_missing_library_are_told(folder, monkeypatch):
+    to_parquet(folder, {"y": [1]})
+    (folder / "table.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SweepFileError, match=r"table\.parquet cannot be read: "):
+        command.run_sweep(folder / "sweep.toml")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r'a sweep over Parquet needs pyarrow: pip install "fastbp\[parquet\]"'):
+        command.run_sweep(folder / "sweep.toml")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -151,6 +192,8 @@ def test_arrays_and_classes_come_from_npy(folder, capsys):
         ("seeds = [0, 1]", "seeds = []", r"line 10: seeds takes one value or more"),
         ("epochs = 3", 'optimizer = "Sdg"', r"line 9: optimizer takes an optimiser of fastbp.optim.*'Sdg'"),
         ('file = "table.csv"', "", r"line 2: \[data\] takes file and target, or input and target, got target"),
+        ('["y"]', '["a", "b", "y"]', r"target leaves table\.csv no column as input"),
+        ("epochs = 3", 'loss = "CrossEntropyLoss"', r"takes one target from 0, 1, 2, \.\.\. a sample, got -?\d\."),
         ('["y"]', '["z"]', r"target takes columns of table\.csv, a, b, y, got 'z'"),
         ("table.csv", "none.csv", r"file cannot be read: .*none\.csv"),
         ("table.csv", "sweep.toml", r"file takes a \.csv or \.parquet file"),
@@ -164,8 +207,39 @@ def test_a_bad_file_is_told_by_line_and_key(folder, old, new, message):
 
 
 @pytest.mark.parametrize(
+    ("input", "target", "message"),
+    [
+        (numpy.ones((4, 2)), numpy.arange(3), "one row a sample each, got 4 and 3"),
+        (numpy.ones((0, 2)), numpy.ones(0), r"input takes one row or more, got x\.npy of shape \(0, 2\)"),
+        (numpy.full((4, 2), numpy.nan), numpy.arange(4), "input takes finite numbers, got x.npy with NaN or infinity"),
+        (numpy.ones((4, 2)), numpy.ones((4, 2)), r"a sample, got 2 numbers a sample"),
+        (numpy.ones((4, 2)), -numpy.arange(4), r"0, 1, 2, \.\.\. a sample, got -1"),
+        (numpy.ones((4, 2), "U1"), numpy.arange(4), r"input takes an array of numbers, got x\.npy"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_told(folder, input, target, message):
+    numpy.save(folder / "x.npy", input)
+    numpy.save(folder / "y.npy", target)
+    text = '[data]\ninput = "x.npy"\ntarget = "y.npy"\n[training]\nloss = "CrossEntropyLoss"\nepochs = 2\n'
+    (folder / "sweep.toml").write_text(text)
+    with pytest.raises(SweepFileError, match=message):
+        command.run_sweep(folder / "sweep.toml")
+
+
+def test_two_columns_of_one_name_are_refused(folder):
+    (folder / "table.csv").write_text("a,a,y\n1,2,3\n")
+    with pytest.raises(SweepFileError, match=r"line 1: columns take names of their own, got 'a' twice"):
+        command.run_sweep(folder / "sweep.toml")
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
-    [("1,2", r"table\.csv, line 4: 3 columns begin the file, got 2"), ("1,x,3", r"line 4: column 'b' takes .*'x'")],
+    [
+        ("1,2", r"table\.csv, line 4: 3 columns begin the file, got 2"),
+        ("1,x,3", r"line 4: column 'b' takes .*'x'"),
+        ("1,,3", r"line 4: column 'b' takes numbers, got ''"),
+        ("1,2,inf", r"table\.csv: column 'y' takes finite numbers, got inf in row 3"),
+    ],
 )
 def test_bad_lines_of_a_table_are_named(folder, line, message):
     (folder / "table.csv").write_text(f"a,b,y\n1,2,3\n4,5,6\n{line}\n")
