@@ -64,9 +64,7 @@ class SweepResults:
         except (ValueError, KeyError, TypeError) as error:
             raise SweepFileError(f"{self._path} is not a sweep's: {error!r}; choose another folder") from error
         if of_other_data:
-            raise SweepFileError(
-                f"{self._path} is of other data, or of another validation part; choose another folder"
-            )
+            raise SweepFileError(f"{self._path} is of other data, or of another validation part; choose another folder")
         if len(whole) < len(content):
             os.truncate(self._path, len(whole))
         if not first:
