@@ -1,17 +1,20 @@
 """scikit-learn's MLPs beside fastbp's in their place: ``python -m bench.estimators`` (a part of ``make speed``).
 
-Fits, predictions of one row, and a search over a grid, by the same calls of both, in turn; each at one and at two
-threads, and fastbp in float32 besides. Both must have trained the same epochs to the same loss. A whole run writes
-``bench/results/estimators.json``.
+Fits, predictions of one row, ensembles and a search over a grid, by the same calls of both, in turn; each at one and at
+two threads, and fastbp in float32 besides. Both must have trained the same epochs to the same loss. Each row is kept in
+``bench/results/estimators.json`` as soon as it is there: ``--resume`` goes on with a run that was cut off, and the name
+of a section measures no other. A fit is timed ``ROUNDS`` times, but where that takes more than ``SECONDS`` less often,
+once at the least, and the table tells.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from math import prod
 from statistics import median
 from time import perf_counter, strftime
@@ -19,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from joblib import parallel_backend
-from sklearn import datasets, neural_network
+from sklearn import datasets, ensemble, neural_network
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -29,19 +32,29 @@ from threadpoolctl import threadpool_limits
 import fastbp
 import fastbp.sklearn
 from bench import machine
-from bench.figures import save_table
+from bench.figures import load_table, save_table
 
 THREADS = (1, 2)
-ROUNDS = 3
+LIBRARIES = ("scikit-learn", "fastbp", "fastbp, float32")
+ROUNDS = 5
+SECONDS = 3.0  # for the fits of one library at one number of threads
 AGREEMENT = 1e-6  # of the last losses, over the first one
 MADE_UP = "20,000 × 8"
 EPOCHS_OF_MADE_UP = 20
+LOADERS: dict[str, Callable[..., Any]] = {
+    "iris": datasets.load_iris,
+    "wine": datasets.load_wine,
+    "breast cancer": datasets.load_breast_cancer,
+    "digits": datasets.load_digits,
+    "diabetes": datasets.load_diabetes,
+}
 LAYERS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "(32, 32), batch 32": {"hidden_layer_sizes": (32, 32), "batch_size": 32},
 }
 GRID = {"hidden_layer_sizes": [(32,), (64,), (100,)], "alpha": [1e-5, 1e-4, 1e-3, 1e-2], "batch_size": [64, 200]}
 GRID_EPOCHS = 100
+MEMBERS, EPOCHS_OF_MEMBERS = 10, 30
 # What is asked for: of all fits in the geometric mean, of each of them, of a prediction, and of the search.
 GOALS = {"fits": 10.0, "each fit": 3.0, "predictions": 20.0, "search": 8.0}
 
@@ -63,48 +76,108 @@ class Row:
         return min(median(times) for times in self.seconds[library].values())
 
     @property
-    def ratio(self) -> float:
-        return self.best("scikit-learn") / self.best("fastbp")
+    def ratio(self) -> float | None:
+        """How many times faster fastbp is; None where scikit-learn was not measured."""
+        return self.best("scikit-learn") / self.best("fastbp") if "scikit-learn" in self.seconds else None
+
+    def is_due(self, library: str, threads: int) -> bool:
+        """Whether one more fit, as long as the longest one yet, would end in time."""
+        taken = self.seconds.get(library, {}).get(threads, [])
+        return not taken or sum(taken) + max(taken) <= SECONDS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.estimators", description=__doc__.partition("\n")[0])
+    parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}; all without one")
     parser.add_argument("--quick", action="store_true", help="few epochs, once: to see that it works, not to quote")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there, measure the others")
     args = parser.parse_args()
+    unknown = set(args.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     warnings.simplefilter("ignore", ConvergenceWarning)
     fastbp.warmup()
-    samples = all_data(2_000 if args.quick else 20_000)
-    rounds = 1 if args.quick else ROUNDS
-    fits = [
-        fit_row(f"{name}, {layers}", samples[name], LAYERS[layers] | epochs_of(name, args.quick), rounds)
-        for layers in LAYERS
-        for name in samples
-    ]
-    predictions = [predict_row(name, samples[name]) for name in ("iris", "diabetes")]
-    search = search_rows(samples["digits"], 2 if args.quick else GRID_EPOCHS)
-    print(f"\n{format_rows([*fits, *predictions, *search])}\n")
-    for line in verdicts(fits, predictions, search):
+    facts = machine.describe() | machine.versions("scikit-learn", "scipy")
+    rows = kept_rows(load_table("estimators") if args.resume and not args.quick else None, facts)
+    for section in args.sections or SECTIONS:
+        for name, measure in SECTIONS[section](args.quick):
+            if name in rows:
+                continue
+            print(name, flush=True)
+            rows[name] = measure(Row(name))
+            if not args.quick:
+                seconds = {name: row.seconds for name, row in rows.items()}
+                table = {"date": strftime("%Y-%m-%d"), "machine": facts, "seconds": seconds}
+                save_table(table, "estimators", tell=False)
+    print(f"\n{format_rows(list(rows.values()))}\n")
+    for line in verdicts(rows):
         print(line)
-    if not args.quick:
-        rows = {row.name: row.seconds for row in (*fits, *predictions, *search)}
-        facts = machine.describe() | machine.versions("scikit-learn", "scipy")
-        save_table({"date": strftime("%Y-%m-%d"), "machine": facts, "seconds": rows}, "estimators")
 
 
-def all_data(made_up: int) -> dict[str, Data]:
-    """Return inputs of scaled features and targets, by name."""
-    loaders = {
-        "iris": datasets.load_iris,
-        "wine": datasets.load_wine,
-        "breast cancer": datasets.load_breast_cancer,
-        "digits": datasets.load_digits,
-        "diabetes": datasets.load_diabetes,
+def kept_rows(table: Mapping[str, Any] | None, facts: Mapping[str, str]) -> dict[str, Row]:
+    """Return the rows of a table that was written on this machine with the same versions, by name."""
+    if table is None:
+        return {}
+    other = {key for key in facts if table["machine"].get(key) != facts[key]}
+    if other:
+        raise SystemExit(f"the rows that are there were measured with another {', '.join(sorted(other))}; begin anew")
+    return {
+        name: Row(name, {library: {int(n): times for n, times in by.items()} for library, by in seconds.items()})
+        for name, seconds in table["seconds"].items()
     }
-    found = {name: load(return_X_y=True) for name, load in loaders.items()}
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((made_up, 8))
-    found[MADE_UP] = X, np.sin(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * rng.standard_normal(made_up)
-    return {name: (StandardScaler().fit_transform(X), y) for name, (X, y) in found.items()}
+
+
+Tasks = Iterator[tuple[str, Callable[[Row], Row]]]
+
+
+def fits(quick: bool) -> Tasks:
+    size, rounds = (2_000, 1) if quick else (20_000, ROUNDS)
+    for layers in LAYERS:
+        for name in (*LOADERS, MADE_UP):
+            options = LAYERS[layers] | epochs_of(name, quick)
+            yield f"fit: {name}, {layers}", partial(measure_fits, name, size, options, rounds)
+
+
+def predictions(quick: bool) -> Tasks:
+    for name in ("iris", "diabetes"):
+        yield f"predict one row: {name}", partial(measure_predictions, name)
+
+
+def ensembles(quick: bool) -> Tasks:
+    epochs, rounds = (2, 1) if quick else (EPOCHS_OF_MEMBERS, ROUNDS)
+    name = f"fit: {MEMBERS} networks on bootstrap samples of digits, (32,), {epochs} epochs"
+    yield name, partial(measure_ensembles, epochs, rounds)
+
+
+def search(quick: bool) -> Tasks:
+    points, epochs = prod(map(len, GRID.values())), 2 if quick else GRID_EPOCHS
+    for name, backend, jobs, libraries in (
+        ("two processes", "loky", 2, LIBRARIES),
+        ("two threads", "threading", 2, LIBRARIES[1:2]),
+        ("one job", "loky", 1, LIBRARIES[1:2]),
+    ):
+        title = f"GridSearchCV on digits, {points} points: {name}"
+        yield title, partial(measure_search, epochs, backend, jobs, libraries)
+
+
+SECTIONS: dict[str, Callable[[bool], Tasks]] = {
+    "fits": fits,
+    "predictions": predictions,
+    "ensembles": ensembles,
+    "search": search,
+}
+
+
+@cache
+def data_of(name: str, made_up: int = 20_000) -> Data:
+    """Return inputs of scaled features, and targets."""
+    if name in LOADERS:
+        X, y = LOADERS[name](return_X_y=True)
+    else:
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((made_up, 8))
+        y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * rng.standard_normal(made_up)
+    return StandardScaler().fit_transform(X), y
 
 
 def epochs_of(name: str, quick: bool) -> dict[str, int]:
@@ -134,27 +207,32 @@ def at_most(threads: int) -> Iterator[None]:
         fastbp.set_num_threads(before)
 
 
-def fit_row(name: str, data: Data, options: dict[str, Any], rounds: int) -> Row:
-    """Time fits of both libraries in turn."""
-    _say(f"fit: {name}")
-    row, made = Row(f"fit: {name}"), {}
-    for _ in range(rounds):
-        for threads in THREADS:
-            with at_most(threads):
-                for library in ("scikit-learn", "fastbp", "fastbp, float32"):
-                    made[library] = estimator(library, data, **options)
-                    row.note(library, threads, _seconds(lambda mlp=made[library]: mlp.fit(*data)))
+def measure_fits(name: str, size: int, options: dict[str, Any], rounds: int, row: Row) -> Row:
+    """Time fits of the libraries in turn."""
+    made: dict[str, Any] = {}
+    data = data_of(name, size)
+    for library, threads in turns(row, rounds):
+        made[library] = estimator(library, data, **options)
+        row.note(library, threads, _seconds(lambda mlp=made[library]: mlp.fit(*data)))
     theirs, ours = made["scikit-learn"], made["fastbp"]
-    assert theirs.n_iter_ == ours.n_iter_, name
-    assert abs(theirs.loss_ - ours.loss_) <= AGREEMENT * theirs.loss_curve_[0], name
+    assert theirs.n_iter_ == ours.n_iter_, row.name
+    assert abs(theirs.loss_ - ours.loss_) <= AGREEMENT * theirs.loss_curve_[0], row.name
     return row
 
 
-def predict_row(name: str, data: Data, times: int = 300) -> Row:
+def turns(row: Row, rounds: int) -> Iterator[tuple[str, int]]:
+    """Yield the libraries and numbers of threads in turn, so limited, as long as they are due."""
+    for _ in range(rounds):
+        for threads in THREADS:
+            with at_most(threads):
+                yield from ((library, threads) for library in LIBRARIES if row.is_due(library, threads))
+
+
+def measure_predictions(name: str, row: Row, times: int = 300) -> Row:
     """Time predictions of one row."""
-    _say(f"predict: {name}")
-    row, one = Row(f"predict one row: {name}"), data[0][:1].copy()
-    for library in ("scikit-learn", "fastbp", "fastbp, float32"):
+    data = data_of(name)
+    one = data[0][:1].copy()
+    for library in LIBRARIES:
         fitted = estimator(library, data, max_iter=5).fit(*data)
         sample = one.astype(np.float32) if library.endswith("float32") else one
         for _ in range(times):
@@ -162,70 +240,76 @@ def predict_row(name: str, data: Data, times: int = 300) -> Row:
     return row
 
 
-def search_rows(data: Data, epochs: int) -> list[Row]:
-    """Time the search over the grid, with workers that have been started: processes, threads, and one alone."""
-    rows = []
-    points = prod(map(len, GRID.values()))
-    for name, backend, jobs, libraries in (
-        ("two processes", "loky", 2, ("scikit-learn", "fastbp", "fastbp, float32")),
-        ("two threads", "threading", 2, ("scikit-learn", "fastbp")),
-        ("one job", "loky", 1, ("scikit-learn", "fastbp")),
-    ):
-        _say(f"search: {name}")
-        row = Row(f"GridSearchCV on digits, {points} points: {name}")
-        for library in libraries:
-            mlp = estimator(library, data, max_iter=epochs)
-            search = GridSearchCV(mlp, GRID, cv=5, n_jobs=jobs)
-            with parallel_backend(backend, n_jobs=jobs):
-                clone(search).set_params(estimator__max_iter=1).fit(*data)  # starts the workers
-                row.note(library, jobs, _seconds(lambda search=search: search.fit(*data)))
-        rows.append(row)
-    return rows
+def measure_ensembles(epochs: int, rounds: int, row: Row) -> Row:
+    """Time ensembles: scikit-learn's in processes that have been started, fastbp's on threads."""
+    data = data_of("digits")
+    for library, jobs in turns(row, rounds):
+        home = ensemble if library == "scikit-learn" else fastbp.sklearn
+        member = estimator(library, data, hidden_layer_sizes=(32,), max_iter=epochs)
+        bag = home.BaggingClassifier(member, MEMBERS, n_jobs=jobs, random_state=0)
+        clone(bag).set_params(estimator__max_iter=1).fit(*data)  # starts the processes
+        row.note(library, jobs, _seconds(lambda bag=bag: bag.fit(*data)))
+    return row
+
+
+def measure_search(epochs: int, backend: str, jobs: int, libraries: tuple[str, ...], row: Row) -> Row:
+    """Time the search over the grid, with workers that have been started."""
+    data = data_of("digits")
+    for library in libraries:
+        mlp = estimator(library, data, max_iter=epochs)
+        search = GridSearchCV(mlp, GRID, cv=5, n_jobs=jobs)
+        with parallel_backend(backend, n_jobs=jobs):
+            clone(search).set_params(estimator__max_iter=1).fit(*data)
+            row.note(library, jobs, _seconds(lambda search=search: search.fit(*data)))
+    return row
 
 
 def format_rows(rows: list[Row]) -> str:
     """Return the rows as a table: milliseconds at one / two threads, and how many times faster fastbp is."""
-    libraries = ("scikit-learn", "fastbp", "fastbp, float32")
-    lines = [["ms, at 1 / 2 threads", *libraries, "ratio, each at its best"]]
+    lines = [["ms, at 1 / 2 threads", *LIBRARIES, "ratio, each at its best"]]
     for row in rows:
-        cells = [_times(row.seconds.get(library, {})) for library in libraries]
-        lines.append([row.name, *cells, f"{row.ratio:.1f} ×"])
+        cells = [_times(row.seconds.get(library, {})) for library in LIBRARIES]
+        lines.append([row.name, *cells, f"{row.ratio:.1f} ×" if row.ratio else ""])
     widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    table = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return f"{table}\nMedians of {ROUNDS} or more; (k): of k, for each takes long."
 
 
 def _times(by_threads: dict[int, list[float]]) -> str:
-    return " / ".join(f"{median(times) * 1e3:.3g}" for times in by_threads.values())
+    return " / ".join(
+        f"{median(times) * 1e3:.3g}{'' if len(times) >= ROUNDS else f' ({len(times)})'}"
+        for times in by_threads.values()
+    )
 
 
-def verdicts(fits: list[Row], predictions: list[Row], search: list[Row]) -> Iterator[str]:
-    """Yield a line for each goal."""
-    mean = float(np.exp(np.mean([np.log(row.ratio) for row in fits])))
-    slowest = min(fits, key=lambda row: row.ratio)
-    processes, threads, alone = (row.best("fastbp") for row in search)
-    found: list[tuple[str, float, str]] = [
-        ("fits", mean, "in the geometric mean"),
-        ("each fit", slowest.ratio, f"at the least: {slowest.name}"),
-        ("predictions", min(row.ratio for row in predictions), "at the least"),
-        ("search", search[0].best("scikit-learn") / processes, "in two processes"),
-    ]
+def verdicts(rows: Mapping[str, Row]) -> Iterator[str]:
+    """Yield a line for each goal whose rows are there."""
+    names = {section: [name for name, _ in SECTIONS[section](False)] for section in ("fits", "predictions", "search")}
+    there = {section: [rows[name] for name in names[section] if name in rows] for section in names}
+    found: list[tuple[str, float, str]] = []
+    ratios = {row.name: row.ratio for row in there["fits"] if row.ratio}
+    if ratios:
+        slowest = min(ratios, key=lambda name: ratios[name])
+        found.append(("fits", float(np.exp(np.mean(np.log(list(ratios.values()))))), "in the geometric mean"))
+        found.append(("each fit", ratios[slowest], f"at the least: {slowest}"))
+    if there["predictions"]:
+        found.append(("predictions", min(row.ratio or 0.0 for row in there["predictions"]), "at the least"))
+    for row in there["search"][:1]:
+        found.append(("search", row.ratio or 0.0, "in two processes"))
     for name, value, what in found:
         yield f"{name}: {value:.1f} × {what}; at least {GOALS[name]:g} ×: {'yes' if value >= GOALS[name] else 'NO'}"
-    holds = "yes" if max(processes, threads) <= alone else "NO"
-    yield (
-        f"two workers are not slower than one: {processes:.2f} s in processes, {threads:.2f} s in threads, "
-        f"{alone:.2f} s alone: {holds}"
-    )
+    if len(there["search"]) == 3:
+        processes, threads, alone = (row.best("fastbp") for row in there["search"])
+        yield (
+            f"two workers are not slower than one: {processes:.2f} s in processes, {threads:.2f} s in threads, "
+            f"{alone:.2f} s alone: {'yes' if max(processes, threads) <= alone else 'NO'}"
+        )
 
 
 def _seconds(call: Callable[[], object]) -> float:
     begun = perf_counter()
     call()
     return perf_counter() - begun
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -25,12 +25,13 @@ def save_figure(ax: Axes, name: str) -> None:
     print(f"wrote {_shown(RESULTS / name)}.png and .svg")
 
 
-def save_table(table: dict[str, Any], name: str) -> None:
+def save_table(table: dict[str, Any], name: str, *, tell: bool = True) -> None:
     """Write ``table`` as JSON."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(table, indent=2) + "\n")
-    print(f"wrote {_shown(path)}")
+    if tell:
+        print(f"wrote {_shown(path)}")
 
 
 def load_table(name: str) -> dict[str, Any] | None:

@@ -77,3 +77,8 @@ def stopped_by(event: threading.Event) -> Iterator[None]:
         yield
     finally:
         _own.stop = None
+
+
+def stop_thread_by(event: threading.Event) -> None:
+    """Do as ``stopped_by`` from now on in this thread, whose end is somebody else's."""
+    _own.stop = event

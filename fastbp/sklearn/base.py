@@ -22,10 +22,9 @@ from fastbp.sklearn.loss_terms import LossTerms, loss_terms
 from fastbp.sklearn.network import Network, build_network, draw_parameters
 from fastbp.sklearn.optimizers import BaseOptimizer
 from fastbp.sklearn.outputs import apply_output
+from fastbp.sklearn.sparse_rows import SparseRows, rows_of
 from fastbp.sklearn.stochastic import Split, fit_stochastic
 from fastbp.validation.arrays import FLOAT_DTYPES, Array
-
-_SPARSE_ROWS = 4096  # that are made dense at a time
 
 
 def is_stochastic(mlp: BaseMLP) -> bool:
@@ -35,6 +34,13 @@ def is_stochastic(mlp: BaseMLP) -> bool:
             f"partial_fit is only available for stochastic optimizers. {mlp.solver} is not stochastic."
         )
     return True
+
+
+def threads_for(n_jobs: int | None) -> int:
+    """Return how many threads may train: for None one where several estimators may be fitting side by side."""
+    if n_jobs is not None:
+        return int(effective_n_jobs(n_jobs))
+    return get_num_threads() if threading.current_thread() is threading.main_thread() else 1
 
 
 class BaseMLP(BaseEstimator):  # type: ignore[misc]
@@ -90,6 +96,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
+            The engine takes dense samples. A sparse matrix that would be larger than 64 MiB is made dense as it is
+            trained, 8 MiB or a mini-batch at a time; but "lbfgs" takes all samples at once.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Classes, indicators of several labels, or numbers.
         sample_weight : array-like of shape (n_samples,), or None
@@ -115,7 +123,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         self._random_state = check_random_state(self.random_state)
         if is_first:
             self._begin([X.shape[1], *map(int, hidden), self.n_outputs_], X.dtype)
-        with threads_limited(self._threads()):
+        with threads_limited(threads_for(self.n_jobs)):
             if self.solver == "lbfgs" and self.optimizer is None:
                 fit_lbfgs(self, X, y, sample_weight)
             else:
@@ -168,12 +176,6 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             self._hold(network)
         return network
 
-    def _threads(self) -> int:
-        """Return how many threads may train: one where several may be fitting side by side."""
-        if self.n_jobs is not None:
-            return int(effective_n_jobs(self.n_jobs))
-        return get_num_threads() if threading.current_thread() is threading.main_thread() else 1
-
     def _other_optimizer(self) -> Callable[..., Any] | None:
         """Return what builds an optimiser that is not scikit-learn's, or None."""
         given: Callable[..., Any] | str | None = self.optimizer
@@ -188,8 +190,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     def _loss_terms(self, X: Any, y: Array, sample_weight: Array | None) -> LossTerms:
         dtype = self._current_network().dtype
-        dense = X.toarray() if issparse(X) else X
-        return loss_terms(self.loss, self.out_activation_, dense.astype(dtype, copy=False), y, sample_weight)
+        rows = rows_of(X, dtype) if issparse(X) else X.astype(dtype, copy=False)
+        return loss_terms(self.loss, self.out_activation_, rows, y, sample_weight)
 
     def _outputs(self, X: Any, *, check_input: bool = True) -> Array:
         """Return the network's outputs (n, n_outputs), before ``out_activation_``, in a new array."""
@@ -212,9 +214,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         if issparse(X):
-            X = X.tocsr()
-            parts = [X[n : n + _SPARSE_ROWS].toarray() for n in range(0, X.shape[0], _SPARSE_ROWS)]
-            return np.concatenate([network.model.predict(part.astype(network.dtype)) for part in parts])
+            return np.concatenate([network.model.predict(part) for part in SparseRows(X, network.dtype).blocks()])
         return network.model.predict(np.asarray(X).astype(network.dtype, copy=False))
 
     def _activated(self, X: Any, *, check_input: bool = True) -> Array:
@@ -253,5 +253,3 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     def _scorer(self, split: Split) -> Callable[[], float]:
         """Return what computes the score of the samples that were set aside."""
         raise NotImplementedError
-
-

@@ -18,6 +18,7 @@ from fastbp.runtime.model_lock import holder
 from fastbp.runtime.threads import Team
 from fastbp.sklearn.loss_terms import LossTerms
 from fastbp.sklearn.network import Network as EstimatorNetwork
+from fastbp.sklearn.sparse_rows import SparseRows
 from fastbp.validation.arrays import Array
 from fastbp_kernels.functions.gradient_norm import NORM_SLAB
 from fastbp_kernels.functions.penalty import Penalty
@@ -57,7 +58,7 @@ class EpochRunner:
             raise ValueError(f"the engine cannot train this network: {plan.reason}")
         self._plan: Plan = plan
         self._terms, self._size = terms, batch_size
-        rows = len(terms.rows.prediction)
+        rows = len(terms.rows.inputs)
         self._samples = rows
         self.batches = -(-rows // batch_size)
         self.parameter, self.grad = plan.parameter, plan.grad
@@ -70,14 +71,16 @@ class EpochRunner:
         self._spans = np.array(spans if alpha else [], np.int64).reshape(-1, 2)
         self._half_alpha = alpha / 2
         self._of_first: tuple[Array, Array] | None = None
+        self._repeated = _NO_SUMS  # the factors of the first epoch, for several
         self._sums = np.empty(-(-plan.parameter.size // NORM_SLAB))
         self._length = first_length(plan.flop, batch_size)
-        none = terms.rows
-        self._validation = ValidationRows(none.prediction[:0], none.target[:0], none.classes[:0], none.weights[:0])
+        self._validation = ValidationRows(*terms.rows.dense(slice(0, 0)))
 
     def __enter__(self) -> EpochRunner:
         if not is_compiled(self.parameter.dtype):
-            self._call(0, 0, _NO_ORDER, self._step(_NO_SPANS, _NO_SCALARS, 0, _ONE), room_for_results(0))
+            inputs, target, classes, weights = self._validation
+            none = TrainingRows(inputs, target, classes, weights, _NO_ORDER, self._size)
+            self._call(0, 0, none, self._step(_NO_SPANS, _NO_SCALARS, 0, _ONE), room_for_results(0))
         self._interrupts.__enter__()
         return self
 
@@ -113,7 +116,7 @@ class EpochRunner:
         results = room_for_results(epochs)
         done, total = 0, epochs * self.batches
         while done < total:
-            stop = min(done + self._length, total)
+            stop = self._end_of_call(done, total)
             scheduled = None
             if rates is not None:
                 scheduled = [{"lr": np.repeat(rates, self.batches)[done:stop]}] * len(optimizer.param_groups)
@@ -123,7 +126,7 @@ class EpochRunner:
                 state = optimizer.state_beside(self.parameter)
                 own = factors[done:stop] if len(factors) > 1 else factors
                 step = self._step(optimizer.spans(), scalars, optimizer.code, own)
-                self._call(done, stop, _NO_ORDER if orders is None else orders, step, results, state)
+                self._train(done, stop, orders, step, results, state)
                 optimizer.advance(stop - done)
             self._length = next_length(self._length, stop - done, perf_counter() - begun)
             done = stop
@@ -136,7 +139,7 @@ class EpochRunner:
         factors, constants = self._of_batches(1, None)
         results = room_for_results(1)
         with self._interrupts.held:
-            self._call(0, self.batches, _NO_ORDER, self._step(_NO_SPANS, _NO_SCALARS, 0, factors), results)
+            self._train(0, self.batches, None, self._step(_NO_SPANS, _NO_SCALARS, 0, factors), results)
         return float(results.train_losses[0, 0] + constants[0])
 
     def _of_batches(self, epochs: int, orders: Array | None) -> tuple[Array, Array]:
@@ -147,9 +150,36 @@ class EpochRunner:
                 counts = terms.batch_weights(None, size, 1)
                 self._of_first = self._half_alpha / counts[0], terms.constants(None, counts, size)
             factors, constants = self._of_first
-            return (np.tile(factors, epochs) if len(factors) > 1 else factors), constants
+            if len(factors) > 1 and len(self._repeated) < epochs * self.batches:
+                self._repeated = np.tile(factors, epochs)
+            return (self._repeated[: epochs * self.batches] if len(factors) > 1 else factors), constants
         counts = terms.batch_weights(orders, size, epochs)
         return self._half_alpha / counts.ravel(), terms.constants(orders, counts, size)
+
+    def _end_of_call(self, done: int, total: int) -> int:
+        """Return where a call ends that begins with mini-batch ``done``, counted over all epochs."""
+        stop, inputs = min(done + self._length, total), self._terms.rows.inputs
+        if not isinstance(inputs, SparseRows):
+            return stop
+        end_of_epoch = (done // self.batches + 1) * self.batches
+        return min(stop, end_of_epoch, done + inputs.rows_at_a_time(self._size) // self._size)
+
+    def _train(
+        self, first: int, stop: int, orders: Array | None, step: Step, results: Results, state: Array | None = None
+    ) -> None:
+        """Let the engine work on the mini-batches from ``first`` up to ``stop``, of one epoch where rows are sparse."""
+        rows, size = self._terms.rows, self._size
+        if not isinstance(rows.inputs, SparseRows):
+            order = _NO_ORDER if orders is None else orders
+            own = TrainingRows(rows.inputs, rows.target, rows.classes, rows.weights, order, size)
+            self._call(first, stop, own, step, results, state)
+            return
+        epoch, before = divmod(first, self.batches)
+        part = slice(before * size, (before + stop - first) * size)
+        inputs, target, classes, weights = rows.dense(part if orders is None else orders[epoch, part])
+        own = TrainingRows(inputs, target, classes, weights, _NO_ORDER, size)
+        results = results._replace(train_losses=results.train_losses[epoch : epoch + 1])
+        self._call(0, stop - first, own, step, results, state)
 
     def _step(self, spans: Array, scalars: Array, code: int, factors: Array) -> Step:
         penalty = Penalty(self._spans, factors, self._sums)
@@ -157,15 +187,14 @@ class EpochRunner:
 
     @holder
     def _call(
-        self, first: int, stop: int, orders: Array, step: Step, results: Results, state: Array | None = None
+        self, first: int, stop: int, rows: TrainingRows, step: Step, results: Results, state: Array | None = None
     ) -> None:
-        """Let the engine work on the mini-batches from ``first`` up to ``stop``."""
+        """Let the engine work on the mini-batches of ``rows`` from ``first`` up to ``stop``."""
         plan, lock = self._plan, self._plan.lock
         if state is None:
             state = np.empty((0, self.parameter.size), self.parameter.dtype)
         for row, dropout in plan.dropouts:
             self._workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
-        rows = self._terms.rows
         with lock:
             run_train(
                 self._team,
@@ -173,7 +202,7 @@ class EpochRunner:
                 first,
                 stop,
                 Network(self._workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
-                TrainingRows(*rows, orders, self._size),
+                rows,
                 self._validation,
                 step,
                 self._workspace.for_a_call(self._workspace.division.mode, False),

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
+from fastbp.sklearn.blas_threads import one_blas_thread
 from fastbp.sklearn.epoch_runner import EpochRunner
 from fastbp.validation.arrays import Array
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 def fit_lbfgs(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None) -> None:
     """Minimise the loss of all samples; ``n_iter_`` and ``loss_`` of ``mlp`` are written."""
     network = mlp._current_network()
-    terms = mlp._loss_terms(X, y, sample_weight)
-    with EpochRunner(network, terms, len(terms.rows.prediction), mlp.alpha) as runner:
+    terms = mlp._loss_terms(X.toarray() if issparse(X) else X, y, sample_weight)
+    with EpochRunner(network, terms, len(terms.rows.inputs), mlp.alpha) as runner:
 
         def evaluate(values: Array) -> tuple[float, Array]:
             network.put_packed(values)
@@ -28,7 +30,8 @@ def fit_lbfgs(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None) -> No
             return loss, network.packed_gradient()
 
         options = {"maxfun": mlp.max_fun, "maxiter": mlp.max_iter, "gtol": mlp.tol}
-        result = minimize(evaluate, network.packed(), method="L-BFGS-B", jac=True, options=options)
+        with one_blas_thread():
+            result = minimize(evaluate, network.packed(), method="L-BFGS-B", jac=True, options=options)
     network.put_packed(result.x)
     mlp.n_iter_ = min(result.nit, mlp.max_iter)
     mlp.loss_ = float(result.fun)
@@ -49,5 +52,5 @@ def loss_and_gradient(mlp: BaseMLP, packed: Array, X: Any, y: Array, sample_weig
     network = mlp._current_network()
     network.put_packed(np.asarray(packed))
     terms = mlp._loss_terms(X, y, sample_weight)
-    with EpochRunner(network, terms, len(terms.rows.prediction), mlp.alpha) as runner:
+    with EpochRunner(network, terms, len(terms.rows.inputs), mlp.alpha) as runner:
         return runner.loss_and_gradient(), network.packed_gradient()

@@ -12,11 +12,35 @@ import numpy as np
 from scipy.special import xlogy
 
 from fastbp import nn
-from fastbp.nn.losses.kernel_loss import Checked, KernelLoss
+from fastbp.nn.losses.kernel_loss import KernelLoss
+from fastbp.sklearn.sparse_rows import SparseRows
 from fastbp.validation.arrays import Array, plain
 from fastbp_kernels.functions.losses import LossCall
 
 _NO_CLASSES = np.empty(0, np.int64)
+
+
+class Samples(NamedTuple):
+    """What is trained with.
+
+    Attributes
+    ----------
+    inputs : ndarray of shape (n, i), or SparseRows
+    target : ndarray of shape (n, o); (0, 0) where there are classes
+    classes : array of int64, shape (n,); empty where there are numbers
+    weights : ndarray of shape (n,); empty where all count alike
+    """
+
+    inputs: Array | SparseRows
+    target: Array
+    classes: Array
+    weights: Array
+
+    def dense(self, rows: Array | slice) -> tuple[Array, Array, Array, Array]:
+        """Return these rows of all, with dense inputs; what is empty stays so."""
+        inputs = self.inputs.dense(rows) if isinstance(self.inputs, SparseRows) else self.inputs[rows]
+        target, classes, weights = (part[rows] if len(part) else part for part in self[1:])
+        return inputs, target, classes, weights
 
 
 class LossTerms(NamedTuple):
@@ -24,20 +48,19 @@ class LossTerms(NamedTuple):
 
     Attributes
     ----------
-    rows : Checked
-        The samples, their targets and their weights; no weights where all count alike.
+    rows : Samples
     call : LossCall
     constant : ndarray of shape (n,), or None
         What the loss of each sample has that the engine's has not.
     """
 
-    rows: Checked
+    rows: Samples
     call: LossCall
     constant: Array | None = None
 
     def batch_weights(self, orders: Array | None, size: int, epochs: int) -> Array:
         """Return the sums of the samples' weights, their number where there are none, of shape (epochs, batches)."""
-        n, weights = len(self.rows.prediction), self.rows.weights
+        n, weights = len(self.rows.inputs), self.rows.weights
         starts = np.arange(0, n, size)
         if not weights.size:
             return np.broadcast_to(np.diff(starts, append=n).astype(np.float64), (epochs, len(starts)))
@@ -50,7 +73,7 @@ class LossTerms(NamedTuple):
         """Return what is added to the loss of each epoch, for the ``counts`` of ``batch_weights``."""
         if self.constant is None:
             return np.zeros(len(counts))
-        n = len(self.rows.prediction)
+        n = len(self.rows.inputs)
         starts = np.arange(0, n, size)
         weighted = self.constant * self.rows.weights if self.rows.weights.size else self.constant
         sums = np.add.reduceat(_in_order(weighted, orders, len(counts)), starts, axis=1)
@@ -63,7 +86,7 @@ def _in_order(values: Array, orders: Array | None, epochs: int) -> Array:
 
 
 def loss_terms(
-    loss: str | KernelLoss, output: str, inputs: Array, targets: Array, weights: Array | None
+    loss: str | KernelLoss, output: str, inputs: Array | SparseRows, targets: Array, weights: Array | None
 ) -> LossTerms:
     """Return the terms of a loss.
 
@@ -73,20 +96,21 @@ def loss_terms(
         "squared_error", "poisson", "log_loss", or a name of ``LOSSES``.
     output : str
         ``out_activation_``.
-    inputs : ndarray of shape (n, i)
+    inputs : ndarray of shape (n, i), or SparseRows
     targets : ndarray of shape (n, o)
         For "softmax" one-hot rows.
     weights : ndarray of shape (n,), or None
     """
     dtype, outputs = inputs.dtype, targets.shape[1]
-    own = inputs[:0, 0] if weights is None else weights.astype(dtype)
+    own = np.empty(0, dtype) if weights is None else np.ascontiguousarray(weights.astype(dtype))
+    inputs = inputs if isinstance(inputs, SparseRows) else plain(inputs)
     eps = float(np.finfo(dtype).eps)
     if output == "softmax":
         classes = targets.argmax(axis=1)
-        rows = Checked(plain(inputs), np.empty((0, 0), dtype), classes.astype(np.int64), np.ascontiguousarray(own))
+        rows = Samples(inputs, np.empty((0, 0), dtype), classes.astype(np.int64), own)
         return LossTerms(rows, _call(nn.CrossEntropyLoss(eps=eps), classes, outputs, dtype, weights))
     values = plain(targets.astype(dtype))
-    rows = Checked(plain(inputs), values, _NO_CLASSES, np.ascontiguousarray(own))
+    rows = Samples(inputs, values, _NO_CLASSES, own)
     if loss == "log_loss":
         return LossTerms(rows, _call(nn.BCEWithLogitsLoss(eps=eps), values, outputs, dtype, weights))
     if loss == "poisson":

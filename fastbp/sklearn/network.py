@@ -79,7 +79,7 @@ class Network:
         """Return the gradients likewise."""
         weights = [linear.weight.kernel_grad.T.ravel() for linear in self.linears]
         biases = [linear.bias.kernel_grad for linear in self.linears if linear.bias is not None]
-        return np.concatenate([*weights, *biases]).astype(np.float64)
+        return np.concatenate([*weights, *biases]).astype(np.float64, copy=False)
 
     def put_packed(self, values: Array) -> None:
         """Write what ``packed`` returned."""

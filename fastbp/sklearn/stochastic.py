@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
+from contextvars import ContextVar
 from math import isinf
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ from fastbp.validation.arrays import Array
 if TYPE_CHECKING:
     from fastbp.sklearn.base import BaseMLP
 
+# Whether Ctrl-C ends what this fit is a part of, and not this fit alone.
+interrupts_pass: ContextVar[bool] = ContextVar("interrupts_pass", default=False)
 _USER = 5  # frames from here to who called ``fit``
 _MOST_ORDERED = 1 << 20  # rows of the orders of a block of epochs: 8 MiB
 
@@ -90,6 +94,8 @@ def fit_stochastic(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None, 
                 stacklevel=_USER,
             )
     except KeyboardInterrupt:
+        if interrupts_pass.get() or threading.current_thread() is not threading.main_thread():
+            raise
         warnings.warn("Training interrupted by user.", stacklevel=_USER)
     if mlp.early_stopping:
         course.runner.parameter[...] = mlp._best_parameters
@@ -101,9 +107,7 @@ def _optimizer_of(mlp: BaseMLP) -> BaseOptimizer:
     if build is not None:
         return OtherOptimizer(parameters, build, rate)
     if mlp.solver == "sgd":
-        return SGDOptimizer(
-            parameters, rate, mlp.learning_rate, mlp.momentum, mlp.nesterovs_momentum, mlp.power_t
-        )
+        return SGDOptimizer(parameters, rate, mlp.learning_rate, mlp.momentum, mlp.nesterovs_momentum, mlp.power_t)
     return AdamOptimizer(parameters, rate, mlp.beta_1, mlp.beta_2, mlp.epsilon)
 
 
@@ -125,7 +129,7 @@ class _Course:
         assert mlp._optimizer is not None
         self.optimizer = mlp._optimizer
         self.samples = split.X.shape[0]
-        self.places = self.order = np.arange(self.samples)
+        self.order = np.arange(self.samples)
         self.is_stopped = False
         self.score = mlp._scorer(split) if mlp.early_stopping else None
         self.by_one = mlp.early_stopping or bool(mlp.verbose) or callable(mlp.progress)
@@ -154,14 +158,17 @@ class _Course:
         return max(1, int(ahead))
 
     def _draw(self, count: int) -> Array | None:
-        """Return the orders of the next epochs: each is a permutation of the one before, as scikit-learn shuffles."""
+        """Return the orders of the next epochs, each shuffled out of the one before.
+
+        scikit-learn takes the order before at shuffled places, which is the same.
+        """
         if not self.mlp.shuffle:
             return None
+        shuffle = self.mlp._random_state.shuffle
         orders = np.empty((count, self.samples), np.int64)
         for order in orders:
-            shuffled = self.places.copy()
-            self.mlp._random_state.shuffle(shuffled)
-            order[...] = self.order[shuffled]
+            order[...] = self.order
+            shuffle(order)
             self.order = order
         return orders
 
@@ -182,9 +189,7 @@ class _Course:
             what = "Validation score"
         self.optimizer.iteration_ends(mlp.t_)
         if mlp._no_improvement_count > mlp.n_iter_no_change:
-            message = (
-                f"{what} did not improve more than tol={mlp.tol:f} for {mlp.n_iter_no_change} consecutive epochs."
-            )
+            message = f"{what} did not improve more than tol={mlp.tol:f} for {mlp.n_iter_no_change} consecutive epochs."
             self.is_stopped = self.optimizer.trigger_stopping(message, mlp.verbose)
             if not self.is_stopped:
                 mlp._no_improvement_count = 0
