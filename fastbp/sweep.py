@@ -11,6 +11,7 @@ from fastbp.nn.module import Module
 from fastbp.training.history import History
 from fastbp.training.many import TrainingsFailed, train_models
 from fastbp.training.many_job import TrainingJob
+from fastbp.validation.scalars import require_count
 
 _CHUNKS_OF_A_WORKER = 4  # that are asked for at once, where joblib's backend returns nothing before all of it is done
 _ROUNDS = 3  # one after another in which no chunk came back, before a sweep is given up
@@ -84,10 +85,7 @@ def sweep(
     RuntimeError
         If workers are killed again and again, and nothing comes back.
     """
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int):
-        raise TypeError(f"sweep takes chunk_size as an int, got {chunk_size!r}")
-    if chunk_size < 1:
-        raise ValueError(f"sweep takes chunk_size of 1 or more, got {chunk_size}")
+    chunk_size = require_count(chunk_size, "sweep", "chunk_size", 1)
     settings = list(settings)
     left = {start: settings[start : start + chunk_size] for start in range(0, len(settings), chunk_size)}
     found: dict[int, list[SweepResult]] = {}
