@@ -90,7 +90,7 @@ def test_a_sweep_whose_process_is_killed_goes_on_to_the_same_table_and_best_mode
 def test_ctrl_c_tells_that_the_same_command_goes_on(folder):
     (folder / "sweep.toml").write_text(FILE.replace("epochs = 3", "epochs = 1000000"))
     sweep = begin(folder)
-    while not (folder / "results" / "results.jsonl").exists() and sweep.poll() is None:
+    while not (folder / "results").exists() and sweep.poll() is None:
         time.sleep(0.005)
     time.sleep(0.2)
     sweep.send_signal(signal.SIGINT)
@@ -190,8 +190,10 @@ def test_a_file_that_is_no_parquet_and_a_missing_library_are_told(folder, monkey
         ("epochs = 3", "epochs = ", r"line 9"),
         ("[8, 3]", "[8, 0]", r"line 6: hidden takes a list of widths"),
         ("seeds = [0, 1]", "seeds = []", r"line 10: seeds takes one value or more"),
-        ("epochs = 3", 'optimizer = "Sdg"', r"line 9: optimizer takes an optimiser of fastbp.optim.*'Sdg'"),
+        ("epochs = 3", 'optimizer = "Sdg"', r"line 9: optimizer takes an optimiser of .*, Adam, .*'Sdg'"),
         ('file = "table.csv"', "", r"line 2: \[data\] takes file and target, or input and target, got target"),
+        ("[training]", 'activation = "Elementwise"\n[training]', "line 7: activation takes an activation of CELU, "),
+        ("epochs = 3", 'loss = "BCELoss"', r"sweep\.toml: job 0 .*train_model takes train_target from 0 to 1"),
         ('["y"]', '["a", "b", "y"]', r"target leaves table\.csv no column as input"),
         ("epochs = 3", 'loss = "CrossEntropyLoss"', r"takes one target from 0, 1, 2, \.\.\. a sample, got -?\d\."),
         ('["y"]', '["z"]', r"target takes columns of table\.csv, a, b, y, got 'z'"),

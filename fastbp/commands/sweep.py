@@ -34,7 +34,7 @@ def run_sweep(path: Path, *, chunk_size: int = 32) -> None:
     Raises
     ------
     SweepFileError
-        For a file or data that cannot be used.
+        For a file or data that cannot be used, alone or together.
     """
     file = read_sweep_file(path)
     takes_classes = {getattr(nn, setting["loss"]).takes_classes for setting in file.settings}
@@ -57,7 +57,10 @@ def run_sweep(path: Path, *, chunk_size: int = 32) -> None:
             for _ in chunk:
                 bar.advance()
 
-        sweep(build_job, left, (input, target, *split), chunk_size=chunk_size, on_chunk=keep)
+        try:
+            sweep(build_job, left, (input, target, *split), chunk_size=chunk_size, on_chunk=keep)
+        except (TypeError, ValueError) as error:  # as for targets that the loss does not take
+            raise SweepFileError(f"{path}: {error}") from error
     entries = [entry for setting in file.settings if (entry := results.get(setting)) is not None]
     print(_printable(table_of(entries)))
     if results.best is not None:

@@ -67,8 +67,7 @@ class SweepResults:
             raise SweepFileError(f"{self._path} is of other data, or of another validation part; choose another folder")
         if len(whole) < len(content):
             os.truncate(self._path, len(whole))
-        if not first:
-            self._append([json.dumps({"data": fingerprint})])
+        self._head = [] if first else [json.dumps({"data": fingerprint})]  # written with the first results
         if self.best is not None and not self.best_path.exists():
             del self._entries[key_of(self.best.setting)]  # trained again, for its model is gone
             self.best = None
@@ -89,7 +88,8 @@ class SweepResults:
             value = entry.val_loss if isfinite(entry.val_loss) else None
             line = {"setting": dict(entry.setting), "val_loss": value, "epochs": result.history.epochs}
             lines.append(json.dumps(line | {"seconds": result.history.seconds, "error": entry.error}))
-        self._append(lines)
+        self._append([*self._head, *lines])
+        self._head.clear()
 
     def _note(self, entry: Entry) -> bool:
         """Return whether it is the best so far."""
