@@ -20,7 +20,7 @@ def main() -> None:
     of_sweep = commands.add_parser("sweep", help="train what a file tells, and keep the best model")
     of_sweep.add_argument("file", type=Path, help="a .toml file; fastbp/commands/sweep_file.py shows one")
     of_sweep.add_argument(
-        "--chunk-size", type=_count, default=32, metavar="N", help="models in one call, whose results are kept together"
+        "--chunk-size", type=_count, metavar="N", help="models in one call, whose results are kept together"
     )
     arguments = parser.parse_args()
     if arguments.command == "sweep":

@@ -228,6 +228,18 @@ def test_arrays_that_do_not_fit_are_told(folder, input, target, message):
         command.run_sweep(folder / "sweep.toml")
 
 
+def test_tables_of_excel_are_read_and_files_that_are_no_text_are_told(folder):
+    table = folder / "table.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"a,b,y", b"y,b,a"))
+    command.run_sweep(folder / "sweep.toml")
+    table.write_bytes(b"\xff\xfe1,2")
+    with pytest.raises(SweepFileError, match=r"sweep\.toml: file cannot be read: .*decode"):
+        command.run_sweep(folder / "sweep.toml")
+    (folder / "sweep.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SweepFileError, match=r"sweep\.toml: .*decode"):
+        command.run_sweep(folder / "sweep.toml")
+
+
 def test_two_columns_of_one_name_are_refused(folder):
     (folder / "table.csv").write_text("a,a,y\n1,2,3\n")
     with pytest.raises(SweepFileError, match=r"line 1: columns take names of their own, got 'a' twice"):

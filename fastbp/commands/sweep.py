@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import closing
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fastbp.commands.sweep_data import read_data
 from fastbp.commands.sweep_file import SweepFileError, read_sweep_file
 from fastbp.commands.sweep_results import SweepResults
 from fastbp.commands.sweep_table import swept_names, table_of
+from fastbp.runtime.threads import get_num_threads
 from fastbp.sweep import SweepResult, sweep
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.many_job import TrainingJob
@@ -25,11 +27,12 @@ from fastbp.training.progress import ProgressBar
 from fastbp.validation.arrays import Array
 
 
-def run_sweep(path: Path, *, chunk_size: int = 32) -> None:
+def run_sweep(path: Path, *, chunk_size: int | None = None) -> None:
     """Train all settings of the file that have no result yet, print all results, and leave the best model.
 
     In the file's folder of results are ``results.jsonl``, a line for each training that has ended, and
-    ``best.safetensors``, which ``fastbp.load`` reads.
+    ``best.safetensors``, which ``fastbp.load`` reads. ``chunk_size`` models are trained in one call, and their results
+    kept together; None is four for each thread, and eight at the least.
 
     Raises
     ------
@@ -49,8 +52,9 @@ def run_sweep(path: Path, *, chunk_size: int = 32) -> None:
     file.folder.mkdir(parents=True, exist_ok=True)
     results = SweepResults(file.folder, _fingerprint(input, target, file.data))
     left = [setting for setting in file.settings if results.get(setting) is None]
-    wanted = None if sys.stderr.isatty() else False
-    with closing(ProgressBar(wanted, len(file.settings), len(file.settings) - len(left), unit="model")) as bar:
+    chunk_size = chunk_size or max(8, 4 * get_num_threads())
+    watched = sys.stderr.isatty() and find_spec("tqdm") is not None
+    with closing(ProgressBar(watched, len(file.settings), len(file.settings) - len(left), unit="model")) as bar:
 
         def keep(chunk: list[SweepResult]) -> None:
             results.keep(chunk)

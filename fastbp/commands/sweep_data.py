@@ -82,9 +82,9 @@ def _read_table(path: Path, file: SweepFile) -> dict[str, Array]:
         if path.suffix == ".parquet":
             return _read_parquet(path)
         if path.suffix == ".csv":
-            with path.open(newline="", encoding="utf-8") as lines:
+            with path.open(newline="", encoding="utf-8-sig") as lines:  # Excel's has a mark at its beginning
                 return _read_csv(path, csv.reader(lines))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SweepFileError(f"{file.path}: file cannot be read: {error}") from error
     raise SweepFileError(f"{file.path}: file takes a .csv or .parquet file, got {path.name}")
 

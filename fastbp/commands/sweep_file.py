@@ -138,11 +138,11 @@ def read_sweep_file(path: Path) -> SweepFile:
         For a file that is no TOML, or with a key or value that a sweep does not take.
     OSError
     """
-    text = path.read_text(encoding="utf-8")
     toml = _toml()
     try:
+        text = path.read_text(encoding="utf-8")
         content = toml.loads(text)
-    except toml.TOMLDecodeError as error:
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SweepFileError(f"{path}: {error}") from error
     for section, keys in content.items():
         if section not in _SECTIONS or not isinstance(keys, dict):
