@@ -56,7 +56,7 @@ equivalence: $(VENV)/installed-test  ## train beside PyTorch and and scikit-lear
 	@FASTBP_TESTS=whole $(RUN) tests/equivalence.py
 	@$(RUN) tests/sklearn_page.py
 
-soak: $(VENV)/installed-test  ## run every script of tests/soak with its full count: half an hour, then the tests for each CPU and Python
+soak: $(VENV)/installed-soak  ## run every script of tests/soak with its full count: half an hour, then the tests for each CPU and Python
 	@$(RUN) tests/soak/everything.py
 
 lint: $(VENV)/installed-lint  ## check style (ruff) and types (mypy, strict)

@@ -33,6 +33,7 @@ import fastbp
 import fastbp.sklearn
 from bench import machine
 from bench.figures import load_table, save_table
+from bench.goals import ESTIMATORS
 
 THREADS = (1, 2)
 LIBRARIES = ("scikit-learn", "fastbp", "fastbp, float32")
@@ -55,8 +56,6 @@ LAYERS: dict[str, dict[str, Any]] = {
 GRID = {"hidden_layer_sizes": [(32,), (64,), (100,)], "alpha": [1e-5, 1e-4, 1e-3, 1e-2], "batch_size": [64, 200]}
 GRID_EPOCHS = 100
 MEMBERS, EPOCHS_OF_MEMBERS = 10, 30
-# What is asked for: of all fits in the geometric mean, of each of them, of a prediction, and of the search.
-GOALS = {"fits": 10.0, "each fit": 3.0, "predictions": 20.0, "search": 8.0}
 
 Data = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
@@ -297,7 +296,8 @@ def verdicts(rows: Mapping[str, Row]) -> Iterator[str]:
     for row in there["search"][:1]:
         found.append(("search", row.ratio or 0.0, "in two processes"))
     for name, value, what in found:
-        yield f"{name}: {value:.1f} × {what}; at least {GOALS[name]:g} ×: {'yes' if value >= GOALS[name] else 'NO'}"
+        least = ESTIMATORS[name]
+        yield f"{name}: {value:.1f} × {what}; at least {least:g} ×: {'yes' if value >= least else 'NO'}"
     if len(there["search"]) == 3:
         processes, threads, alone = (row.best("fastbp") for row in there["search"])
         yield (

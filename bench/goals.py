@@ -1,7 +1,8 @@
 """What ``make speed`` must show, and how a goal is judged by what was measured.
 
 Measurements of a workload are a dict: "seconds" of a step by peer and by threads (a median is taken), "flop" of a step,
-and "limit" in flop a second, of one core, from the tile in the same rounds.
+and "limit" in flop a second, of one core, from the tile in the same rounds. The goals of ``bench.many`` and of
+``bench.estimators`` stand at the end.
 """
 
 from __future__ import annotations
@@ -176,3 +177,35 @@ def _measured(goal: Goal, results: Results) -> bool:
     if not all(name in results for name in names):
         return False
     return not isinstance(goal, Faster) or any(peer in results[goal.workload]["seconds"] for peer in goal.peers)
+
+
+@dataclass(frozen=True)
+class ManyFaster:
+    """``ours`` takes at most 1 / ``factor`` of the time of the fastest of ``others``: each the best of its rounds."""
+
+    row: str
+    others: tuple[str, ...]
+    factor: float
+    ours: str = "fastbp"
+
+    def judge(self, times: Mapping[str, Mapping[str, list[float]]]) -> Verdict:
+        """``times`` are the row's: seconds of each round by contender and by threads."""
+        best = {name: min(map(min, times[name].values())) for name in (self.ours, *self.others) if name in times}
+        other = min(best.keys() - {self.ours}, key=best.__getitem__)
+        ratio = best[other] / best[self.ours]
+        return Verdict(other, f"{ratio:.2f} ×", f"{self.factor:.3g} ×", ratio >= self.factor)
+
+
+COPIES = {count: f"{count:,} copies of 2-25-25-25-2, batch 50, a step of one" for count in (32, 256, 4096)}
+SHAPES, ONE_JOB = "64 jobs of 16 shapes", "one job, 2-25-25-25-2"
+FOLDS = "5 folds of 24 settings on digits"
+MANY: tuple[ManyFaster, ...] = (
+    *(ManyFaster(row, ("PyTorch vmap", "PyTorch vmap, traced"), 20) for row in COPIES.values()),
+    *(ManyFaster(row, ("JAX vmap in scan",), 8) for row in COPIES.values()),
+    ManyFaster(SHAPES, ("one thread",), 1.9, ours="two threads"),
+    ManyFaster(FOLDS, ("GridSearchCV in processes", "GridSearchCV in threads", "GridSearchCV alone"), 1.5),
+    ManyFaster(ONE_JOB, ("train_model",), 1 / 1.03),
+)
+
+# Of ``bench.estimators``: all fits in the geometric mean, each of them, a prediction, and a search.
+ESTIMATORS = {"fits": 10.0, "each fit": 3.0, "predictions": 20.0, "search": 8.0}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench import noise, small, small_map, speed_report
+from bench import many_report, noise, small, small_map, speed_report
 from bench.compare import PAIRS, THRESHOLD, judge
 from bench.figures import load_table
 from bench.speed_report import wrapped
@@ -40,6 +40,8 @@ def page() -> str:
         *(speed_report.format_table(speed, dtype) for dtype in speed["results"]),
         "## How small is small",
         *_small(load_table(small.NAME)),
+        "## Many models in one call",
+        *_many(load_table(many_report.NAME)),
         "## From commit to commit",
         *_noise(load_table(noise.NAME)),
         OWN_MACHINE,
@@ -73,6 +75,18 @@ def _small(table: dict[str, Any] | None) -> list[str]:
             f"other is as fast. {small_map.in_words(table)} Measured on {table['date']}; {_machine(table['machine'])}."
         ),
     ]
+
+
+def _many(table: dict[str, Any] | None) -> list[str]:
+    if table is None:
+        return ["Not measured yet; `python -m bench.many` does."]
+    text = (
+        "`train_models` on two threads, beside `torch.func.vmap` and JAX's `vmap` within `scan`, each at its better "
+        "number of threads, one or two; beside itself on one thread, beside `GridSearchCV` over `fastbp.sklearn`, and "
+        "beside `train_model`. Models are new in each round; checking and planning them is part of the time, building "
+        f"them is not. The best of some rounds in turn. Measured on {table['date']}; {_machine(table['machine'])}."
+    )
+    return [wrapped(text), many_report.format_table(table)]
 
 
 def _noise(table: dict[str, Any] | None) -> list[str]:

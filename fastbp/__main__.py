@@ -19,16 +19,27 @@ def main() -> None:
     commands.add_parser("warmup", help="compile all kernels for this machine ahead of the first use")
     of_sweep = commands.add_parser("sweep", help="train what a file tells, and keep the best model")
     of_sweep.add_argument("file", type=Path, help="a .toml file; fastbp/commands/sweep_file.py shows one")
+    of_sweep.add_argument(
+        "--chunk-size", type=_count, metavar="N", help="models in one call, whose results are kept together"
+    )
     arguments = parser.parse_args()
     if arguments.command == "sweep":
         try:
-            run_sweep(arguments.file)
-        except (SweepFileError, OSError) as error:
+            run_sweep(arguments.file, chunk_size=arguments.chunk_size)
+        except (SweepFileError, OSError, ImportError) as error:
             parser.exit(2, f"{error}\n")
+        except KeyboardInterrupt:
+            parser.exit(130, "interrupted; the same command goes on from here\n")
         return
     start = perf_counter()
     warmup()
     print(f"all kernels are ready after {perf_counter() - start:.1f} s; compiled code is kept in {cache_folder()}")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes an int of 1 or more, got {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

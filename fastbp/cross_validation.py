@@ -82,10 +82,16 @@ def cross_validate(
     TypeError, ValueError
         For arguments that do not fit; and what ``train_models`` raises.
     """
+    own = {"model", "criterion", "opt", "rows", "val_rows", "val_input", "val_target", "name"} & options.keys()
+    if own:
+        raise TypeError(f"cross_validate chooses {', '.join(sorted(own))} for each fold, and takes none")
     chosen = _folds(folds, len(train_input), rng)
     jobs = []
     for number, (rows, val_rows) in enumerate(chosen):
-        model, criterion, opt = build(number)
+        built = build(number)
+        if not isinstance(built, tuple) or len(built) != 3:
+            raise TypeError(f"cross_validate takes a build that returns model, criterion and optimiser, got {built!r}")
+        model, criterion, opt = built
         job = TrainingJob(
             model=model, criterion=criterion, opt=opt, epochs=epochs, mini_batch_size=mini_batch_size,
             train_input=train_input, train_target=train_target, rows=rows, val_rows=val_rows, name=f"fold {number}",
@@ -97,8 +103,15 @@ def cross_validate(
 
 
 def _folds(folds: Any, rows: int, rng: RandomSource) -> list[tuple[Array, Array]]:
-    if not isinstance(folds, int | np.integer):
-        return list(folds)
+    if isinstance(folds, bool) or not isinstance(folds, int | np.integer | Iterable):
+        raise TypeError(f"cross_validate takes folds as an int or as pairs (rows, val_rows), got {folds!r}")
+    if isinstance(folds, Iterable):
+        pairs = [fold if isinstance(fold, tuple | list) else (fold,) for fold in folds]
+        wrong = [pair for pair in pairs if len(pair) != 2]
+        if wrong or not pairs:
+            came = f"a fold of {len(wrong[0])}" if wrong else "no fold"
+            raise ValueError(f"cross_validate takes each fold as a pair (rows, val_rows), and one or more, got {came}")
+        return [(rows, val_rows) for rows, val_rows in pairs]
     if not 2 <= folds <= rows:
         raise ValueError(f"cross_validate takes 2 to {rows} folds for {rows} rows, got {folds}")
     order = np.arange(rows) if rng is None else require_generator(rng, "cross_validate").permutation(rows)

@@ -39,6 +39,8 @@ class Ensemble:
     """
 
     def __init__(self, models: Iterable[Module]) -> None:
+        if not isinstance(models, Iterable):
+            raise TypeError(f"Ensemble takes several Modules, got {models!r}")
         self.models = tuple(models)
         if not self.models:
             raise ValueError("Ensemble takes one model or more, got none")
@@ -81,10 +83,10 @@ class Ensemble:
         Between two models they are interpolated, as by ``numpy.quantile``.
         """
         members = self.predict_members(input)
-        wanted = np.asarray(quantiles, np.float64)
-        if wanted.ndim > 1 or not ((wanted >= 0) & (wanted <= 1)).all():
+        wanted = np.asarray(quantiles)
+        if wanted.dtype.kind not in "fiu" or wanted.ndim > 1 or not ((wanted >= 0) & (wanted <= 1)).all():
             raise ValueError(f"Ensemble takes quantiles from 0 to 1, a number or several, got {quantiles!r}")
-        return np.asarray(np.quantile(members, wanted, axis=0), members.dtype)
+        return np.asarray(np.quantile(members, wanted.astype(np.float64), axis=0), members.dtype)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all models to one file, whole or not at all. Needs ``pip install "fastbp[checkpoint]"``.

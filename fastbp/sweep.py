@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,9 @@ from fastbp.nn.module import Module
 from fastbp.training.history import History
 from fastbp.training.many import TrainingsFailed, train_models
 from fastbp.training.many_job import TrainingJob
+from fastbp.validation.scalars import require_count
 
+_CHUNKS_OF_A_WORKER = 4  # that are asked for at once, where joblib's backend returns nothing before all of it is done
 _ROUNDS = 3  # one after another in which no chunk came back, before a sweep is given up
 
 
@@ -45,12 +48,14 @@ def sweep(
     """Train a model for each setting, chunk by chunk, under the joblib backend that is set around the call.
 
     ``with joblib.parallel_config("loky", n_jobs=4)`` spreads the chunks over processes of this machine, ``"dask"`` over
-    the workers of a ``dask.distributed`` client, which may be anywhere. Arrays of ``data`` go to each worker once, and
+    the workers of a ``dask.distributed`` client, which may be anywhere, and ``"ray", n_jobs=-1`` over a Ray cluster,
+    after ``ray.util.joblib.register_ray()``. Arrays of ``data`` go to each worker once (each machine of Ray), and
     models and histories come back. The bits are the same wherever a chunk is trained. Without such a block all is
     trained in this process, by ``train_models``.
 
     A worker that is killed costs what it had not finished: chunks that came back are kept, and the others are trained
-    anew. (Where one process of loky is killed, it ends the others too, each with its chunk.)
+    anew. Where one process of loky is killed, it ends the others too, each with its chunk. Ray's workers return four
+    chunks each at a time, all or none.
 
     Needs ``pip install "fastbp[sweep]"``.
 
@@ -80,10 +85,7 @@ def sweep(
     RuntimeError
         If workers are killed again and again, and nothing comes back.
     """
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int):
-        raise TypeError(f"sweep takes chunk_size as an int, got {chunk_size!r}")
-    if chunk_size < 1:
-        raise ValueError(f"sweep takes chunk_size of 1 or more, got {chunk_size}")
+    chunk_size = require_count(chunk_size, "sweep", "chunk_size", 1)
     settings = list(settings)
     left = {start: settings[start : start + chunk_size] for start in range(0, len(settings), chunk_size)}
     found: dict[int, list[SweepResult]] = {}
@@ -123,14 +125,36 @@ def _rounds(
 ) -> Iterator[tuple[int, list[SweepResult]]]:
     """Yield the chunks that come back, in any order; those of workers that were killed do not."""
     joblib, killed = _joblib(), _killed()
-    # Without pre-dispatch in batches: a chunk is large enough, and no other is to be lost with it.
-    parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, max_nbytes="1M")
+    backend, _ = joblib.parallel.get_active_backend()
+    if type(backend).__module__.startswith("ray."):  # whose pool sends arguments anew with each task
+        build, data = _WithStored(build, sys.modules["ray"].put(tuple(data))), ()
+    tasks = [joblib.delayed(train_chunk)(start, build, chunk, *data) for start, chunk in left.items()]
+    as_they_come = backend.supports_return_generator or isinstance(backend, joblib.parallel.SequentialBackend)
+    # Not in batches: a chunk is large enough, and no other is to be lost with it.
+    options = {"batch_size": 1, "max_nbytes": "1M"}
     try:
-        yield from parallel(
-            joblib.delayed(train_chunk)(start, build, chunk, *data) for start, chunk in list(left.items())
-        )
+        if as_they_come:
+            yield from joblib.Parallel(return_as="generator_unordered", **options)(tasks)
+            return
+        some = _CHUNKS_OF_A_WORKER * joblib.effective_n_jobs()  # what these return together is lost together
+        with joblib.Parallel(**options) as parallel:
+            for first in range(0, len(tasks), some):
+                yield from parallel(tasks[first : first + some])
     except killed:
         return
+
+
+@dataclass(frozen=True)
+class _WithStored:
+    """Calls ``build`` with data out of Ray's object store, where a machine keeps them once for all of its workers."""
+
+    build: Callable[..., TrainingJob]
+    reference: Any
+
+    def __call__(self, setting: Any) -> TrainingJob:
+        import ray
+
+        return self.build(setting, *ray.get(self.reference))
 
 
 def _joblib() -> Any:
@@ -143,12 +167,13 @@ def _joblib() -> Any:
 
 def _killed() -> tuple[type[BaseException], ...]:
     """Return the errors by which joblib's backends tell that a worker is gone."""
-    import sys
     from concurrent.futures import CancelledError
     from concurrent.futures.process import BrokenProcessPool
 
     kinds: list[type[BaseException]] = [BrokenProcessPool, CancelledError]
-    distributed = sys.modules.get("distributed")
+    distributed, ray = sys.modules.get("distributed"), sys.modules.get("ray")
     if distributed is not None:
         kinds += [distributed.KilledWorker, sys.modules["distributed.client"].FutureCancelledError]
+    if ray is not None:
+        kinds.append(ray.exceptions.RayActorError)
     return tuple(kinds)

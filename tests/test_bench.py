@@ -10,9 +10,10 @@ import numpy
 import pytest
 
 import fastbp
-from bench import compare, guard, noise, performance, small_map
+from bench import compare, goals, guard, many_report, noise, performance, small_map
 from bench.compare import THRESHOLD, Change
 from bench.contenders import load
+from bench.many_peers import Copies
 from bench.workers import Runs, Worker
 from bench.workloads import TILE, Activation, Descent, LinearBackward, SquaredError, at, square
 from fastbp_kernels.linalg.tile import TILE_ROWS, tile
@@ -116,6 +117,27 @@ def test_a_square_network_has_whole_mini_batches_of_its_width():
         workload = square(width, mini_batch, depth=depth)
         assert workload.widths == (width,) * (depth + 1)
         assert workload.samples == workload.steps * mini_batch
+
+
+def test_many_models_are_compared_with_the_best_of_the_others_at_its_best_threads():
+    seconds = {"fastbp": {"2": [3e-6, 2e-6]}, "PyTorch vmap": {"1": [9e-5], "2": [8e-5, 5e-5]}}
+    row = goals.COPIES[32]
+    table = many_report.format_table({"seconds": {row: seconds | {"PyTorch vmap, traced": {"1": [6e-5]}}}})
+    (line,) = table.splitlines()[2:]
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == [
+        row, "2 µs", "50 µs, PyTorch vmap", "25.00 ×", "20 ×", "yes"
+    ]  # fmt: skip
+
+
+def test_copies_have_weights_rates_and_orders_of_their_own_whatever_their_number():
+    few, more = Copies(3, 2), Copies(5, 2)
+    for one, other in zip([*few.weights(), few.rates()], [*more.weights(), more.rates()], strict=True):
+        numpy.testing.assert_array_equal(one, other[:3])
+    orders = few.orders()
+    assert orders.shape == (40, 3, 50)
+    rng = numpy.random.default_rng(2)
+    expected = [rng.permutation(1000), rng.permutation(1000)]
+    numpy.testing.assert_array_equal(orders[:, 2].ravel(), numpy.concatenate(expected))
 
 
 def test_the_borders_of_the_map_run_between_cells_that_differ():

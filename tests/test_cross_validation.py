@@ -50,3 +50,22 @@ def test_too_few_or_too_many_folds_are_refused():
     for folds in (1, 5):
         with pytest.raises(ValueError, match=f"2 to 4 folds for 4 rows, got {folds}"):
             fastbp.cross_validate(build, input, target, 1, 8, folds=folds)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "text"),
+    [
+        ({"folds": 2.5}, TypeError, r"folds as an int or as pairs \(rows, val_rows\), got 2\.5"),
+        ({"folds": True}, TypeError, "folds as an int .*, got True"),
+        ({"folds": []}, ValueError, r"each fold as a pair \(rows, val_rows\), and one or more, got no fold"),
+        ({"folds": [(numpy.arange(3),)]}, ValueError, "got a fold of 1"),
+        ({"folds": [3]}, ValueError, "got a fold of 1"),
+        ({"build": lambda fold: nn.Linear(4, 4)}, TypeError, "a build that returns model, criterion and optim"),
+        ({"val_input": 3, "name": "mine"}, TypeError, "chooses name, val_input for each fold, and takes none"),
+    ],
+)  # fmt: skip
+def test_arguments_that_do_not_fit_are_told(changes, kind, text):
+    input, target, *_ = SMOOTH.data(numpy.float32, 12)
+    arguments = {"build": build, "train_input": input, "train_target": target, "epochs": 1, "mini_batch_size": 8}
+    with pytest.raises(kind, match=text):
+        fastbp.cross_validate(**arguments | {"folds": 3} | changes)

@@ -90,8 +90,11 @@ def test_what_is_no_ensemble_is_refused():
     input = draw((5, 2), numpy.float32)
     with pytest.raises(ValueError, match=r"outputs of one shape, got \[\(5, 2\), \(5, 3\)\]"):
         ensemble.predict(input)
-    with pytest.raises(ValueError, match=r"quantiles from 0 to 1, a number or several, got 1\.5"):
-        fastbp.Ensemble([nn.Linear(2, 2)]).predict_quantiles(input, 1.5)
+    with pytest.raises(TypeError, match=r"several Modules, got Linear\(in_features=2"):
+        fastbp.Ensemble(nn.Linear(2, 2))
+    for quantiles in (1.5, -0.1, numpy.nan, "half", [[0.5]], None):
+        with pytest.raises(ValueError, match=r"quantiles from 0 to 1, a number or several, got"):
+            fastbp.Ensemble([nn.Linear(2, 2)]).predict_quantiles(input, quantiles)
 
 
 def test_an_error_of_a_member_comes_from_any_thread(monkeypatch):

@@ -75,7 +75,9 @@ def test_a_trial_that_diverges_fails_and_the_others_are_told():
         changes = {"train_input": numpy.full_like(job.train_input, numpy.nan), "on_nonfinite": "raise"}
         return fastbp.TrainingJob(**vars(job) | (changes if trial.number == 0 else {}))
 
-    optimize(study, build, 3, at_once=3)
+    with pytest.warns(RuntimeWarning, match=r"^trial 0 failed: DivergenceError: the loss became NaN") as caught:
+        optimize(study, build, 3, at_once=3)
+    assert [warning.filename for warning in caught] == [__file__]
     assert [trial.state for trial in study.trials] == [States.FAIL, States.PRUNED, States.COMPLETE]
 
 
@@ -92,5 +94,34 @@ def test_trials_of_a_job_that_cannot_be_trained_fail():
 
 def test_a_series_that_is_not_recorded_is_named():
     study = optuna.create_study()
-    with pytest.raises(ValueError, match="a series that the training records, got 'val_mae'"):
+    with pytest.raises(ValueError, match=r"a series that the training records, .*, got 'val_mae'"):
         PruningCallback(study.ask(), "val_mae")(fastbp.History())
+    with pytest.raises(ValueError, match=r"records, train_loss, .*val_loss_mean, got 'val_mae'"):
+        optimize(study, job_of, 4, at_once=2, monitor="val_mae")
+    assert [trial.state for trial in study.trials[1:]] == [States.FAIL, States.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "text"),
+    [
+        ({"n_trials": -1}, ValueError, "n_trials of 0 or more, got -1"),
+        ({"n_trials": 1.5}, TypeError, "n_trials as an int, got 1.5"),
+        ({"at_once": 0}, ValueError, "at_once of 1 or more, got 0"),
+        ({"at_once": True}, TypeError, "at_once as an int, got True"),
+        ({"study": optuna.create_study(directions=["minimize"] * 2)}, ValueError, "one objective, got one of 2"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_told_before_a_trial(changes, kind, text):
+    arguments = {"study": optuna.create_study(), "build": job_of, "n_trials": 2} | changes
+    with pytest.raises(kind, match=f"^optimize takes .*{text}"):
+        optimize(**arguments)
+    assert arguments["study"].trials == []
+
+
+def test_what_build_returns_is_a_job_without_a_progress_of_its_own():
+    study = optuna.create_study()
+    with pytest.raises(TypeError, match=r"returns a fastbp\.TrainingJob, got 3 for trial 0"):
+        optimize(study, lambda trial: 3, 1)
+    with pytest.raises(ValueError, match="takes jobs without, got <built-in function print>"):
+        optimize(study, lambda trial: fastbp.TrainingJob(**vars(job_of(trial)) | {"progress": print}), 1)
+    assert [trial.state for trial in study.trials] == [States.FAIL, States.FAIL]

@@ -10,6 +10,8 @@ SCRIPTS = {
     "random calls crash, hang and mislead nobody": ("fuzz", "--examples", "12", "--derandomize"),
     "every way through a drawn training gives the same bits": ("ways", "--count", "12"),
     "an exception anywhere leaves no lock": ("interrupts", "--count", "1", "--stride", "6007"),
+    "a killed sweep goes on": ("sweep_kills", "--count", "6", "--processes", "0"),
+    "many trainings go on from Ctrl-C": ("many_interrupts", "--count", "12"),
     "steps and models leave no memory behind": ("growth", "--count", "3000", "--here"),
     "processes that start at once on an empty cache all work": ("starts", "--small", "--count", "2"),
     "threads and pools change no bit": ("pools", "--count", "1", "--ways", "fork", "spawn", "--here"),

@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import joblib
+import length
 import numpy
 import pytest
 from helpers import child_environment
@@ -55,6 +58,32 @@ def test_a_bad_job_or_chunk_size_is_refused():
         sweep(build, SETTINGS, [array.astype(numpy.float64) for array in data()])
 
 
+class AllAtOnce(joblib.parallel.ThreadingBackend):
+    """Returns nothing before all is done, as Ray's backend."""
+
+    supports_return_generator = False
+
+
+def test_where_results_come_together_some_chunks_are_asked_for_at_a_time(monkeypatch):
+    monkeypatch.setattr(fastbp.sweep, "_CHUNKS_OF_A_WORKER", 1)
+    chunks, killed = [], []
+
+    def build_or_die(setting, *data):
+        if setting["seed"] == 3 and not killed:
+            killed.append(list(chunks))
+            raise BrokenProcessPool
+        return build(setting, *data)
+
+    joblib.register_parallel_backend("all at once", AllAtOnce)
+    with joblib.parallel_config("all at once", n_jobs=2):
+        results = sweep(
+            build_or_die, SETTINGS, data(), chunk_size=1, on_chunk=lambda found: chunks.append(found[0].setting["seed"])
+        )
+    assert_all_are(results)
+    assert killed == [[0, 1]], "what has come back is kept"
+    assert chunks == list(range(7))
+
+
 SCRIPT = """
 import sys, os
 sys.path.insert(0, {tests!r})
@@ -87,7 +116,20 @@ DASK = """
 """
 
 
-@pytest.mark.parametrize("run", [LOKY, DASK], ids=["loky", "dask"])
+RAY = """
+    import ray
+    from ray.util.joblib import register_ray
+    register_ray()
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", object_store_memory=10**8)
+    with joblib.parallel_config("ray", n_jobs=2):
+        results = sweep(build, settings, data(), chunk_size=1, on_chunk=note)
+"""
+RUNS = {"loky": LOKY, "dask": DASK}
+if length.WHOLE:  # it takes half a minute to start
+    RUNS["ray"] = RAY
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_a_killed_worker_costs_its_chunk_which_is_trained_again_with_the_same_bits(run, tmp_path):
     script = tmp_path / "script.py"
     tests = str(Path(__file__).parent)

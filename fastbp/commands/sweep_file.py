@@ -13,6 +13,7 @@ loss = "MSELoss"
 optimizer = ["Adam"]
 lr = [0.001, 0.01]
 epochs = 50
+patience = 10                # epochs that are no better, and then the training stops; 0, or no such line: all epochs
 mini_batch_size = 32
 seeds = [0, 1, 2]
 [output]
@@ -24,6 +25,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,12 +89,19 @@ def _is_names(value: Any) -> bool:
     return _is_text(value) or (isinstance(value, list) and bool(value) and all(map(_is_text, value)))
 
 
-def _names(module: Any, base: type) -> Callable[[Any], bool]:
-    def fits(value: Any) -> bool:
-        kind = getattr(module, value, None) if isinstance(value, str) else None
-        return isinstance(kind, type) and issubclass(kind, base) and kind is not base
+def _names(module: Any, base: type) -> list[str]:
+    """Return the names of what a module has of this kind and builds from no arguments, or from parameters alone."""
+    kinds = {name: kind for name, kind in vars(module).items() if isinstance(kind, type) and issubclass(kind, base)}
+    return sorted(name for name, kind in kinds.items() if kind is not base and not _asks_for_more(kind))
 
-    return fits
+
+def _asks_for_more(kind: type) -> bool:
+    optional = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    asked = [each for each in signature(kind).parameters.values() if each.kind not in optional]
+    return any(each.default is Parameter.empty and each.name != "params" for each in asked)
+
+
+_ACTIVATIONS, _LOSSES, _OPTIMIZERS = _names(nn, Activation), _names(nn, KernelLoss), _names(optim, Optimizer)
 
 
 _SECTIONS: dict[str, dict[str, _Key]] = {
@@ -105,13 +114,14 @@ _SECTIONS: dict[str, dict[str, _Key]] = {
     },
     "model": {
         "hidden": _Key("a list of widths of 1 or more", _is_widths, True, [32]),
-        "activation": _Key("an activation of fastbp.nn", _names(nn, Activation), True, "ReLU"),
+        "activation": _Key(f"an activation of {', '.join(_ACTIVATIONS)}", _ACTIVATIONS.__contains__, True, "ReLU"),
     },
     "training": {
-        "loss": _Key("a loss of fastbp.nn", _names(nn, KernelLoss), True, "MSELoss"),
-        "optimizer": _Key("an optimiser of fastbp.optim", _names(optim, Optimizer), True, "Adam"),
+        "loss": _Key(f"a loss of {', '.join(_LOSSES)}", _LOSSES.__contains__, True, "MSELoss"),
+        "optimizer": _Key(f"an optimiser of {', '.join(_OPTIMIZERS)}", _OPTIMIZERS.__contains__, True, "Adam"),
         "lr": _Key("a number of 0 or more", _is_number, True, 1e-3),
         "epochs": _Key("an int of 1 or more", _is_count, True, 100),
+        "patience": _Key("an int of 0 or more", lambda v: type(v) is int and v >= 0, True, 0),
         "mini_batch_size": _Key("an int of 1 or more", _is_count, True, 32),
         "seeds": _Key("an int of 0 or more", lambda v: type(v) is int and v >= 0, True, 0),
     },
@@ -128,11 +138,11 @@ def read_sweep_file(path: Path) -> SweepFile:
         For a file that is no TOML, or with a key or value that a sweep does not take.
     OSError
     """
-    text = path.read_text(encoding="utf-8")
     toml = _toml()
     try:
+        text = path.read_text(encoding="utf-8")
         content = toml.loads(text)
-    except toml.TOMLDecodeError as error:
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SweepFileError(f"{path}: {error}") from error
     for section, keys in content.items():
         if section not in _SECTIONS or not isinstance(keys, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fastbp.training.history import History
 from fastbp.training.many import TrainingsFailed, train_models
 from fastbp.training.many_job import TrainingJob
+from fastbp.validation.callers import level_of_caller
+from fastbp.validation.scalars import require_count
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -21,6 +24,10 @@ def _optuna() -> Any:
     except ImportError as error:
         raise ImportError('fastbp.integrations.optuna needs Optuna: pip install "fastbp[optuna]"') from error
     return optuna
+
+
+class _NotRecorded(ValueError):
+    """The training does not record the series that is to be reported."""
 
 
 class PruningCallback:
@@ -54,7 +61,10 @@ class PruningCallback:
         """Report the last epoch; return True to stop."""
         values = history.get(self._monitor, [])
         if not values:
-            raise ValueError(f"PruningCallback takes a series that the training records, got {self._monitor!r}")
+            recorded = ", ".join(history)
+            raise _NotRecorded(
+                f"PruningCallback takes a series that the training records, {recorded}, got {self._monitor!r}"
+            )
         self._trial.report(values[-1], history.epochs)
         self.pruned = self._trial.should_prune()
         if self.pruned and self._raises:
@@ -75,7 +85,7 @@ def optimize(
 
     The trials of a call are drawn before any of them is told: a sampler that learns from trials learns from call to
     call. The study's pruner ends trainings after an epoch. A trial whose training raises, or ends with NaN or infinity,
-    fails.
+    fails, and the others go on.
 
     Parameters
     ----------
@@ -97,15 +107,34 @@ def optimize(
     Raises
     ------
     TypeError, ValueError
-        For a job that cannot be trained; the trials of the call fail.
+        For arguments that do not fit, before a trial is asked for; for a job that cannot be trained, or that does not
+        record ``monitor``: the trials of the call fail.
+
+    Warns
+    -----
+    RuntimeWarning
+        For each trial whose training raised an error, with its text.
     """
-    if at_once < 1:
-        raise ValueError(f"optimize takes at_once of 1 or more, got {at_once}")
+    n_trials, at_once = (
+        require_count(n_trials, "optimize", "n_trials"),
+        require_count(at_once, "optimize", "at_once", 1),
+    )
+    if len(study.directions) > 1:
+        raise ValueError(f"optimize takes a study of one objective, got one of {len(study.directions)}")
     done = 0
     while done < n_trials:
         number = min(at_once, n_trials - done)
         _optimize_some(study, build, number, monitor, progress)
         done += number
+
+
+def _require_job(job: Any, trial: Trial) -> None:
+    if not isinstance(job, TrainingJob):
+        raise TypeError(
+            f"optimize takes a build that returns a fastbp.TrainingJob, got {job!r} for trial {trial.number}"
+        )
+    if job.progress is not None:
+        raise ValueError(f"optimize reports to the study by progress, and takes jobs without, got {job.progress!r}")
 
 
 def _optimize_some(
@@ -123,6 +152,7 @@ def _optimize_some(
                 study.tell(trial, state=states.PRUNED)
                 open_trials.remove(trial)
                 continue
+            _require_job(job, trial)
             callback = PruningCallback(trial, monitor, raises=False)
             arguments = vars(job) | {"progress": callback, "name": job.name or f"trial {trial.number}"}
             trials.append(trial)
@@ -132,6 +162,12 @@ def _optimize_some(
             histories = train_models(jobs, progress=progress)
         except TrainingsFailed as failed:
             histories, errors = failed.histories, failed.errors
+        for error in errors.values():
+            if isinstance(error, _NotRecorded):
+                raise error
+        for place, error in errors.items():
+            text = f"trial {trials[place].number} failed: {type(error).__name__}: {error}"
+            warnings.warn(text, RuntimeWarning, stacklevel=level_of_caller())
         for place, (trial, callback, history) in enumerate(zip(trials, callbacks, histories, strict=True)):
             values = history[monitor] if place not in errors else []
             value = values[(history.best_epoch or history.epochs) - 1] if values else float("nan")

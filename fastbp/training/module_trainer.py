@@ -18,6 +18,7 @@ from fastbp.nn.module import Module
 from fastbp.nn.utils import clip_grad_norm_
 from fastbp.runtime.buffers import Buffer
 from fastbp.training.data import takes_classes
+from fastbp.training.forward_state import ForwardState
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.metrics import accuracy, records_accuracy
@@ -41,7 +42,7 @@ class ModuleTrainer:
     ) -> None:
         self._model, self._criterion, self._opt = model, criterion, opt
         self._train_rows, self._validation = train.guarded(), validation and validation.guarded()
-        self._size = mini_batch_size
+        self._size, self._forward_state = mini_batch_size, ForwardState(model)
         self._input, self._target, self._weights = Buffer(), Buffer(), Buffer()
         self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
         self.batches = -(-len(train) // mini_batch_size)
@@ -75,28 +76,39 @@ class ModuleTrainer:
 
     def _train_epoch(self, order: Array | None, run: TrainingRun) -> bool:
         """Train the mini-batches that are left of the epoch and return whether the time was enough for all."""
-        position, held = run.history.position, run.held
+        position, state = run.history.position, self._forward_state
         for start in range(position.batches * self._size, len(self._train_rows), self._size):
-            stop = min(start + self._size, len(self._train_rows))
-            input = _batch(self._train_rows.input, order, start, stop, self._input)
-            target = _batch(self._train_rows.target, order, start, stop, self._target)
-            loss = float(self._loss(self._model(input), target, **self._weights_of(order, start, stop)))
-            self._model.zero_grad()
-            self._model.backward_parameters(self._criterion.backward())
-            if run.clip_grad_norm is not None:
-                clip_grad_norm_(self._model.parameters(), run.clip_grad_norm)
-            with held:
-                self._opt.step()
-                position.loss += loss
-                position.weighted_loss += loss * self.per_sample.weight(stop - start)
-                position.batches += 1
-                if run.schedule:
-                    run.schedule.batch_done()
-            if run.monitor and not isfinite(loss):
-                run.monitor.loss(run.history.epochs + 1, position.batches)
+            finished = position.batches
+            state.keep()
+            try:
+                self._train_batch(order, start, run)
+            except BaseException:  # Ctrl-C, or what a method of the user's raises
+                if position.batches == finished:
+                    with run.held:
+                        state.put_back()
+                raise
             if perf_counter() >= run.deadline:
                 return position.batches == self.batches
         return True
+
+    def _train_batch(self, order: Array | None, start: int, run: TrainingRun) -> None:
+        position, stop = run.history.position, min(start + self._size, len(self._train_rows))
+        input = _batch(self._train_rows.input, order, start, stop, self._input)
+        target = _batch(self._train_rows.target, order, start, stop, self._target)
+        loss = float(self._loss(self._model(input), target, **self._weights_of(order, start, stop)))
+        self._model.zero_grad()
+        self._model.backward_parameters(self._criterion.backward())
+        if run.clip_grad_norm is not None:
+            clip_grad_norm_(self._model.parameters(), run.clip_grad_norm)
+        with run.held:
+            self._opt.step()
+            position.loss += loss
+            position.weighted_loss += loss * self.per_sample.weight(stop - start)
+            position.batches += 1
+            if run.schedule:
+                run.schedule.batch_done()
+        if run.monitor and not isfinite(loss):
+            run.monitor.loss(run.history.epochs + 1, position.batches)
 
     def _weights_of(self, order: Array | None, start: int, stop: int) -> dict[str, Array]:
         """Return the argument of a criterion that takes weights of the mini-batch's rows."""

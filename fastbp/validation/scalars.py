@@ -13,6 +13,15 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
+def require_count(value: Any, owner: str, name: str, least: int = 0) -> int:
+    """Return ``value`` as an int of ``least`` or more, or raise TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{owner} takes {name} as an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{owner} takes {name} of {least} or more, got {value}")
+    return int(value)
+
+
 def require_number(value: Any, owner: str, name: str) -> float:
     """Return ``value`` as a float, infinity where it is an int beyond all floats, or raise TypeError."""
     if not is_number(value):

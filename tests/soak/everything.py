@@ -34,6 +34,18 @@ PROMISES = {
     ),
     "bounds": ([], "No kernel indexes outside an array: the kernels' tests under `NUMBA_BOUNDSCHECK=1`"),
     "kills": (["--kills", "1000"], "A killed process loses nothing but the checkpoint under way"),
+    "sweep_kills": (
+        ["--count", "600"],
+        "A sweep's process that is killed at any moment, and begun again, ends with the same table and best model",
+    ),
+    "worker_kills": (
+        ["--count", "40"],
+        "Workers of dask, loky and Ray that are killed while they sweep change no bit of what comes back",
+    ),
+    "many_interrupts": (
+        ["--count", "5000"],
+        "Ctrl-C in many trainings at once: the call goes on, and every model ends with the same bits",
+    ),
     "pools": (["--count", "20"], "Threads, fork, spawn, loky, executors and other libraries: the same bits as alone"),
     "starts": (["--count", "30"], "Processes that start at once on an empty cache all work"),
     "growth": (["--count", "1000000"], "Steps and models leave no memory behind; a training takes what is documented"),
@@ -50,7 +62,8 @@ TESTS = (
     ),
     ("The cache: full, read-only, damaged, another user's, another CPU's", "test_cache, test_cache_elsewhere"),
     ("Threads change no bit of a result", "test_threads, test_divisions, test_chain"),
-    ("A short version of every script below but `machines` and `whole`", "test_soak"),
+    ("A sweep goes on when its process or a worker is killed", "test_sweep, test_sweep_command"),
+    ("A short version of the scripts below but `kills`, `worker_kills`, `machines` and `whole`", "test_soak"),
 )
 
 

@@ -1,4 +1,4 @@
-"""The tests that ``make test`` runs in short, whole: all trainings beside torch to their end, three times the examples.
+"""The tests that ``make test`` runs in short, whole: all trainings beside torch, three times the examples, Ray.
 
 python tests/soak/whole.py
 """
@@ -14,6 +14,7 @@ FILES = (
     "tests/test_kernels_against_torch.py",
     "tests/test_modules_against_torch.py",
     "tests/test_chain.py",
+    "tests/test_sweep.py",
 )
 
 

@@ -29,6 +29,8 @@ def _lane_bytes() -> int:
 LANE_BYTES = _lane_bytes()
 
 _ROUNDING_OF_THE_THREAD = 4  # of AVX-512's instructions that may be given another
+# Entries of tables for AVX-512's vfixupimm: four bits for each class of numbers, 0 where nothing is to change.
+_ZERO_OF_ZERO, _INFINITY_OF_INFINITY = 8 << 4 * 2, 5 << 4 * 5
 
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
@@ -139,28 +141,23 @@ class Vectors:
     def absolute(self, x: ir.Value) -> ir.Value:
         return self.builder.call(self._intrinsic("fabs", self.type, [self.type]), [x])
 
-    def divide(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        """Return x / y for y of normal numbers: rounded, or of 512-bit vectors within a unit of that.
+    def estimated_reciprocal(self, y: ir.Value) -> ir.Value:
+        """Return 1 / y, where both are normal numbers or NaN: of 512-bit vectors to half of its digits, else rounded.
 
-        There the CPU estimates 1 / y to 14 bits. Each Newton step doubles them, which takes a fourth of the time of a
-        division.
+        A quotient of long formulas is better left to ``builder.fdiv``: the CPU divides beside its other work.
         """
-        b = self.builder
         if not self.is_512_bit:
-            return b.fdiv(x, y)
-        estimate = reciprocal = self._estimate("rcp14", y)
-        negative = b.fneg(y)
-        if self.bytes == 8:
-            reciprocal = self.fma(self.fma(negative, estimate, self.constant(1.0)), estimate, estimate)
-        quotient = b.fmul(x, reciprocal)
-        rest = self.fma(negative, quotient, x)
-        better = self.fma(rest, reciprocal, quotient)
-        return b.select(b.fcmp_unordered("uno", rest, rest), b.fmul(x, estimate), better)  # of 0, infinity and NaN
+            return self.builder.fdiv(self.constant(1.0), y)
+        estimate = self._estimate("rcp14", y)
+        if self.bytes == 4:
+            return estimate
+        return self.fma(self.fma(self.builder.fneg(y), estimate, self.constant(1.0)), estimate, estimate)
 
     def sqrt(self, x: ir.Value) -> ir.Value:
         """Return the square root: rounded, or of 512-bit vectors within a unit of that.
 
-        There it is estimated likewise; that of float32 below 2**-100 is then within 2**-13 of it, as a share.
+        There the CPU estimates it to 14 bits, and Newton steps double them: rounded roots come from the unit that
+        divides and would wait for it. That of float32 below 2**-100 is then within 2**-13 of it, as a share.
         """
         b, half = self.builder, self.constant(0.5)
         if not self.is_512_bit:
@@ -172,16 +169,21 @@ class Vectors:
         root = b.fmul(x, reciprocal)
         rest = self.fma(b.fneg(root), root, x)
         better = self.fma(rest, b.fmul(reciprocal, half), root)
-        itself = b.or_(
-            b.fcmp_ordered("==", x, self.constant(0.0)), b.fcmp_ordered("==", x, self.constant(float("inf")))
-        )
-        return b.select(itself, x, better)
+        return self._fixed_up(better, x, _ZERO_OF_ZERO + _INFINITY_OF_INFINITY)
 
     def _estimate(self, name: str, x: ir.Value) -> ir.Value:
         """Return an estimate by an instruction for all lanes of a 512-bit register."""
         mask, suffix = ir.IntType(max(8, self.lanes)), {4: "ps", 8: "pd"}[self.bytes]
         function = self._function(f"llvm.x86.avx512.{name}.{suffix}.512", self.type, [self.type, self.type, mask])
         return self.builder.call(function, [x, self.constant(0.0), ir.Constant(mask, -1)])
+
+    def _fixed_up(self, value: ir.Value, x: ir.Value, table: int) -> ir.Value:
+        """Return ``value``, or what the ``table`` (of AVX-512's vfixupimm) gives for the class of ``x``."""
+        suffix, mask = {4: "ps", 8: "pd"}[self.bytes], ir.IntType(max(8, self.lanes))
+        types = [self.type, self.type, self.int_type, INT32, mask, INT32]
+        function = self._function(f"llvm.x86.avx512.mask.fixupimm.{suffix}.512", self.type, types)
+        arguments = [self.integers(table), INT32(0), ir.Constant(mask, -1), INT32(_ROUNDING_OF_THE_THREAD)]
+        return self.builder.call(function, [value, x, *arguments])
 
     def scalar_sqrt(self, x: ir.Value) -> ir.Value:
         name = f"llvm.sqrt.f{8 * self.bytes}"

@@ -50,7 +50,7 @@ def log1p(v: Vectors, x: ir.Value) -> ir.Value:
     k, f = _split(v, u)
     near_zero = b.fcmp_ordered("==", k, v.constant(0.0))
     f = b.select(near_zero, x, f)
-    correction = b.select(near_zero, v.constant(0.0), v.divide(lost, u))
+    correction = b.select(near_zero, v.constant(0.0), b.fmul(lost, v.estimated_reciprocal(u)))  # a few digits do
     result = b.select(b.fcmp_ordered("==", x, v.constant(0.0)), x, _log_of_parts(v, k, f, correction))  # -0 of -0
     return _at_limits(v, u, result, x)
 
@@ -75,7 +75,7 @@ def _bits_of(v: Vectors, value: float) -> int:
 def _log_of_parts(v: Vectors, k: ir.Value, f: ir.Value, correction: ir.Value) -> ir.Value:
     """Return k * ln 2 + log(1 + f) + correction."""
     b, form = v.builder, FORMATS[v.bytes]
-    s = v.divide(f, b.fadd(f, v.constant(2.0)))
+    s = b.fdiv(f, b.fadd(f, v.constant(2.0)))
     z = b.fmul(s, s)
     terms = _FORMATS[v.bytes].terms
     series = v.constant(2 / (2 * terms + 1))

@@ -1,5 +1,8 @@
 """The steps of the optimisers, on vectors, in the order of operations of ``torch.optim``.
 
+Except for two things: a division by what is the same for all parameters is a product, and two divisions by the same
+number are one.
+
 Each takes ``(v, scalars, parameter, grad, *state)`` and returns parameter and state after the step. "sign" is -1 where
 the objective is maximised, "kept" what a decoupled weight decay leaves of a parameter, and a flag is 0 or 1.
 
@@ -17,6 +20,7 @@ from llvmlite import ir
 from fastbp_kernels.compiler.intrinsics import Values
 from fastbp_kernels.compiler.vectors import Vectors
 from fastbp_kernels.functions import tile_formulas
+from fastbp_kernels.functions.elementary import at_least
 
 Formula = Callable[..., Sequence[ir.Value]]
 
@@ -66,11 +70,11 @@ def adam(
     exp_avg_sq = _average_of_squares(v, v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq)))
     state, square = [exp_avg, exp_avg_sq], exp_avg_sq
     if max_exp_avg_sq is not None:
-        largest = _maximum(v, max_exp_avg_sq, exp_avg_sq)
+        largest = v.larger(max_exp_avg_sq, exp_avg_sq)  # NaN comes by exp_avg_sq, which stays NaN
         state.append(largest)
         square = b.select(_is_set(v, is_amsgrad), largest, exp_avg_sq)
-    denominator = b.fadd(v.divide(v.sqrt(square), root_correction), eps)
-    parameter = v.fma(b.fneg(step_size), v.divide(exp_avg, denominator), parameter)
+    denominator = v.fma(v.sqrt(square), b.fdiv(v.constant(1.0), root_correction), eps)
+    parameter = v.fma(b.fneg(step_size), b.fdiv(exp_avg, denominator), parameter)
     return parameter, *state
 
 
@@ -84,10 +88,9 @@ def nadam(
     parameter = b.fmul(parameter, kept)
     exp_avg = _average(v, v.fma(new1, b.fsub(grad, exp_avg), exp_avg))
     exp_avg_sq = _average_of_squares(v, v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq)))
-    denominator = b.fadd(v.sqrt(v.divide(exp_avg_sq, correction2)), eps)
-    parameter = v.fma(b.fneg(grad_step), v.divide(grad, denominator), parameter)
-    parameter = v.fma(b.fneg(avg_step), v.divide(exp_avg, denominator), parameter)
-    return parameter, exp_avg, exp_avg_sq
+    denominator = b.fadd(v.sqrt(b.fmul(exp_avg_sq, b.fdiv(v.constant(1.0), correction2))), eps)
+    step = v.fma(grad_step, grad, b.fmul(avg_step, exp_avg))
+    return b.fsub(parameter, b.fdiv(step, denominator)), exp_avg, exp_avg_sq
 
 
 def radam(
@@ -101,7 +104,7 @@ def radam(
     exp_avg = _average(v, v.fma(new1, b.fsub(grad, exp_avg), exp_avg))
     exp_avg_sq = _average_of_squares(v, v.fma(b.fmul(new2, grad), grad, b.fmul(keep2, exp_avg_sq)))
     denominator = b.select(_is_set(v, is_rectified), b.fadd(v.sqrt(exp_avg_sq), eps), v.constant(1.0))
-    parameter = v.fma(b.fneg(step_size), v.divide(exp_avg, denominator), parameter)
+    parameter = v.fma(b.fneg(step_size), b.fdiv(exp_avg, denominator), parameter)
     return parameter, exp_avg, exp_avg_sq
 
 
@@ -114,7 +117,7 @@ def adamax(
     grad = _decayed(v, sign, decay, parameter, grad)
     exp_avg = _average(v, v.fma(new1, b.fsub(grad, exp_avg), exp_avg))
     exp_inf = _maximum(v, b.fmul(exp_inf, keep2), b.fadd(v.absolute(grad), eps))
-    parameter = v.fma(b.fneg(step_size), v.divide(exp_avg, exp_inf), parameter)
+    parameter = v.fma(b.fneg(step_size), b.fdiv(exp_avg, exp_inf), parameter)
     return parameter, exp_avg, exp_inf
 
 
@@ -137,7 +140,7 @@ def rmsprop(*, is_centered: bool, has_momentum: bool) -> Formula:
             grad_avg = _average(v, v.fma(new, b.fsub(grad, grad_avg), grad_avg))
             square = b.select(_is_set(v, centers), v.fma(b.fneg(grad_avg), grad_avg, square_avg), square_avg)
             state.append(grad_avg)
-        step = v.divide(grad, b.fadd(v.sqrt(square), eps))
+        step = b.fdiv(grad, b.fadd(v.sqrt(square), eps))
         if has_momentum:
             step = _average(v, b.fadd(b.fmul(momentum, others[0]), step))
             state.insert(1, step)
@@ -152,7 +155,7 @@ def adagrad(v: Vectors, scalars: Values, parameter: ir.Value, grad: ir.Value, to
     step_size, initial, eps, sign, decay = scalars
     grad = _decayed(v, sign, decay, parameter, grad)
     total = v.fma(grad, grad, b.fadd(total, initial))
-    parameter = v.fma(b.fneg(step_size), v.divide(grad, b.fadd(v.sqrt(total), eps)), parameter)
+    parameter = v.fma(b.fneg(step_size), b.fdiv(grad, b.fadd(v.sqrt(total), eps)), parameter)
     return parameter, total
 
 
@@ -164,7 +167,7 @@ def adadelta(
     lr, keep, new, eps, sign, decay = scalars
     grad = _decayed(v, sign, decay, parameter, grad)
     square_avg = _average_of_squares(v, v.fma(b.fmul(new, grad), grad, b.fmul(keep, square_avg)))
-    ratio = v.divide(v.sqrt(b.fadd(acc_delta, eps)), v.sqrt(b.fadd(square_avg, eps)))
+    ratio = b.fdiv(v.sqrt(b.fadd(acc_delta, eps)), v.sqrt(b.fadd(square_avg, eps)))
     delta = b.fmul(ratio, grad)
     acc_delta = _average_of_squares(v, v.fma(b.fmul(new, delta), delta, b.fmul(keep, acc_delta)))
     return v.fma(b.fneg(lr), delta, parameter), square_avg, acc_delta
@@ -205,8 +208,8 @@ def _average(v: Vectors, x: ir.Value) -> ir.Value:
 
 def _average_of_squares(v: Vectors, x: ir.Value) -> ir.Value:
     """Return x, which is 0 or more, and if it is more at the least what has faded."""
-    b, faded = v.builder, v.constant(_FADED[v.bytes])
-    return b.select(b.and_(b.fcmp_ordered(">", x, v.constant(0.0)), b.fcmp_ordered("<", x, faded)), faded, x)
+    zero = v.constant(0.0)
+    return v.builder.select(v.builder.fcmp_unordered("!=", x, zero), at_least(v, x, _FADED[v.bytes]), zero)
 
 
 def _is_set(v: Vectors, number: ir.Value) -> ir.Value:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from fastbp_kernels.compiler.vectors import Vectors
-from fastbp_kernels.functions.elementary import at_most, exp, sigmoid
+from fastbp_kernels.functions.elementary import at_most, exp, exp_of_less, sigmoid
 from fastbp_kernels.functions.logarithm import log1p
 
 
@@ -28,8 +28,8 @@ def mish(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     b, one, two = v.builder, v.constant(1.0), v.constant(2.0)
     power = exp(v, at_most(v, x, 40.0))
     product = b.fmul(power, b.fadd(power, two))
-    t = v.divide(product, b.fadd(product, two))
-    s = v.divide(power, b.fadd(power, one))
+    t = b.fdiv(product, b.fadd(product, two))
+    s = b.fdiv(power, b.fadd(power, one))
     return b.fmul(x, t), v.fma(b.fmul(x, s), b.fsub(one, b.fmul(t, t)), t)
 
 
@@ -39,20 +39,20 @@ def softplus(v: Vectors, x: ir.Value, beta: ir.Value, threshold: ir.Value) -> tu
     scaled = b.fmul(x, beta)
     power = exp(v, scaled)
     beyond = b.fcmp_ordered(">", scaled, threshold)
-    value, slope = b.fdiv(log1p(v, power), beta), v.divide(power, b.fadd(power, one))
+    value, slope = b.fmul(log1p(v, power), b.fdiv(one, beta)), b.fdiv(power, b.fadd(power, one))
     return b.select(beyond, x, value), b.select(beyond, one, slope)
 
 
 def softsign(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Return x / (1 + |x|) and 1 / (1 + |x|)**2, the latter at infinity NaN."""
     b, one = v.builder, v.constant(1.0)
-    reciprocal = v.divide(one, b.fadd(v.absolute(x), one))
+    reciprocal = b.fdiv(one, b.fadd(v.absolute(x), one))
     nan_at_infinity = b.fsub(x, x)
-    return v.divide(x, b.fadd(v.absolute(x), one)), v.fma(reciprocal, reciprocal, nan_at_infinity)
+    return b.fdiv(x, b.fadd(v.absolute(x), one)), v.fma(reciprocal, reciprocal, nan_at_infinity)
 
 
 def log_sigmoid(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Return min(x, 0) - log(1 + exp(-|x|)) and sigmoid(-x)."""
     b = v.builder
-    value = b.fsub(at_most(v, x, 0.0), log1p(v, exp(v, b.fneg(v.absolute(x)))))
+    value = b.fsub(at_most(v, x, 0.0), log1p(v, exp_of_less(v, b.fneg(v.absolute(x)))))
     return value, sigmoid(v, b.fneg(x))

@@ -31,7 +31,7 @@ def tanh(v: Vectors, x: ir.Value, magnitude: ir.Value) -> ir.Value:
     builder = v.builder
     number = builder.lshr(builder.bitcast(magnitude, v.int_type), v.integers(_SHIFT))
     below = builder.icmp_signed("<", number, v.integers(_FIRST))
-    interval = builder.select(below, v.integers(0), builder.sub(number, v.integers(_FIRST)))
+    interval = builder.select(below, v.integers(_FIRST), number)
     middle, *coefficients = (v.look_up(column, interval) for column in _table())
     distance = builder.fsub(magnitude, middle)
     total = coefficients.pop()
@@ -42,8 +42,12 @@ def tanh(v: Vectors, x: ir.Value, magnitude: ir.Value) -> ir.Value:
 
 @cache
 def _table() -> list[list[float]]:
-    """Return the middle and the coefficients, lowest first: of each, a number for every interval."""
-    rows = [_of_interval(number) for number in range(_FIRST, _FIRST + _INTERVALS)]
+    """Return the middle and the coefficients, lowest first: of each, a number for every interval.
+
+    An interval's place is the last bits of its number, which are what is looked up.
+    """
+    numbers = range(_FIRST, _FIRST + _INTERVALS)
+    rows = [_of_interval(number) for number in sorted(numbers, key=lambda number: number % _INTERVALS)]
     return [list(column) for column in zip(*rows)]
 
 

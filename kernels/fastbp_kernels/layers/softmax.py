@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 from numba import types
@@ -14,10 +14,11 @@ from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.pointers import Array, pointer
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.vectors import INT32, INT64, Vectors, vectors_of
-from fastbp_kernels.functions.elementary import exp
+from fastbp_kernels.functions.elementary import exp, exp_of_less
 from fastbp_kernels.functions.logarithm import log
 
 _DOUBLE = ir.DoubleType()
+_GROUP = 4  # vectors of a row at once: what they do not wait for of each other keeps the CPU busy
 
 
 @intrinsic
@@ -69,39 +70,68 @@ def _backward_arguments(element: ir.Type) -> list[ir.Type]:
 
 
 def _emit_softmax(function: ir.Function, element: ir.Type) -> None:
-    def row(v: Vectors, features: ir.Value, x: ir.Value, y: ir.Value) -> None:
-        builder, most = v.builder, _most(v, features, x)
-        emit_loops(v, lambda v, x: (exp(v, builder.fsub(x, most)),), features, [x], [y])
-        total = _splat(v, _sum(v, lambda v, y: y, features, [y]))
-        emit_loops(v, lambda v, y: (v.divide(y, total),), features, [y], [y])
+    """Emit a loop for rows of a vector at most, which stay in registers, and one for longer rows."""
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    rows, features, x, x_row, y, y_row = function.args
+    v = vectors_of(b, element)
+    with b.if_else(b.icmp_signed(">", features, INT64(v.lanes))) as (longer, shorter):
+        with longer, cgutils.for_range(b, rows) as loop:
+            _emit_row(v, features, _row(b, x, x_row, loop.index), _row(b, y, y_row, loop.index))
+        with shorter:
+            mask = v.first_lanes(features)
+            with cgutils.for_range(b, rows) as loop:
+                numbers = v.masked_load(_row(b, x, x_row, loop.index), mask)
+                v.masked_store(_softmax_of_lanes(v, mask, numbers), _row(b, y, y_row, loop.index), mask)
+    b.ret_void()
 
-    _emit_rows(function, element, row)
+
+def _emit_row(v: Vectors, features: ir.Value, x: ir.Value, y: ir.Value) -> None:
+    total = _sum_of_exponentials(v, features, x, _most(v, features, x), y)
+    share = _splat(v, v.builder.fdiv(_DOUBLE(1.0), total))
+    emit_loops(v, lambda v, y: (v.builder.fmul(y, share),), features, [y], [y])
+
+
+def _softmax_of_lanes(v: Vectors, mask: ir.Value, x: ir.Value) -> ir.Value:
+    b = v.builder
+    most = v.splat(v.largest(b.select(mask, x, v.constant(float("-inf")))))
+    terms = b.select(mask, exp_of_less(v, b.fsub(x, most)), v.constant(0.0))
+    total = Vectors(b, _DOUBLE, v.lanes).sum(v.widened(terms))
+    return b.fmul(terms, _splat(v, b.fdiv(_DOUBLE(1.0), total)))
+
+
+def _row(b: ir.IRBuilder, start: ir.Value, distance: ir.Value, row: ir.Value) -> ir.Value:
+    return b.gep(start, [b.mul(row, distance)])
 
 
 def _emit_log_softmax(function: ir.Function, element: ir.Type) -> None:
-    def row(v: Vectors, features: ir.Value, x: ir.Value, y: ir.Value) -> None:
-        builder, most = v.builder, _most(v, features, x)
-        total = _sum(v, lambda v, x: exp(v, builder.fsub(x, most)), features, [x])
-        pair = Vectors(builder, _DOUBLE, 2)  # few lanes: a number takes as long as a vector
-        log_of_total = builder.extract_element(log(pair, pair.splat(total)), INT32(0))
-        logarithm = _splat(v, log_of_total)
-        emit_loops(v, lambda v, x: (builder.fsub(builder.fsub(x, most), logarithm),), features, [x], [y])
-
-    _emit_rows(function, element, row)
-
-
-def _emit_rows(
-    function: ir.Function, element: ir.Type, emit: Callable[[Vectors, ir.Value, ir.Value, ir.Value], None]
-) -> None:
-    """Emit ``emit(v, features, x, y)`` for each row."""
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    """Emit blocks of rows, so that one vector takes the logarithms of all their sums."""
+    b = ir.IRBuilder(function.append_basic_block("entry"))
     rows, features, x, x_row, y, y_row = function.args
-    with cgutils.for_range(builder, rows) as loop:
-        x_now, y_now = (
-            builder.gep(start, [builder.mul(loop.index, distance)]) for start, distance in ((x, x_row), (y, y_row))
-        )
-        emit(vectors_of(builder, element), features, x_now, y_now)
-    builder.ret_void()
+    v, sums = vectors_of(b, element), vectors_of(b, _DOUBLE)
+    block = INT64(sums.lanes)
+    largest = cgutils.alloca_once(b, ir.ArrayType(element, sums.lanes))
+    totals = cgutils.alloca_once(b, ir.ArrayType(_DOUBLE, sums.lanes))
+    with cgutils.for_range_slice(b, INT64(0), rows, block, inc=True) as (first, _):
+        left = b.sub(rows, first)
+        count = b.select(b.icmp_signed("<", left, block), left, block)
+        sums.store(sums.constant(1.0), totals)
+        with cgutils.for_range(b, count) as loop:
+            x_now = _row(b, x, x_row, b.add(first, loop.index))
+            most = _most(v, features, x_now)
+            b.store(b.extract_element(most, INT32(0)), b.gep(largest, [INT32(0), loop.index]))
+            b.store(_sum_of_exponentials(v, features, x_now, most), b.gep(totals, [INT32(0), loop.index]))
+        sums.store(log(sums, sums.load(totals)), totals)
+        with cgutils.for_range(b, count) as loop:
+            most = v.splat(b.load(b.gep(largest, [INT32(0), loop.index])))
+            logarithm = _splat(v, b.load(b.gep(totals, [INT32(0), loop.index])))
+            row = b.add(first, loop.index)
+            emit_loops(v, _less(most, logarithm), features, [_row(b, x, x_row, row)], [_row(b, y, y_row, row)])
+    b.ret_void()
+
+
+def _less(most: ir.Value, logarithm: ir.Value) -> Callable[..., Sequence[ir.Value]]:
+    """Return what takes both from vectors."""
+    return lambda v, x: (v.builder.fsub(v.builder.fsub(x, most), logarithm),)
 
 
 def _emit_softmax_backward(function: ir.Function, element: ir.Type) -> None:
@@ -137,16 +167,65 @@ def _emit_backward_rows(
 
 def _most(v: Vectors, features: ir.Value, x: ir.Value) -> ir.Value:
     """Return the largest number of a row in every lane; beside NaN any, for the exponentials tell of that."""
-    lanes = emit_fold(v, lambda v, x: x, v.larger, v.constant(float("-inf")), features, [x])
-    return v.splat(v.largest(lanes))
+    least = v.constant(float("-inf"))
+    most = cgutils.alloca_once_value(v.builder, least)
+
+    def larger(index: ir.Value, mask: ir.Value | None, numbers: Values) -> None:
+        masked = numbers if mask is None else [v.builder.select(mask, number, least) for number in numbers]
+        v.builder.store(v.larger(v.builder.load(most), _tree(v.larger, masked)), most)
+
+    _emit_groups(v, features, x, larger)
+    return v.splat(v.largest(v.builder.load(most)))
+
+
+def _sum_of_exponentials(
+    v: Vectors, features: ir.Value, x: ir.Value, most: ir.Value, y: ir.Value | None = None
+) -> ir.Value:
+    """Return the sum of exp(x - most) over a row in float64, and write the terms to ``y`` if there is one.
+
+    Those of a group are added in their own type first, since widening takes as long as four additions.
+    """
+    b, wide = v.builder, Vectors(v.builder, _DOUBLE, v.lanes)
+    total = cgutils.alloca_once_value(b, wide.constant(0.0))
+
+    def add(index: ir.Value, mask: ir.Value | None, numbers: Values) -> None:
+        terms = [exp_of_less(v, b.fsub(number, most)) for number in numbers]
+        if mask is not None:
+            terms = [b.select(mask, term, v.constant(0.0)) for term in terms]
+        for position, term in enumerate(terms if y is not None else ()):
+            place = b.gep(y, [b.add(index, INT64(position * v.lanes))])
+            v.store(term, place) if mask is None else v.masked_store(term, place, mask)
+        b.store(b.fadd(b.load(total), v.widened(_tree(b.fadd, terms))), total)
+
+    _emit_groups(v, features, x, add)
+    return wide.sum(b.load(total))
+
+
+def _emit_groups(
+    v: Vectors, count: ir.Value, x: ir.Value, emit: Callable[[ir.Value, ir.Value | None, Values], None]
+) -> None:
+    """Emit ``emit(index, mask, numbers)`` for ``_GROUP`` vectors at a time with no mask, then for the others singly."""
+    b, size = v.builder, INT64(_GROUP * v.lanes)
+    grouped = b.sub(count, b.srem(count, size))
+    with cgutils.for_range_slice(b, INT64(0), grouped, size, inc=True) as (index, _):
+        places = [b.gep(x, [b.add(index, INT64(position * v.lanes))]) for position in range(_GROUP)]
+        emit(index, None, [v.load(place) for place in places])
+    with cgutils.for_range_slice(b, grouped, count, INT64(v.lanes), inc=True) as (index, _):
+        mask = v.first_lanes(b.sub(count, index))
+        emit(index, mask, [v.masked_load(b.gep(x, [index]), mask)])
+
+
+def _tree(combine: Callable[[ir.Value, ir.Value], ir.Value], values: Values) -> ir.Value:
+    """Combine neighbours until one is left, which is no long chain."""
+    while len(values) > 1:
+        values = [combine(*pair) for pair in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
 
 
 def _sum(v: Vectors, function: VectorFunction, features: ir.Value, inputs: Values) -> ir.Value:
     """Return the sum of ``function(v, *inputs)`` over a row in float64."""
     wide = Vectors(v.builder, _DOUBLE, v.lanes)
-    terms = emit_fold(
-        v, lambda v, *x: v.widened(function(v, *x)), v.builder.fadd, wide.constant(0.0), features, inputs
-    )
+    terms = emit_fold(v, lambda v, *x: v.widened(function(v, *x)), v.builder.fadd, wide.constant(0.0), features, inputs)
     return wide.sum(terms)
 
 

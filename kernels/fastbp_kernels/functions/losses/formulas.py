@@ -13,7 +13,7 @@ from math import pi
 from llvmlite import ir
 
 from fastbp_kernels.compiler.vectors import Vectors
-from fastbp_kernels.functions.elementary import at_least, exp, sigmoid
+from fastbp_kernels.functions.elementary import at_least, exp, exp_of_less, sigmoid
 from fastbp_kernels.functions.logarithm import log, log1p
 
 Factors = Sequence[ir.Value]
@@ -89,7 +89,7 @@ def bce_derivative(v: Vectors, x: ir.Value, y: ir.Value, weight: ir.Value) -> ir
 def bce_with_logits(v: Vectors, x: ir.Value, y: ir.Value, weight: ir.Value, pos_weight: ir.Value) -> Factors:
     """Return weight ((1 - y) x + (1 + (pos_weight - 1) y) (log(1 + exp(-|x|)) + max(-x, 0)))."""
     builder, zero = v.builder, v.constant(0.0)
-    softplus = log1p(v, exp(v, builder.fneg(v.absolute(x))))
+    softplus = log1p(v, exp_of_less(v, builder.fneg(v.absolute(x))))
     softplus = builder.fadd(softplus, builder.select(builder.fcmp_ordered("<", x, zero), builder.fneg(x), zero))
     linear = builder.fmul(builder.fsub(v.constant(1.0), y), x)
     return weight, v.fma(_log_weight(v, y, pos_weight), softplus, linear)

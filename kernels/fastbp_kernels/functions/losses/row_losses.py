@@ -22,7 +22,7 @@ from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intr
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.switch import emit_switch
 from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
-from fastbp_kernels.functions.elementary import exp
+from fastbp_kernels.functions.elementary import exp_of_less
 from fastbp_kernels.functions.logarithm import log
 from fastbp_kernels.functions.losses.registry import LOSSES, SCALARS, Loss
 
@@ -175,7 +175,7 @@ def _hard_cross_entropy(rows: _Rows) -> ir.Value:
     total = cgutils.alloca_once_value(b, sums.constant(0.0))
 
     def add(k: ir.Value) -> None:
-        b.store(b.fadd(b.load(total), v.widened(exp(v, b.fsub(rows.x(k), most)))), total)
+        b.store(b.fadd(b.load(total), v.widened(exp_of_less(v, b.fsub(rows.x(k), most)))), total)
 
     rows.each(add)
     divisor = b.load(total)
@@ -184,7 +184,7 @@ def _hard_cross_entropy(rows: _Rows) -> ir.Value:
 
         def gradient(k: ir.Value) -> None:
             one_hot = b.select(rows.is_own(own, k), narrow_weight, v.constant(0.0))
-            rows.store_gradient(k, v.fma(exp(v, b.fsub(rows.x(k), most)), scale, b.fneg(one_hot)), has_one)
+            rows.store_gradient(k, v.fma(exp_of_less(v, b.fsub(rows.x(k), most)), scale, b.fneg(one_hot)), has_one)
 
         rows.each(gradient)
     distance = v.widened(b.fsub(picked, most))
@@ -212,7 +212,7 @@ def _soft_cross_entropy(rows: _Rows, *, of_probabilities: bool) -> ir.Value:
 
     def add(k: ir.Value) -> None:
         distance, q = b.fsub(rows.x(k), most), weighted_probability(k)
-        b.store(b.fadd(b.load(divisor), v.widened(exp(v, distance))), divisor)
+        b.store(b.fadd(b.load(divisor), v.widened(exp_of_less(v, distance))), divisor)
         b.store(b.fadd(b.load(whole), q), whole)
         b.store(sums.fma(b.fneg(q), v.widened(distance), b.load(cross)), cross)
 
@@ -222,7 +222,7 @@ def _soft_cross_entropy(rows: _Rows, *, of_probabilities: bool) -> ir.Value:
 
         def gradient(k: ir.Value) -> None:
             q = v.narrowed(weighted_probability(k))
-            rows.store_gradient(k, v.fma(exp(v, b.fsub(rows.x(k), most)), scale, b.fneg(q)), has_one)
+            rows.store_gradient(k, v.fma(exp_of_less(v, b.fsub(rows.x(k), most)), scale, b.fneg(q)), has_one)
 
         rows.each(gradient)
     return rows.weighted(sums.fma(b.load(whole), log(sums, b.load(divisor)), b.load(cross)), has_one)
