@@ -116,8 +116,8 @@ def tanh(v: Vectors, x: ir.Value) -> ir.Value:
 def sigmoid(v: Vectors, x: ir.Value) -> ir.Value:
     """Return q = 1 / (1 + e) with e = exp(-|x|), or where x is below 0 1 - q as e - e * (e * q).
 
-    The latter leaves a share e of the errors of q. The former rounds 1 + e as PyTorch and scikit-learn do: near 1, where
-    a loss may take the logarithm of 1 - q, a probability is then one of theirs.
+    The latter leaves a share e of the errors of q. The former rounds 1 + e as PyTorch and scikit-learn do: near 1,
+    where a loss may take the logarithm of 1 - q, a probability is then one of theirs.
     """
     builder, one = v.builder, v.constant(1.0)
     e = exp_of_less(v, builder.fneg(v.absolute(x)))
