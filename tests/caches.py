@@ -15,6 +15,7 @@ import numpy
 from helpers import child_environment
 
 import fastbp_kernels
+from fastbp_kernels.compiler.decorators import kernel
 
 PREAMBLE = """
 import numpy, sys
@@ -46,7 +47,8 @@ class Process:
         specification = importlib.util.spec_from_file_location("cache_of_a_copy", file)
         self.cache = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(self.cache)
-        self._kernel = self.cache.kernel(rectify)
+        self._kernel = kernel(rectify)
+        self._kernel._cache = self.cache.KernelCache(rectify)
 
     def call(self, dtype="float32"):
         """Call the kernel; return "compiled" or "loaded", or "there" where it was already."""

@@ -10,7 +10,7 @@ from helpers import child_environment
 from llvmlite import ir
 from numba import types
 
-from fastbp_kernels.compiler.cache import kernel
+from fastbp_kernels.compiler.decorators import kernel
 from fastbp_kernels.compiler.intrinsics import intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.pointers import pointer

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.runtime.threads import Team
-from fastbp_kernels.compiler.cache import entry_point
+from fastbp_kernels.compiler.decorators import entry_point
 from fastbp_kernels.network.arguments import Results
 from fastbp_kernels.network.train import train
 

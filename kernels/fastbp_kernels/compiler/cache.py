@@ -1,10 +1,10 @@
-"""How kernels are compiled, where the compiled code is kept and what makes it stale.
+"""Where compiled code is kept, and what makes it stale.
 
 numba's own cache looks at a function's own file only: a change in a file that it calls into would go unnoticed, and so
 would another compiler option. Here the code is kept in a folder named after what it depends on: all files of this
-package, Python, numba, llvmlite and numba's settings. An entry is named after the kernel, its argument types and the
-CPU. It is one file with a checksum, written aside and moved into place, so that a damaged file or another process at
-work is no more than a miss.
+package, in which the compiler's options stand, Python, numba, llvmlite and numba's settings. An entry is named after
+the kernel, its argument types and the CPU. It is one file with a checksum, written aside and moved into place, so that
+a damaged file or another process at work is no more than a miss.
 
 The folder is the user's own (FASTBP_CACHE_DIR, or the platform's place for caches). Code that others could have written
 is not run: a folder that belongs to somebody else, or that others may write to, is not used. Where nothing can be kept,
@@ -21,82 +21,16 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import llvmlite
 import numba
-from numba import njit, types
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, NullCache
 from numba.core.serialize import dumps
 
-from fastbp_kernels.compiler.libraries import InnerCompiler
-
-if config.DISABLE_JIT:  # by the environment, numba's configuration file or code
-    raise ImportError(
-        "fastbp_kernels needs numba's compiler, since its kernels are written in LLVM's language, but "
-        "numba.config.DISABLE_JIT is set; unset NUMBA_DISABLE_JIT, and run your own compiled functions in Python by "
-        "their .py_func"
-    )
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-# Said where it is not wanted as well: numba hands it on to what is compiled beneath, and stack memory would add up.
-_WRAPPERS = ("no_cpython_wrapper", "no_cfunc_wrapper")
-OPTIONS: dict[str, object] = {
-    "nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": False, **dict.fromkeys(_WRAPPERS, False)
-}  # fmt: skip
-_INNER = OPTIONS | dict.fromkeys(_WRAPPERS, True)  # Python never calls them, and a wrapper takes as long as the code
-
 # Settings of numba that do not change the code.
 _IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "DEBUG_CACHE")
-
-
-def inner_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile ``function`` for use by other kernels; its code is kept as a part of theirs."""
-    return _within_others(function, _INNER)
-
-
-def inlined_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile ``function`` into each place that calls it: where handing over the arguments would take long."""
-    return _within_others(function, _INNER | {"forceinline": True})
-
-
-def _within_others(function: Callable[P, R], options: dict[str, object]) -> Callable[P, R]:
-    """Compile for other kernels only, once for the arguments' types: numba would for each constant among them anew."""
-    dispatcher = njit(pipeline_class=InnerCompiler, **options)(function)
-    template = dispatcher.get_call_template
-    dispatcher.get_call_template = lambda args, kws: template(tuple(types.unliteral(arg) for arg in args), kws)
-    compiled: Callable[P, R] = dispatcher
-    return compiled
-
-
-def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile ``function`` at its first call with arguments of new types, or take the code that was kept."""
-    compiled: Callable[P, R] = _kept_kernel(function, OPTIONS)
-    return compiled
-
-
-def _kept_kernel(function: Callable[..., Any], options: dict[str, object]) -> Any:
-    dispatcher = njit(**options)(function)
-    dispatcher._cache = _KernelCache(function)
-    return dispatcher
-
-
-def kernel_by_itself(function: Callable[..., Any]) -> Any:
-    """Return numba's dispatcher of ``function``, kept like a ``kernel`` but without what calls it from Python."""
-    return _kept_kernel(function, _INNER)
-
-
-def entry_point(kernel: Callable[..., R], *arguments: Any) -> Callable[..., R]:
-    """Return the code of ``kernel`` for the types of ``arguments``, compiled or taken from the cache.
-
-    A call of the kernel itself looks at the types of all that it is handed: for named tuples of arrays that takes five
-    times as long as to take them apart. This does not look, and is for arguments of just those types.
-    """
-    code: Callable[..., R] = kernel.compile(tuple(map(numba.typeof, arguments)))  # type: ignore[attr-defined]
-    return code
 
 
 def cache_folder() -> Path:
@@ -130,14 +64,14 @@ def _stamp() -> str:
         if name.isupper() and name not in _IRRELEVANT and isinstance(value, int | float | str | None)
     )
     versions = (sys.version, numba.__version__, llvmlite.__version__)
-    digest.update(repr((versions, sorted(OPTIONS.items()), settings)).encode())
+    digest.update(repr((versions, settings)).encode())
     return digest.hexdigest()[:16]
 
 
 _STAMP = _stamp()  # at the import: whatever is edited later is not what this process has loaded
 
 
-class _KernelCache(NullCache):  # type: ignore[misc]
+class KernelCache(NullCache):  # type: ignore[misc]
     """numba's interface to a cache, for one kernel."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

@@ -14,7 +14,7 @@ from numba import extending, types
 from numba.core.registry import cpu_target
 
 from fastbp_kernels.compiler.by_name import LateFunction
-from fastbp_kernels.compiler.cache import kernel_by_itself
+from fastbp_kernels.compiler.decorators import kernel_by_itself
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values
 
 P = ParamSpec("P")

@@ -16,7 +16,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.core.sigutils import normalize_signature
 
-from fastbp_kernels.compiler.cache import kernel
+from fastbp_kernels.compiler.decorators import kernel
 
 P = ParamSpec("P")
 R = TypeVar("R")

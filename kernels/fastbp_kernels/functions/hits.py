@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastbp_kernels.compiler.cache import inner_kernel
+from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.pointers import Pointer
 
 

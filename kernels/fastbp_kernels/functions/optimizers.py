@@ -12,7 +12,7 @@ from typing import NamedTuple
 from llvmlite import ir
 from numba import types
 
-from fastbp_kernels.compiler.cache import inlined_kernel, kernel
+from fastbp_kernels.compiler.decorators import inlined_kernel, kernel
 from fastbp_kernels.compiler.elementwise import elementwise2_scaled, emit_loops
 from fastbp_kernels.compiler.intrinsics import Context, Definition, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction

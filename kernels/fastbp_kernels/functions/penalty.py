@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastbp_kernels.compiler.cache import inner_kernel
+from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.elementwise import elementwise2_scaled
 from fastbp_kernels.compiler.pointers import Array, Pointer, shift
 from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, square_sum

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from math import sqrt
 
-from fastbp_kernels.compiler.cache import inner_kernel
+from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.elementwise import add_loop, elementwise2, zero_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.compiler.public import public_kernel, read, written

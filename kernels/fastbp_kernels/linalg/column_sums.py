@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastbp_kernels.compiler.cache import inner_kernel
+from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, full_vectors, intrinsic
 from fastbp_kernels.compiler.pointers import Pointer, shift
 from fastbp_kernels.compiler.vectors import INT64, Vectors

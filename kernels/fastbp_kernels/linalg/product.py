@@ -6,7 +6,7 @@ panel, and is part of the numbers: another value gives other last digits.
 
 from __future__ import annotations
 
-from fastbp_kernels.compiler.cache import inner_kernel
+from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.elementwise import copy_loop, zero_loop
 from fastbp_kernels.compiler.pointers import Pointer, shift, stack_memory
 from fastbp_kernels.compiler.vectors import LANE_BYTES

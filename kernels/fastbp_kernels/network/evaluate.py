@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastbp_kernels.compiler.cache import inlined_kernel, inner_kernel
+from fastbp_kernels.compiler.decorators import inlined_kernel, inner_kernel
 from fastbp_kernels.compiler.pointers import pointer, shift
 from fastbp_kernels.functions.hits import is_class_hit, is_hit
 from fastbp_kernels.functions.losses.kernels import SLAB, LossCall, loss_slab

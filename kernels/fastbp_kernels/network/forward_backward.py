@@ -15,7 +15,7 @@ outputs for the gradients of the parameters.
 
 from __future__ import annotations
 
-from fastbp_kernels.compiler.cache import inner_kernel, kernel
+from fastbp_kernels.compiler.decorators import inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import copy_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.functions.activations import IDENTITY

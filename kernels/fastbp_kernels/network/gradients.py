@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastbp_kernels.compiler.cache import inlined_kernel
+from fastbp_kernels.compiler.decorators import inlined_kernel
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.functions.losses.kernels import SLAB, LossCall
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS

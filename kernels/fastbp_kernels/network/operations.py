@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from numba import float64, intp
 
-from fastbp_kernels.compiler.cache import inner_kernel
+from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop
 from fastbp_kernels.compiler.late_kernel import TABLE, late_kernel
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer_at, shift

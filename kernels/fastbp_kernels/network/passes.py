@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy
 
-from fastbp_kernels.compiler.cache import inner_kernel
 from fastbp_kernels.compiler.callbacks import call_derivative, call_value
+from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.elementwise import copy_loop, multiply_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.functions.activations import (

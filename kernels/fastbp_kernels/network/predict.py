@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastbp_kernels.compiler.cache import kernel
+from fastbp_kernels.compiler.decorators import kernel
 from fastbp_kernels.compiler.pointers import Array, pointer, shift
 from fastbp_kernels.functions.losses.kernels import SLAB
 from fastbp_kernels.network.passes import predict_layer

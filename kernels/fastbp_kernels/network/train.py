@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from fastbp_kernels.compiler.cache import inlined_kernel, inner_kernel, kernel
+from fastbp_kernels.compiler.decorators import inlined_kernel, inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop, zero_loop
 from fastbp_kernels.compiler.pointers import Pointer, pointer, shift
 from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, clip_factor, scale_gradient, square_sums

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy
 from numba import float64
 
-from fastbp_kernels.compiler.cache import inner_kernel, kernel
+from fastbp_kernels.compiler.decorators import inner_kernel, kernel
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.compiler.public import indices, public_kernel, read, written
 from fastbp_kernels.functions.losses.element_losses import element_losses, element_losses_with_gradient
