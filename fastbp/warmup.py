@@ -13,7 +13,7 @@ from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.training_run import Rows, TrainingRun
 from fastbp.validation.arrays import FLOAT_DTYPES, Array
 from fastbp_kernels import linear_backward_parameters_share, linear_backward_share, linear_forward_share
-from fastbp_kernels.compiler.by_name import load_all
+from fastbp_kernels.compiler.late_function import load_all
 from fastbp_kernels.functions.activations import ACTIVATIONS
 
 

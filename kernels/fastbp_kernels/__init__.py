@@ -7,7 +7,7 @@ shows the same sentence in its TypingError. A running kernel checks nothing: tha
 is up to the caller.
 """
 
-from fastbp_kernels.compiler.by_name import install_stubs
+from fastbp_kernels.compiler.late_function import install_stubs
 from fastbp_kernels.functions.activations import (
     activation_backward,
     activation_forward,

@@ -13,9 +13,9 @@ from llvmlite import ir
 from numba import extending, types
 from numba.core.registry import cpu_target
 
-from fastbp_kernels.compiler.by_name import LateFunction
 from fastbp_kernels.compiler.decorators import kernel_by_itself
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values
+from fastbp_kernels.compiler.late_function import LateFunction
 
 P = ParamSpec("P")
 

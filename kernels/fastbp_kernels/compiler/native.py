@@ -1,4 +1,4 @@
-"""Functions written in LLVM that all kernels share; see ``by_name``."""
+"""Functions written in LLVM that all kernels share; see ``late_function``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import cpu_target
 
 from fastbp_kernels.compiler import cache
-from fastbp_kernels.compiler.by_name import LateFunction
 from fastbp_kernels.compiler.intrinsics import Codegen, Context, Values
+from fastbp_kernels.compiler.late_function import LateFunction
 from fastbp_kernels.compiler.libraries import AsWritten
 
 

@@ -1,4 +1,4 @@
-"""Functions that kernels call by their name, compiled by themselves at their first call.
+"""Late functions: called by kernels by their name, compiled by themselves at their first call.
 
 numba compiles each kernel together with everything that it calls. What is large, such as the tile, would be compiled
 anew in every kernel, and what few networks use would be compiled for all of them. Such functions are compiled by
