@@ -12,7 +12,7 @@ from helpers import assert_unchanged, draw, mlp, snapshot
 from same_bits import SMOOTH, Network
 
 from fastbp import nn
-from fastbp.engine import network_call as chain
+from fastbp.engine import chain
 
 F32 = numpy.float32
 

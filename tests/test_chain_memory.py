@@ -12,7 +12,7 @@ from same_bits import ORIGINAL, SMOOTH, Network
 
 from fastbp import nn
 from fastbp.engine.plan import Plan
-from fastbp_kernels.network.forward_backward import chain_backward, chain_forward
+from fastbp_kernels.network.chain import chain_backward, chain_forward
 from fastbp_kernels.parallel.barrier import SYNC_SIZE
 
 F32 = numpy.float32

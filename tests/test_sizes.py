@@ -28,7 +28,7 @@ KERNELS = {
     "kernels/fastbp_kernels/linalg/product.py: product",
     "kernels/fastbp_kernels/linalg/product.py: transposed_product",
     "kernels/fastbp_kernels/linalg/tile.py: tile",
-    "kernels/fastbp_kernels/network/forward_backward.py: chain_backward",
+    "kernels/fastbp_kernels/network/chain.py: chain_backward",
     "kernels/fastbp_kernels/network/operations.py: operation_forward",
     "kernels/fastbp_kernels/network/passes.py: _weight_product",
     "kernels/fastbp_kernels/network/passes.py: forward_layer",

@@ -11,7 +11,7 @@ from fastbp.nn.module import Module
 from fastbp.runtime.model_lock import holder
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import Array, aligned_zeros, require_floats
-from fastbp_kernels.network.forward_backward import chain_backward, chain_forward
+from fastbp_kernels.network.chain import chain_backward, chain_forward
 from fastbp_kernels.parallel.barrier import SYNC_SIZE
 
 _BLOCK_ROWS = 512  # that pass through the network together, so that memory does not grow with the rows

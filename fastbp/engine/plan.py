@@ -21,7 +21,7 @@ from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network import table
 
 if TYPE_CHECKING:
-    from fastbp.engine.network_call import Chain
+    from fastbp.engine.chain import Chain
     from fastbp.engine.workspace import Workspace
     from fastbp.training.engine_trainer import EngineTrainer
 

@@ -16,7 +16,7 @@ from fastbp.runtime.model_lock import latest_change
 from fastbp.validation.arrays import Array, as_rows, plain, require_floats
 
 if TYPE_CHECKING:
-    from fastbp.engine.network_call import Chain
+    from fastbp.engine.chain import Chain
     from fastbp.nn.parameter import FlatView
 
 _NOTHING = np.empty(0, np.float32)

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from fastbp.engine.network_call import Chain
+from fastbp.engine.chain import Chain
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.container import Container
 from fastbp.nn.last_forward import LastForward, has_token

@@ -15,15 +15,15 @@ from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import Array, aligned_zeros, as_rows, plain
 from fastbp_kernels.network import table
-from fastbp_kernels.network.forward_backward import chain_backward, chain_forward
+from fastbp_kernels.network.chain import chain_backward, chain_forward
 from fastbp_kernels.parallel.barrier import SYNC_SIZE
 
 _forward_alone = partial(chain_forward, 0, 1)
 _backward_alone = partial(chain_backward, 0, 1)
 
 
-class _Division(NamedTuple):
-    """Memory for what the layers between the first and the last hand on, and how it is divided.
+class _Scratch(NamedTuple):
+    """Memory for what the layers between the first and the last hand on, and where each of them has its part.
 
     Attributes
     ----------
@@ -74,27 +74,27 @@ class Chain:
         self._sync = np.zeros(SYNC_SIZE, np.int64)
         self._output, self._grad_input = outputs, Buffer()
         self._no_grad_input = np.empty((0, plan.first.in_features), plan.dtype)
-        self._division = _divide(plan, 0)
+        self._scratch = _scratch_for(plan, 0)
         self._shape: tuple[int, ...] | None = None  # of the last input
         self._output_shape: tuple[int, ...] = ()
 
     def forward(self, input: Array) -> Array:
         """Return the output for ``input``, which the first layer checks."""
-        plan, division = self.plan, self._division
+        plan, scratch = self.plan, self._scratch
         checked = plan.first._checked(input)
         shape, output_shape = checked.shape, self._output_shape
         if shape != self._shape:
             output_shape = (*shape[:-1], plan.out_features)
-            if prod(shape[:-1]) > division.rows:
-                division = _divide(plan, prod(shape[:-1]))
+            if prod(shape[:-1]) > scratch.rows:
+                scratch = _scratch_for(plan, prod(shape[:-1]))
         slot = self._output.take(output_shape, plan.dtype)
         rows = as_rows(checked)
         forward = whole_or_shared(plan.flop * len(rows), _forward_alone, chain_forward)
         if not self.is_whole:
             self._take_over()
         self.last.token = None  # what it left in memory is about to be written over
-        forward(division.layers, plan.parameter, plan.scalars, division.memory, rows, slot.rows)
-        self._division, self._shape, self._output_shape = division, shape, output_shape
+        forward(scratch.layers, plan.parameter, plan.scalars, scratch.memory, rows, slot.rows)
+        self._scratch, self._shape, self._output_shape = scratch, shape, output_shape
         input_token = token_of_input(input) if type(input.base) is np.ndarray else None
         return self.last.keep(checked, input_token, slot, plan.lock.changes)
 
@@ -120,13 +120,13 @@ class Chain:
             self.last.require_token(self._name, token)
 
     def _run_backward(self, grad_output: Array, grad_input: Array, wants_grad_input: bool, retain_graph: bool) -> None:
-        plan, last, division = self.plan, self.last, self._division
+        plan, last, scratch = self.plan, self.last, self._scratch
         grad_rows = as_rows(last.checked(grad_output, self._name, self._output, plan.lock.changes, plan.flat))
         rows = as_rows(plain(last.input))
         flop = self._backward_flop[wants_grad_input] * len(rows)
         backward = whole_or_shared(flop, _backward_alone, chain_backward)
         backward(
-            self._sync, division.layers, plan.parameter, plan.scalars, plan.grad, division.memory, rows,
+            self._sync, scratch.layers, plan.parameter, plan.scalars, plan.grad, scratch.memory, rows,
             last.spend(retain_graph), grad_rows, grad_input, wants_grad_input,
         )  # fmt: skip
 
@@ -157,7 +157,7 @@ class Chain:
 
     def _outputs(self) -> list[Array]:
         """Return the last output of each module; an activation has written where it read, unless that is kept."""
-        layers, memory, whole = self._division.layers, self._division.memory, self.last
+        layers, memory, whole = self._scratch.layers, self._scratch.memory, self.last
         before, n = whole.output.shape[:-1], prod(whole.output.shape[:-1])
         outputs: list[Array] = []
         rows = iter(layers[:, [table.Z, table.Y, table.OUT]].tolist())
@@ -174,6 +174,6 @@ class Chain:
         return outputs
 
 
-def _divide(plan: Plan, rows: int) -> _Division:
+def _scratch_for(plan: Plan, rows: int) -> _Scratch:
     layers, size = plan.layout(rows, padded=False)
-    return _Division(rows, layers, aligned_zeros(size, plan.dtype))
+    return _Scratch(rows, layers, aligned_zeros(size, plan.dtype))
