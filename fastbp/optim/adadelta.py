@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from fastbp.optim.optimizer import Columns, Optimizer
 from fastbp.optim.setting import Setting, flag, not_negative, up_to_one
-from fastbp.optim.spans import Row
+from fastbp.optim.step_counts import ScalarRow
 from fastbp.validation.arrays import Array
 
 
@@ -44,6 +44,6 @@ class Adadelta(Optimizer):
     def _is_constant(self) -> bool:
         return True
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         rho, sign = settings["rho"], -1.0 if settings["maximize"] else 1.0
         return settings["lr"], rho, 1 - rho, settings["eps"], sign, settings["weight_decay"]

@@ -10,7 +10,7 @@ import numpy as np
 from fastbp.optim.optimizer import Columns, Optimizer
 from fastbp.optim.parameter_group import ParameterGroup
 from fastbp.optim.setting import Setting, flag, not_negative
-from fastbp.optim.spans import Row
+from fastbp.optim.step_counts import ScalarRow
 from fastbp.validation.arrays import Array
 
 
@@ -52,7 +52,7 @@ class Adagrad(Optimizer):
     def initial_state(self, group: ParameterGroup) -> dict[str, float]:
         return {"sum": group["initial_accumulator_value"]}
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         step_size = settings["lr"] / (1 + (numbers - 1) * settings["lr_decay"])
         initial = np.where(numbers == 1, settings["initial_accumulator_value"], 0.0)
         sign = -1.0 if settings["maximize"] else 1.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastbp.optim.optimizer import Columns, Optimizer
 from fastbp.optim.setting import Setting, flag, not_negative, two_betas
-from fastbp.optim.spans import Row
+from fastbp.optim.step_counts import ScalarRow
 from fastbp.validation.arrays import Array
 
 
@@ -62,7 +62,7 @@ class Adam(Optimizer):
     def _row(self, settings: Sequence[Mapping[str, Any]]) -> str:
         return f"{self.row}:amsgrad" if any(own["amsgrad"] for own in settings) else self.row
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         one, two = settings["betas"]
         step_size = settings["lr"] / (1 - np.power(one, numbers))
         correction = np.sqrt(1 - np.power(two, numbers))

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastbp.optim.optimizer import Columns, Optimizer
 from fastbp.optim.setting import Setting, flag, not_negative, two_betas
-from fastbp.optim.spans import Row
+from fastbp.optim.step_counts import ScalarRow
 from fastbp.validation.arrays import Array
 
 
@@ -41,7 +41,7 @@ class Adamax(Optimizer):
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         super().__init__(params, settings, options)
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         one, two = settings["betas"]
         step_size, sign = settings["lr"] / (1 - np.power(one, numbers)), -1.0 if settings["maximize"] else 1.0
         return 1 - one, two, step_size, settings["eps"], sign, settings["weight_decay"]

@@ -10,7 +10,7 @@ import numpy as np
 from fastbp.optim.adam import decay_of
 from fastbp.optim.optimizer import Columns, Optimizer
 from fastbp.optim.setting import Setting, flag, not_negative, two_betas
-from fastbp.optim.spans import Row
+from fastbp.optim.step_counts import ScalarRow
 from fastbp.validation.arrays import Array
 
 
@@ -44,7 +44,7 @@ class NAdam(Optimizer):
         settings |= {"momentum_decay": momentum_decay, "decoupled_weight_decay": decoupled_weight_decay}
         super().__init__(params, {**settings, "maximize": maximize}, options)
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         (one, two), decay, lr = settings["betas"], settings["momentum_decay"], settings["lr"]
         mu = one * (1.0 - 0.5 * np.power(0.96, numbers * decay))
         mu_next = one * (1.0 - 0.5 * np.power(0.96, (numbers + 1) * decay))

@@ -11,9 +11,9 @@ from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.optim.group_arguments import read_group, read_groups
 from fastbp.optim.parameter_group import ParameterGroup, refuse_unsupported
 from fastbp.optim.setting import Setting
-from fastbp.optim.spans import Counts, Row
 from fastbp.optim.state_dict import build_state, read_state
 from fastbp.optim.state_vectors import StateVectors
+from fastbp.optim.step_counts import ScalarRow, StepCounts
 from fastbp.runtime.model_lock import ModelLock, holder
 from fastbp.validation.arrays import Array
 from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS, step_parameters, step_spans
@@ -68,7 +68,7 @@ class Optimizer:
         self._flat = FlatView()
         self._in_order: list[Parameter] = []
         self._others: tuple[Parameter, ...] = ()  # among which the own ones lie
-        self._counts = Counts()
+        self._counts = StepCounts()
         self._code = -1  # not known
         self._laid_out_for = -2
         # Calls and scalars of a step, where the next one is like the last.
@@ -145,7 +145,7 @@ class Optimizer:
         """Return the name of the registry's row for groups of these ``settings``."""
         return self.row
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         """Return the scalars of the steps ``numbers``, counted from 1. Settings may be arrays of one for each step."""
         raise NotImplementedError
 

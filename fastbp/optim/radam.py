@@ -10,7 +10,7 @@ import numpy as np
 from fastbp.optim.adam import decay_of
 from fastbp.optim.optimizer import Columns, Optimizer
 from fastbp.optim.setting import Setting, flag, not_negative, two_betas
-from fastbp.optim.spans import Row
+from fastbp.optim.step_counts import ScalarRow
 from fastbp.validation.arrays import Array
 
 
@@ -40,7 +40,7 @@ class RAdam(Optimizer):
         settings |= {"decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize}
         super().__init__(params, settings, options)
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         one, two = settings["betas"]
         power = np.power(two, numbers)
         correction = 1 - power

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from fastbp.optim.optimizer import Columns, Optimizer
 from fastbp.optim.setting import Setting, flag, not_negative
-from fastbp.optim.spans import Row
+from fastbp.optim.step_counts import ScalarRow
 from fastbp.validation.arrays import Array
 
 
@@ -62,7 +62,7 @@ class RMSprop(Optimizer):
     def _is_constant(self) -> bool:
         return True
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         alpha, sign = settings["alpha"], -1.0 if settings["maximize"] else 1.0
         return (
             settings["lr"], alpha, 1 - alpha, settings["eps"], settings["momentum"], settings["centered"], sign,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from fastbp.optim.optimizer import Columns, Optimizer
 from fastbp.optim.setting import Setting, flag, not_negative, two_etas, two_step_sizes
-from fastbp.optim.spans import Row
+from fastbp.optim.step_counts import ScalarRow
 from fastbp.validation.arrays import Array
 
 
@@ -41,6 +41,6 @@ class Rprop(Optimizer):
     ) -> None:  # fmt: skip
         super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize}, options)
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         sign = -1.0 if settings["maximize"] else 1.0
         return *settings["etas"], *settings["step_sizes"], settings["lr"], numbers == 1, sign

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from fastbp.optim.optimizer import Columns, Optimizer
 from fastbp.optim.setting import Setting, any_finite, flag, not_negative
-from fastbp.optim.spans import Row
+from fastbp.optim.step_counts import ScalarRow
 from fastbp.validation.arrays import Array
 
 
@@ -68,7 +68,7 @@ class SGD(Optimizer):
     def _is_constant(self) -> bool:
         return not any(group["momentum"] for group in self.param_groups)
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         lr, sign, decay = settings["lr"], -1.0 if settings["maximize"] else 1.0, settings["weight_decay"]
         name = self._row([group.values_by_name for group in self.param_groups])
         if name == "SGD":

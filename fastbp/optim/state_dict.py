@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastbp.optim.parameter_group import NOTES, ParameterGroup, refuse_unsupported
-from fastbp.optim.spans import Progress
+from fastbp.optim.step_counts import Progress
 from fastbp.validation.arrays import Array
 from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS
 

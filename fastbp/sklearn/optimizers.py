@@ -17,7 +17,7 @@ from fastbp.optim.optimizer import Columns
 from fastbp.optim.optimizer import Optimizer as Steps
 from fastbp.optim.setting import Setting
 from fastbp.optim.sgd import SGD
-from fastbp.optim.spans import Row
+from fastbp.optim.step_counts import ScalarRow
 from fastbp.validation.arrays import Array
 
 _SMALLEST_RATE = 1e-6  # of "adaptive": below it, the training stops
@@ -158,7 +158,7 @@ class _Velocity(SGD):
     def _is_constant(self) -> bool:
         return True
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         # What turns the gradient of an objective to be maximised, "sign", may be any factor.
         return 1.0, settings["lr"], 0.0, settings["momentum"], 1.0, settings["nesterov"], 0.0
 
@@ -179,6 +179,6 @@ class _EarlyEpsilon(Adam):
         one, two = self.param_groups[0]["betas"]
         return self.param_groups[0]["lr"] * np.sqrt(1 - two**numbers) / (1 - one**numbers)
 
-    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: Row) -> Columns:
+    def _columns(self, settings: Mapping[str, Any], numbers: Array, row: ScalarRow) -> Columns:
         one, two = settings["betas"]
         return 1 - one, two, 1 - two, self.rate(numbers), 1.0, settings["eps"], 1.0, 0.0, 1.0, 0.0

@@ -1,7 +1,7 @@
-"""Which parameters of a step take which scalars.
+"""How many steps each parameter has made, and which parameters share the scalars of a step for it.
 
-Parameters of one group that have made as many steps share a row of scalars. One that was frozen for a while, or whose
-group was added later, counts its own steps, as in PyTorch.
+One that was frozen for a while, or whose group was added later, counts its own steps, as in PyTorch. Parameters of one
+group that have made as many steps share a row of scalars.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Progress(NamedTuple):
 
 
 @dataclass(slots=True)
-class Row:
-    """What a row of scalars is for.
+class ScalarRow:
+    """A row of scalars, which parameters of one group and with one progress share: what it is computed from.
 
     Attributes
     ----------
@@ -50,19 +50,19 @@ class Row:
     mu_product_next: float
 
 
-class Counts:
-    """The progress of every parameter.
+class StepCounts:
+    """Counts the steps of every parameter: its progress.
 
     Attributes
     ----------
-    rows : list of Row
+    rows : list of ScalarRow
         As last laid out, at least one.
     """
 
     def __init__(self) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[ScalarRow] = []
         self._progress: dict[Parameter, Progress] = {}
-        self._row_of: dict[Parameter, Row | None] = {}  # None for a frozen one
+        self._row_of: dict[Parameter, ScalarRow | None] = {}  # None for a frozen one
         self._steps = 0  # as of the last layout
 
     def lay_out(self, groups: Sequence[ParameterGroup], steps: int) -> None:
@@ -70,18 +70,18 @@ class Counts:
         self.note(steps)
         self.rows, self._row_of = [], {}
         for group in groups:
-            own: dict[Progress, Row] = {}
+            own: dict[Progress, ScalarRow] = {}
             for parameter in group["params"]:
                 progress = self._progress.setdefault(parameter, Progress(steps))
                 if not parameter.requires_grad:
                     self._row_of[parameter] = None
                     continue
                 if progress not in own:
-                    own[progress] = Row(group, *progress, progress.mu_product)
+                    own[progress] = ScalarRow(group, *progress, progress.mu_product)
                     self.rows.append(own[progress])
                 self._row_of[parameter] = own[progress]
         if not self.rows:  # all are frozen, and the kernels take one row or more
-            self.rows.append(Row(groups[0], *Progress(), 1.0))
+            self.rows.append(ScalarRow(groups[0], *Progress(), 1.0))
 
     def note(self, steps: int) -> None:
         """Bring every parameter's progress up to date."""
