@@ -8,11 +8,11 @@ from fastbp.engine.jacobian import jacobian
 from fastbp.ensemble import Ensemble
 from fastbp.interop.torch import from_torch, to_torch
 from fastbp.runtime.threads import get_num_threads, set_num_threads
+from fastbp.training.accuracy import compute_accuracy
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import History
 from fastbp.training.many import TrainingsFailed, TrainingsInterrupted, train_models
 from fastbp.training.many_job import TrainingJob
-from fastbp.training.metrics import compute_accuracy
 from fastbp.training.nonfinite import DivergenceError, DivergenceWarning
 from fastbp.training.row_blocks import RowBlocks
 from fastbp.training.train_model import TrainingInterrupted, train_model

@@ -11,7 +11,7 @@ from test_resume import Stop
 
 import fastbp
 from fastbp import nn, optim
-from fastbp.training.validation_metrics import mae, r2
+from fastbp.training.metrics import mae, r2
 
 
 @pytest.fixture(params=["engine", "module by module"])

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from fastbp.nn.module import Module
 from fastbp.training.early_stopping import BestEpoch, EarlyStopping
 from fastbp.training.history import History
+from fastbp.training.metrics import Metric, MetricRecorder
 from fastbp.training.training_run import Criterion, Rows, TrainingRun
-from fastbp.training.validation_metrics import Metric, MetricRecorder
 from fastbp.validation.callers import warn
 
 

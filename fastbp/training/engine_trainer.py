@@ -24,10 +24,10 @@ from fastbp.nn.losses.kernel_loss import Checked, KernelLoss
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.threads import Team, thread_limits
+from fastbp.training.accuracy import records_accuracy
 from fastbp.training.data import takes_classes
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
-from fastbp.training.metrics import records_accuracy
 from fastbp.training.schedule import Part
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array

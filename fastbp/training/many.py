@@ -15,7 +15,7 @@ from fastbp.runtime.threads import get_num_threads, threads_limited
 from fastbp.training.arguments import count
 from fastbp.training.history import History
 from fastbp.training.many_job import TrainingJob
-from fastbp.training.many_parts import require_own_parts
+from fastbp.training.many_ownership import require_own_parts
 from fastbp.training.nonfinite import DivergenceWarning
 from fastbp.training.progress import ProgressBar
 from fastbp.training.schedule import require_schedule

@@ -12,11 +12,11 @@ from fastbp.nn.module import Module
 from fastbp.optim.lr_scheduler import LRScheduler
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import History
+from fastbp.training.metrics import Metric
 from fastbp.training.nonfinite import OnNonfinite
 from fastbp.training.row_blocks import RowBlocks
 from fastbp.training.schedule import Interval
 from fastbp.training.training_run import Criterion, Optimizer
-from fastbp.training.validation_metrics import Metric
 from fastbp.validation.arrays import Array, RandomSource
 
 

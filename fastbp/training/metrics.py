@@ -1,122 +1,142 @@
-"""Accuracy: the share of rows for which a model names the right class."""
+"""Metrics: numbers for the predictions of the validation data, computed after each epoch."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fastbp.nn.module import Module
-from fastbp.training.data import misfit, require_features, require_model_dtype, require_pairs
-from fastbp.training.training_run import Criterion, Rows
-from fastbp.validation.arrays import Array, plain
-from fastbp.validation.classes import stray_class
-from fastbp.validation.foreign import require_array
+from fastbp.training.accuracy import accuracy, has_classes, records_accuracy
+from fastbp.training.data import misfit
+from fastbp.training.training_run import Criterion, Rows, TrainingRun
+from fastbp.validation.arrays import Array
+from fastbp.validation.scalars import is_number
 
-_PIECE = 1 << 20  # elements looked through at a time, so that large data need no large masks
-_DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8")
-_TARGETS = (
-    "one-hot targets, one 1 in every row and 0 elsewhere, a single column of 0 and 1, or integer class indices of "
-    "shape (n,)"
-)
+Metric: TypeAlias = Callable[[Array, Array], float]
+"""A function of predictions and targets, a row a sample each."""
 
 
-def compute_accuracy(model: Module, inputs: Array, targets: Array) -> float:
-    """Return the share of rows for which the model's output names the target's class.
+def mae(prediction: Array, target: Array) -> float:
+    """Return the mean absolute error over all elements."""
+    return float(np.abs(np.subtract(prediction, target, dtype=np.float64)).mean()) if target.size else float("nan")
+
+
+def r2(prediction: Array, target: Array) -> float:
+    """Return R², the coefficient of determination: the mean over the outputs, as ``sklearn.metrics.r2_score``.
+
+    An output whose targets are all the same counts 1 where it is exact and else 0; fewer than two rows give NaN.
+    """
+    if len(target) < 2:
+        return float("nan")
+    residual = (np.subtract(prediction, target, dtype=np.float64) ** 2).sum(axis=0)
+    spread = ((target - target.mean(axis=0, dtype=np.float64)) ** 2).sum(axis=0)
+    scores = 1 - residual / np.where(spread == 0, 1, spread)
+    return float(np.where(spread == 0, residual == 0, scores).mean())
+
+
+_BY_NAME: dict[str, Metric] = {"accuracy": accuracy, "mae": mae, "r2": r2}
+_TAKEN = ("loss", "loss_mean", "accuracy")
+
+
+def read_metrics(metrics: Iterable[str | Metric] | Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return functions by their names, or raise TypeError or ValueError."""
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise TypeError(f"train_model takes metrics as a list of names and functions, got {metrics!r}; pass a list")
+    given = metrics.items() if isinstance(metrics, Mapping) else [_named(metric) for metric in metrics]
+    found: dict[str, Metric] = {}
+    for name, metric in given:
+        if not isinstance(name, str) or not callable(metric):
+            raise TypeError(f"train_model takes metrics as names and functions, got {name!r}: {metric!r}")
+        if name in found or (name in _TAKEN and metric is not accuracy):
+            raise ValueError(
+                f"train_model takes metrics of different names, got {name!r} again; pass {{'another name': function}}"
+            )
+        found[name] = metric
+    return found
+
+
+def _named(metric: Any) -> tuple[Any, Any]:
+    if isinstance(metric, str):
+        if metric not in _BY_NAME:
+            raise ValueError(f"train_model knows the metrics {', '.join(_BY_NAME)}, got {metric!r}; pass a function")
+        return metric, _BY_NAME[metric]
+    name = getattr(metric, "__name__", "<lambda>")
+    if callable(metric) and name == "<lambda>":
+        raise ValueError(f"train_model takes metrics that have names, got {metric!r}; pass {{'its name': function}}")
+    return name, metric
+
+
+class MetricRecorder:
+    """Computes metrics of the validation data and records them.
+
+    It computes them once at the beginning, so that one that does not fit is refused before anything changes.
 
     Parameters
     ----------
+    metrics : see ``train_model``
     model : Module
-    inputs : ndarray of shape (n, in_features)
-    targets : ndarray
-        One of three kinds:
+    criterion : Criterion
+    validation : Rows or None
 
-        - One-hot rows of shape (n, classes), or integer class indices of shape (n,). A row counts if its largest
-          output, the first of equal ones, is that of the class.
-        - A single column of 0 and 1, shape (n, 1). A row counts if its output is on the target's side of 0.5: above it
-          for 1, not above it for 0. NaN is on neither side. That fits outputs that were trained towards 0 and 1, with
-          or without a sigmoid behind the last layer; it does not fit logits, whose sides part at 0.
-
-    Returns
-    -------
-    float
-        From 0 to 1; NaN for no rows.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For other targets, and arrays that do not fit the model or each other.
+    Attributes
+    ----------
+    names : tuple of str
+        Of the metrics that are recorded here.
     """
-    if not isinstance(model, Module):
-        raise TypeError(f"compute_accuracy takes a fastbp.nn.Module, got {type(model).__name__}")
-    data = {"inputs": inputs, "targets": require_array(targets, "compute_accuracy(targets=...)", _DTYPES)}
-    are_indices = targets.dtype.kind in "iu"
-    require_model_dtype("compute_accuracy", model, {"inputs": inputs} if are_indices else data)
-    require_pairs(data)
-    if are_indices and targets.ndim != 1:
-        raise ValueError(f"compute_accuracy takes class indices of shape (n,), got {targets.shape}")
-    require_features("compute_accuracy", model, "inputs", inputs.shape)
-    targets = plain(targets)
-    prediction = model.predict(plain(inputs))
-    if are_indices:
-        _require_indices(targets, prediction.shape)
-    elif targets.ndim == 1 and prediction.ndim == 2 and prediction.shape[1] > 1:
-        raise ValueError(f"compute_accuracy takes class indices as integers, got {targets.dtype}; pass .astype(int)")
-    elif prediction.shape != targets.shape:
-        raise ValueError(misfit("compute_accuracy", "inputs", "targets", prediction.shape, targets))
-    elif not has_classes(targets):
-        raise ValueError(f"compute_accuracy takes {_TARGETS}, got others of shape {targets.shape}")
-    return accuracy(prediction, targets)
 
+    def __init__(
+        self,
+        metrics: Iterable[str | Metric] | Mapping[str, Metric],
+        model: Module,
+        criterion: Criterion,
+        validation: Rows | None,
+    ) -> None:
+        self._metrics = read_metrics(metrics)
+        if validation is None:
+            raise ValueError("train_model takes metrics with val_input and val_target, got metrics without them")
+        self._model, self._validation = model, validation.guarded()
+        if accuracy in self._metrics.values():
+            self._read_accuracy(criterion)
+        self.names = tuple(self._metrics)
+        self._compute(self._checked_prediction())
 
-def accuracy(prediction: Array, target: Array, threshold: float = 0.5) -> float:
-    """Return what ``compute_accuracy`` does for predictions (n, classes) and targets that have classes.
+    def _read_accuracy(self, criterion: Criterion) -> None:
+        """Leave accuracy to the trainer where that records it, or compute it here, of logits."""
+        if not has_classes(self._validation.target):
+            raise ValueError(
+                "train_model takes the metric 'accuracy' with one-hot targets, a single column of 0 and 1, or class "
+                f"indices, got others of shape {self._validation.target.shape}"
+            )
+        if records_accuracy(criterion, self._validation):
+            del self._metrics["accuracy"]
+        else:
+            self._metrics["accuracy"] = partial(accuracy, threshold=0.0)
 
-    Rows of the class -1 do not count. ``threshold`` parts the sides of a single column: it is 0 for logits.
-    """
-    if target.ndim == 1:
-        hits = (prediction.argmax(axis=1) == target)[target >= 0]
-    elif target.shape[1] == 1:
-        hits = np.where(target == 1, prediction > threshold, prediction <= threshold)
-    else:
-        hits = prediction.argmax(axis=1) == target.argmax(axis=1)
-    return float(np.count_nonzero(hits) / len(hits)) if len(hits) else float("nan")
+    def _checked_prediction(self) -> Array:
+        prediction, target = self._model.predict(self._validation.input), self._validation.target
+        for name, metric in self._metrics.items():
+            if metric in (mae, r2) and prediction.shape != target.shape:
+                owner = f"train_model with the metric {name!r}"
+                raise ValueError(misfit(owner, "val_input", "val_target", prediction.shape, target))
+        return prediction
 
+    def _compute(self, prediction: Array) -> list[float]:
+        values = []
+        for name, metric in self._metrics.items():
+            value = metric(prediction, self._validation.target)
+            if not is_number(value):
+                came = type(value).__name__
+                raise TypeError(f"train_model takes metrics that return a number, got {came} from {name!r}")
+            values.append(float(value))
+        return values
 
-def records_accuracy(criterion: Criterion, validation: Rows | None) -> bool:
-    """Whether a training records the accuracy unasked: not for a column of logits, whose sides part at 0."""
-    if validation is None or not has_classes(validation.target):
-        return False
-    if getattr(criterion, "columns_per_target", 1) != 1:
-        return False
-    is_column = validation.target.ndim == 2 and validation.target.shape[1] == 1
-    return not (is_column and getattr(criterion, "takes_logits", False) is True)
-
-
-def has_classes(target: Array) -> bool:
-    """Whether the rows of ``target`` are one-hot, a single column of 0 and 1, or class indices."""
-    if target.dtype.kind in "iu":
-        return target.ndim == 1
-    if target.ndim != 2 or not target.shape[1]:
-        return False
-    rows = max(1, _PIECE // target.shape[1])
-    return all(_are_one_hot(target[start : start + rows]) for start in range(0, len(target), rows))
-
-
-def _are_one_hot(rows: Array) -> bool:
-    if not ((rows == 0) | (rows == 1)).all():
-        return False
-    return rows.shape[1] == 1 or bool((rows.sum(axis=1) == 1).all())
-
-
-def _require_indices(indices: Array, outputs: tuple[int, ...]) -> None:
-    """Raise ValueError unless ``indices`` (n,) name classes of a model with outputs of that shape."""
-    if len(outputs) != 2 or outputs[1] < 2:
-        raise ValueError(
-            f"compute_accuracy takes class indices for outputs of 2 columns or more, got {outputs}; for one column of "
-            "outputs pass a column of 0 and 1, targets[:, None].astype(numpy.float32)"
-        )
-    wrong = stray_class(indices, outputs[1])
-    if wrong is not None:
-        raise ValueError(
-            f"compute_accuracy takes class indices from 0 to {outputs[1] - 1} for outputs of shape {outputs}, "
-            f"got {wrong}"
-        )
+    def record(self, run: TrainingRun) -> None:
+        """Compute and record what is missing of the last finished epoch, at whose end the model stands."""
+        history = run.history
+        if self.names and len(history[f"val_{self.names[0]}"]) < history.epochs:
+            values = self._compute(self._model.predict(self._validation.input))
+            with run.held:
+                history.record_metrics(self.names, values)

@@ -17,11 +17,11 @@ from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
 from fastbp.nn.utils import clip_grad_norm_
 from fastbp.runtime.buffers import Buffer
+from fastbp.training.accuracy import accuracy, records_accuracy
 from fastbp.training.data import takes_classes
 from fastbp.training.forward_state import ForwardState
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
-from fastbp.training.metrics import accuracy, records_accuracy
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun, evaluation_of, loss_of
 from fastbp.validation.arrays import Array
 

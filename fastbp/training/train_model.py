@@ -32,6 +32,7 @@ from fastbp.training.data import require_mini_batches, try_first_row
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.engine_trainer import EngineTrainer, waiting_trainer
 from fastbp.training.history import History, Setting
+from fastbp.training.metrics import Metric
 from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.nonfinite import NonFiniteMonitor, OnNonfinite
 from fastbp.training.progress import ProgressBar
@@ -40,7 +41,6 @@ from fastbp.training.schedule import Interval, require_schedule
 from fastbp.training.shuffle import shuffler_for
 from fastbp.training.trained_parts import TrainedParts
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
-from fastbp.training.validation_metrics import Metric
 from fastbp.validation.arrays import Array, RandomSource
 
 Trainer: TypeAlias = EngineTrainer | ModuleTrainer | BlockTrainer

@@ -1,4 +1,4 @@
-"""What jobs that are trained side by side must not have in common."""
+"""What each of the jobs that are trained side by side must own: what a training of it changes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from fastbp.validation.user_methods import is_of_the_library, own_methods
 
 
 def require_own_parts(jobs: Sequence[TrainingJob], histories: Sequence[History]) -> None:
-    """Raise ValueError if two jobs have a part in common that a training changes.
+    """Raise ValueError if two jobs share what a training changes: parts of a model, an optimiser, a history or an rng.
 
-    Losses of the library may be shared: the engine reads no more of them than their settings.
+    A criterion of the user's must not be shared either. Losses of the library may be: the engine reads no more of them
+    than their settings.
     """
     owner: dict[int, int] = {}
     for number, (job, history) in enumerate(zip(jobs, histories, strict=True)):
