@@ -6,27 +6,52 @@ BATCH_NORM, which takes a mini-batch as a whole.
 
 from __future__ import annotations
 
-# Columns: features in and out; offsets of weight and bias in the parameters (-1: none); what kind of B a Linear's
-# weight is; activation; offsets in scratch of its inputs, of what its activation takes, or the derivative
-# there, where the backward pass needs that (else -1), of its outputs and of the gradient; the distance between rows of
-# the inputs and of the other three.
-IN, OUT, WEIGHT, BIAS, KIND, ACTIVATION, X, X_ROW, Z, Y, G, Y_ROW = range(12)
-# The operation; offsets in scratch of what it saves for the backward pass: rows like Y's, and a number a row; offset
-# and distance of rows of a gradient that is added to that of its inputs (-1: none), and of what ADD adds to its inputs;
-# what DROPOUT's decisions are a function of: seed, forwards before the call, and threshold; and for BATCH_NORM the
-# addresses of running mean and variance (0: none), and whether a training takes the statistics of the mini-batch. The
-# addresses of an activation of the user's and of its derivative. The last one tells which parameters need a gradient:
-# TRAINED_WEIGHT + TRAINED_BIAS or less.
-OPERATION, SAVED, SAVED_ROW, ADDED_G, ADDED_G_ROW, OTHER, OTHER_ROW, SEED, FORWARDS, THRESHOLD = range(12, 22)
-MEAN_AT, VARIANCE_AT, TAKES_BATCH, VALUE_AT, DERIVATIVE_AT, TRAINED = range(22, 28)
+# The table's columns. Parameters are at offsets in the vector of all of them, what is computed at offsets in scratch,
+# where the rows of data of one layer lie at equal distances.
+IN = 0  # features of its inputs
+OUT = 1  # features of its outputs
+WEIGHT = 2  # offset of the weight, -1 if there is none
+BIAS = 3  # offset of the bias, -1 if there is none
+KIND = 4  # of a Linear: what kind of B its weight is to ``product``, ROWS or ROOMY_ROWS
+ACTIVATION = 5  # its code
+X = 6  # offset of the inputs
+X_ROW = 7  # distance between rows of the inputs
+Z = 8  # offset of what the activation took, or the derivative there; -1 where the backward pass needs neither
+Y = 9  # offset of the outputs
+G = 10  # offset of the gradient with respect to what the activation took
+Y_ROW = 11  # distance between rows of Z, Y and G
+OPERATION = 12  # see below
+SAVED = 13  # offset of rows like Y's that the operation saves for its backward pass, or needs there
+SAVED_ROW = 14  # likewise of a number for each row, or with BATCH_NORM and PRELU for each feature
+ADDED_G = 15  # offset of a gradient that is added to that of the inputs, -1 if there is none
+ADDED_G_ROW = 16  # distance between its rows
+OTHER = 17  # of ADD: offset of what it adds to its inputs
+OTHER_ROW = 18  # of ADD: distance between rows of that
+SEED = 19  # of DROPOUT: the seed of its decisions
+FORWARDS = 20  # of DROPOUT and BATCH_NORM: mini-batches that it has had before the call
+THRESHOLD = 21  # of DROPOUT: below which 32 random bits drop a number
+MEAN_AT = 22  # of BATCH_NORM: address of the running mean, 0 if there is none
+VARIANCE_AT = 23  # of BATCH_NORM: address of the running variance, 0 if there is none
+TAKES_BATCH = 24  # of BATCH_NORM: whether a training takes the statistics of the mini-batch
+VALUE_AT = 25  # address of the function of an activation of the user's
+DERIVATIVE_AT = 26  # address of its derivative's function
+TRAINED = 27  # which parameters need a gradient: TRAINED_WEIGHT, TRAINED_BIAS, their sum, or 0
 COLUMNS = 28
 
 TRAINED_WEIGHT, TRAINED_BIAS = 1, 2
 
-# Operations. Their scalars behind the activation's: LAYER_NORM: eps; BATCH_NORM: eps, and the weight of a mini-batch in
-# the running statistics, below 0 for that of a mean over all; DROPOUT: the factor of what is kept, and what is added to
-# what is kept and to what is dropped; PRELU: 1 if there is a slope for each feature, 0 if one for all.
-LINEAR, COPY, LAYER_NORM, DROPOUT, SOFTMAX, LOG_SOFTMAX, ADD, BATCH_NORM, PRELU = range(9)
+# The operations, with their scalars, which lie in this order from ``OPERATION_SCALARS`` on.
+LINEAR = 0
+COPY = 1
+LAYER_NORM = 2  # eps
+DROPOUT = 3  # factor of what is kept; what is added to what is kept; what is added to what is dropped
+SOFTMAX = 4
+LOG_SOFTMAX = 5
+ADD = 6
+BATCH_NORM = 7  # eps; a mini-batch's weight in the running statistics, below 0 for that of a mean over all
+PRELU = 8  # 1 if there is a slope for each feature, 0 if there is one for all
 
-# Columns of the scalars beside the table: those of the activation, then those of the operation.
-ACTIVATION_SCALARS, OPERATION_SCALARS, SCALARS = 0, 4, 8
+# Columns of the scalars beside the table, of which there is a row for each of its rows.
+ACTIVATION_SCALARS = 0  # from here on those of the activation
+OPERATION_SCALARS = 4  # from here on those of the operation
+SCALARS = 8
