@@ -41,9 +41,9 @@ def _describe_best(best: BestEpoch) -> dict[str, Any]:
 
 
 def history_tensors(history: History) -> dict[str, Array]:
-    """Return the series, and the parameters of the best epoch and of the last one where early stopping keeps them."""
+    """Return the series, and the states of the best epoch and of the last one where early stopping keeps them."""
     tensors = {f"history.{name}": values for name, values in history.as_arrays().items()}
-    for prefix, state in (("best", history.best and history.best.state), ("last", history.position.parameters)):
+    for prefix, state in (("best", history.best and history.best.state), ("last", history.position.last_state)):
         tensors |= {f"{prefix}.{name}": value for name, value in (state or {}).items()}
     return tensors
 
@@ -68,7 +68,7 @@ def build_history(content: Any, tensors: dict[str, Array]) -> History:
     loss = require_field(content, "loss", str)
     weighted_loss = require_field(content, "weighted_loss", str) if "weighted_loss" in content else loss
     history.position = Position(batches, float.fromhex(loss), generator, float.fromhex(weighted_loss))
-    history.position.parameters = _read_state("last", tensors)
+    history.position.last_state = _read_state("last", tensors)
     return history
 
 
@@ -122,7 +122,7 @@ def _read_best(content: Any, history: History, tensors: Mapping[str, Array]) -> 
 
 
 def _read_state(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array] | None:
-    """Return the parameters that the file keeps beside those of the model; None if there are none."""
+    """Return the state that the file keeps beside that of the model; None if there is none."""
     own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     names = [name for name in tensors if name.startswith(f"{prefix}.")]
     state = {name.removeprefix(f"{prefix}."): tensors[name] for name in names}

@@ -247,7 +247,7 @@ class Module(ModuleTree):
 
     @holder
     def state_dict(self) -> dict[str, Array]:
-        """Return a copy of every parameter under PyTorch's name for it, such as ``"0.weight"``."""
+        """Return copies of all parameters and buffers (running statistics) under PyTorch's names: ``"0.weight"``."""
         lock = self._current().lock
         taken = lock.acquire()
         try:
@@ -258,7 +258,7 @@ class Module(ModuleTree):
 
     @holder
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Copy the parameters from ``state_dict``.
+        """Copy parameters and buffers from ``state_dict``.
 
         Parameters
         ----------
@@ -280,12 +280,12 @@ class Module(ModuleTree):
         TypeError
             If ``state_dict`` is no mapping.
         """
-        parameters = self._named_state()
-        values, keys = checked_values(f"{type(self).__name__}.load_state_dict", parameters, state_dict, strict)
+        state = self._named_state()
+        values, keys = checked_values(f"{type(self).__name__}.load_state_dict", state, state_dict, strict)
         lock = self._current().lock
         with lock:
             for name, value in values.items():
-                own = parameters[name]
+                own = state[name]
                 (own.data if isinstance(own, Parameter) else own)[...] = value
         return keys
 

@@ -1,4 +1,4 @@
-"""Reading parameters from a mapping of names to arrays."""
+"""Reading a module's parameters and buffers from a mapping of names to arrays."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class IncompatibleKeys(NamedTuple):
 
 
 def checked_values(
-    caller: str, parameters: Mapping[str, Parameter | Array], state_dict: Mapping[str, Any], strict: bool
+    caller: str, state: Mapping[str, Parameter | Array], state_dict: Mapping[str, Any], strict: bool
 ) -> tuple[dict[str, Array], IncompatibleKeys]:
-    """Return the value for each parameter that ``state_dict`` names, in its dtype, and the names without counterpart.
+    """Return the values that ``state_dict`` has for parts of ``state``, in their dtypes, and the names that differ.
 
     Raises
     ------
@@ -30,37 +30,37 @@ def checked_values(
     """
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"{caller} takes a mapping of names to arrays, got {type(state_dict).__name__}")
-    unexpected = [name for name in state_dict if name not in parameters]
-    missing = [name for name in parameters if name not in state_dict]
+    unexpected = [name for name in state_dict if name not in state]
+    missing = [name for name in state if name not in state_dict]
     faults: list[str] = []
     if strict:
         faults += [f"unexpected {name!r}" for name in unexpected]
-        faults += [f"missing {name!r} of shape {parameters[name].shape}" for name in missing]
+        faults += [f"missing {name!r} of shape {state[name].shape}" for name in missing]
     values: dict[str, Array] = {}
-    for name, parameter in parameters.items():
+    for name, own in state.items():
         if name in state_dict:
             value = _to_numpy(state_dict[name])
             if value is None:
                 faults.append(f"{name!r} is no array: {type(state_dict[name]).__name__}")
-            elif value.dtype.kind not in ("f" if parameter.dtype.kind == "f" else "iu"):
+            elif value.dtype.kind not in ("f" if own.dtype.kind == "f" else "iu"):
                 faults.append(f"{name!r} has dtype {value.dtype}")
-            elif value.shape != parameter.shape:
-                faults.append(f"{name!r} has shape {value.shape} instead of {parameter.shape}")
+            elif value.shape != own.shape:
+                faults.append(f"{name!r} has shape {value.shape} instead of {own.shape}")
             else:
                 with np.errstate(all="ignore"):  # beyond float32 is infinity, as in PyTorch
-                    values[name] = value.astype(parameter.dtype)  # a copy: it may be a view of another parameter
-    faults += _torn_ties(parameters, values)
+                    values[name] = value.astype(own.dtype)  # a copy: it may be a view of another part
+    faults += _torn_ties(state, values)
     if faults:
         raise ValueError(f"{caller}: {'; '.join(faults)}")
     return values, IncompatibleKeys(missing, unexpected)
 
 
-def _torn_ties(parameters: Mapping[str, Parameter | Array], values: Mapping[str, Array]) -> list[str]:
+def _torn_ties(state: Mapping[str, Parameter | Array], values: Mapping[str, Array]) -> list[str]:
     """Return a fault for each parameter that has several names, and under them values that differ."""
     first: dict[int, str] = {}
     faults = []
     for name, value in values.items():
-        other = first.setdefault(id(parameters[name]), name)
+        other = first.setdefault(id(state[name]), name)
         if not np.array_equal(value, values[other], equal_nan=True):
             faults.append(f"{other!r} and {name!r} are one parameter here and differ")
     return faults

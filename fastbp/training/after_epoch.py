@@ -73,12 +73,12 @@ class AfterEpoch:
         position, is_between = history.position, not history.position.batches
         if rule is not None and history.best is not None and history.best.serves(rule):
             history.best.rule = rule
-            if position.parameters is not None and history.best.is_over(history):
+            if position.last_state is not None and history.best.is_over(history):
                 return self._is_over(history)
             put_back(run, self._model)
         else:
             go_on_without_rule(run, self._model)
-        if position.parameters is not None:  # all epochs are done
+        if position.last_state is not None:  # all epochs are done
             return False
         if rule is not None and history.best is None:
             history.best = BestEpoch(rule, max(history.epochs - is_between, 0))
@@ -114,12 +114,12 @@ class AfterEpoch:
                 run.history.best.look(run.history, self._model)
 
     def finish(self, run: TrainingRun) -> None:
-        """Give the model its parameters of the best epoch, where the training has come to its end."""
+        """Give the model its state of the best epoch, where the training has come to its end."""
         history, position = run.history, run.history.position
-        has_ended = history.stopped_by in ("epochs", "early_stopping") and position.parameters is None
+        has_ended = history.stopped_by in ("epochs", "early_stopping") and position.last_state is None
         if has_ended and history.best is not None and history.best.state is not None:
             with run.held:
-                position.parameters = self._model.state_dict()
+                position.last_state = self._model.state_dict()
                 self._model.load_state_dict(history.best.state)
 
 
@@ -138,12 +138,12 @@ def after_epoch(
 
 
 def put_back(run: TrainingRun, model: Module) -> None:
-    """Give the model the parameters where its training ended, if it has those of the best epoch and goes on."""
+    """Give the model its state of where the training ended, if it has that of the best epoch and goes on."""
     position = run.history.position
-    if position.parameters is not None and run.history.epochs < run.epochs:
+    if position.last_state is not None and run.history.epochs < run.epochs:
         with run.held:
-            model.load_state_dict(position.parameters)
-            position.parameters = None
+            model.load_state_dict(position.last_state)
+            position.last_state = None
 
 
 def go_on_without_rule(run: TrainingRun, model: Module) -> None:

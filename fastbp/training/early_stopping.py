@@ -95,7 +95,7 @@ class BestEpoch:
     epoch : int or None
         The best one, from 1; None before there is one.
     state : mapping of str to ndarray, or None
-        Copies of the model's parameters after that epoch, if they are to be restored.
+        The model's ``state_dict()`` after that epoch, if that is to be restored.
     """
 
     rule: EarlyStopping

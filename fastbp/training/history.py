@@ -36,8 +36,8 @@ class Position:
     loss: float = 0.0  # their sum
     generator: Any = None  # the state of the rng before it drew this epoch's order; None without shuffling
     weighted_loss: float = 0.0  # their sum by the weights of LossPerSample
-    # The model's parameters, where it was given those of the best epoch instead.
-    parameters: Mapping[str, Array] | None = None
+    # The model's ``state_dict()``, where it was given that of the best epoch instead.
+    last_state: Mapping[str, Array] | None = None
 
 
 class Setting(NamedTuple):

@@ -137,9 +137,9 @@ def train_model(
         "accuracy" (see ``compute_accuracy``), "mae" (mean absolute error), "r2", or functions ``metric(prediction,
         target)`` that return a number. They are called once before the training too, to see that they fit.
     early_stopping : EarlyStopping or None
-        When the training ends because it has not become better. The model then has its parameters of the best epoch,
+        When the training ends because it has not become better. The model then has its state of the best epoch,
         ``History.best_epoch``, and so it has after all ``epochs``; where ``progress`` or ``max_seconds`` end the call,
-        it has the last ones. The engine comes back to Python after every epoch.
+        it has the last one. The engine comes back to Python after every epoch.
     max_seconds : float or None
         Time after which this call ends, at the next finished mini-batch, in the engine within about 0.1 seconds; an
         epoch whose mini-batches are finished is validated first. The same call goes on, with the same bits.
