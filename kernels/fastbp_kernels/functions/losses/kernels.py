@@ -1,4 +1,6 @@
-"""Losses of rows: the value summed in float64, and the gradient in the same pass.
+"""Losses over slabs of rows: the registry's loops, called for whole arrays and by the engine.
+
+The value is summed in float64, and the gradient written in the same call.
 
 Sums run over slabs of ``SLAB`` rows, whose sums are added in order. Whoever splits rows at multiples of ``SLAB`` gets
 the same bits. Where rows have weights, each row of a slab is summed by itself.

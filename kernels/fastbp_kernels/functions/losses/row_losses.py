@@ -1,9 +1,13 @@
 """Losses over rows: cross entropy and negative log likelihood of as many rows at a time as a vector has lanes.
 
-A lane goes through the outputs of its row three times: for the largest one, for the sum of the exponentials, and for
-the gradient. With the classes' probabilities p, their weights w, S = sum(exp(x - most)) and q = w * p::
+For cross entropy a lane goes through the outputs x of its row three times: for the largest one, for the sum of the
+exponentials, and for the gradient. With the classes' probabilities p, their weights w, S = sum(exp(x - most)) and
+q = w * p::
 
     loss = sum(q * (log(S) - (x - most)))        gradient = exp(x - most) / S * sum(q) - q
+
+Negative log likelihood is -w * x at the row's class; a lane goes through its row once, for the gradient: -w there and 0
+elsewhere. Which loss of the registry is emitted by which function stands in ``_EMIT``, at the end of this file.
 
 Sums are in float64. A lane without a class has no loss, and a gradient of zeros, or of NaN where softmax is NaN.
 """
