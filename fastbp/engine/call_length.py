@@ -5,10 +5,8 @@ from __future__ import annotations
 from math import inf
 
 CALL_SECONDS = 0.1
-# Operations of the first call, whose speed is not known yet: 3 to 30 milliseconds; and those that take as long as what
-# there is to do for a mini-batch of the smallest network.
-FIRST_FLOP = 3e8
-_FLOP_PER_BATCH = 1e5
+FIRST_FLOP = 3e8  # operations of the first call, whose speed is not known yet: 3 to 30 milliseconds
+_FLOP_PER_BATCH = 1e5  # operations that take as long as what there is to do for a mini-batch of the smallest network
 _GROWTH = 8  # from one call to the next, at most: the speed of a short one says little
 
 
@@ -18,6 +16,9 @@ def first_length(flop: float, rows: int) -> int:
 
 
 def next_length(length: int, done: int, seconds: float, left: float = inf) -> int:
-    """Return that of the next call, after one of ``length`` that took ``seconds`` for ``done``, with ``left`` to go."""
+    """Return the mini-batches of the next call.
+
+    The last one was to do ``length`` and did ``done`` of them in ``seconds``; a deadline is ``left`` seconds away.
+    """
     wanted = min(CALL_SECONDS, left)
     return max(1, min(_GROWTH * length, int(done * wanted / max(seconds, 1e-9))))

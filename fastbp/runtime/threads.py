@@ -21,12 +21,12 @@ from typing import Any
 from fastbp.runtime.cores import available_cores, initial_threads
 from fastbp.runtime.interrupts import Interrupts
 
-# Below so much work for each, a further thread does not pay: between two barriers of a training, and where it has to be
-# started for the work. Measured on two cores at 115 GFLOP/s each. On two idle cores a quarter of the first would do,
-# but where another process holds one of them, all wait at each barrier for the thread that does not run.
+# Operations between two barriers below which, for each thread, a further one does not pay. Measured on two cores at 115
+# GFLOP/s each. On two idle cores a quarter would do, but where another process holds one of them, all wait at each
+# barrier for the thread that does not run.
 FLOP_PER_THREAD = 2e6
+# The same where the thread has to be started for the work.
 FLOP_PER_START = 2e7
-
 
 _limit = initial_threads(os.environ, Path("/"), available_cores())
 _own = local()  # the limit of one Python thread

@@ -26,9 +26,9 @@ _multiply = elementwise2(lambda v, x, y: v.builder.fmul(x, y))
 def batch_norm_statistics(
     n: int, features: int, normalized: Pointer, row_size: int, mean: Pointer, rstd: Pointer
 ) -> None:
-    """Take the rows of ``normalized``, which are those of x, for a mini-batch: normalise them.
+    """Centre the rows of ``normalized``, a mini-batch's of x, and write their means and variances.
 
-    ``mean`` takes the means and ``rstd`` the variances, which it has until ``batch_norm_rows``.
+    ``mean`` gets the means. ``rstd`` gets the variances, of which ``batch_norm_rows`` makes 1 / sqrt(variance + eps).
     """
     zero_loop(features, mean)
     add_column_sums(n, features, normalized, row_size, mean)
@@ -62,8 +62,8 @@ def batch_norm_rows(
 ) -> None:  # fmt: skip
     """Divide the centred rows of ``normalized`` and write ``y``, whose rows lie like them.
 
-    ``rstd`` has the variances and is left with what the rows are multiplied by. ``parameters`` are how many there are:
-    0, 1 (``weight``) or 2 (``bias`` too).
+    ``rstd`` has the variances and is left with 1 / sqrt(variance + eps), by which the rows are multiplied.
+    ``parameters`` are how many there are: 0, 1 (``weight``) or 2 (``bias`` too).
     """
     for k in range(features):
         rstd[k] = 1.0 / sqrt(rstd[k] + eps)

@@ -112,20 +112,22 @@ class Workspace(NamedTuple):
         Whether parameters are stepped in the tile that computes their gradient: by SGD, of mini-batches within one
         k_block.
     block_rows : int
-        Rows for which the table was laid out in scratch: a multiple of ``SLAB``, and of ``K_BLOCK`` where mini-batches
-        are larger. BY_CHUNKS ``K_BLOCK``.
+        Rows of a block: of the rows that pass through the network together. It is ``K_BLOCK`` if the mode is BY_CHUNKS;
+        else a multiple of ``SLAB``, and of ``K_BLOCK`` too where mini-batches are larger.
     scratch : vector, written; zeros at first
-        What the table was laid out for; ``ranks`` times that, but BY_ROWS.
+        The memory of a block, as the table lays it out. There is one block if the mode is BY_ROWS, else one for each
+        rank.
     classes : vector of int64, written
         ``block_rows`` for each block in scratch where the loss takes classes; else empty.
     weights : vector, written
         ``block_rows`` for each block in scratch where rows have weights; else empty.
     chunk_grads : vector, written
-        BY_CHUNKS a whole number of times the parameters; else empty.
+        Gradients of all parameters, one behind the other, if the mode is BY_CHUNKS; else empty.
     snapshots : array of shape (any, parameters), written
         Room for the parameters of so many epochs, for VALIDATION_BESIDE; else empty.
     slab_sums : vector of float64, written
-        One for each ``SLAB`` rows of as many blocks as scratch holds, or BY_CHUNKS ``chunk_grads``.
+        One for each ``SLAB`` rows of a block: for every block in scratch or, if those are more, every gradient in
+        ``chunk_grads``.
     sync : vector of int64, zeros at first
         ``SYNC_SIZE`` for the threads' barrier, then ``queue_size`` of the number of ``snapshots``.
     """
