@@ -33,7 +33,7 @@ class Loss(NamedTuple):
         What the gradient is a multiple of: ``slope * scale``, with the scale of the loss itself.
     value : callable or None
         ``value(v, x, y, *scalars, *vectors)`` emits the loss of vectors, as one factor or two; None over rows, which
-        have a branch in ``row_losses``.
+        have an entry in ``_EMIT`` of ``row_losses``.
     gradient : callable or None
         ``gradient(v, x, y, *scalars, *vectors)`` emits the derivative over ``slope``.
     scalars, vectors : tuple of str
