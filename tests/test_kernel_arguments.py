@@ -38,8 +38,8 @@ ARRAYS = {
         {"input": "ni", "weight": "i", "bias": "i"},
         {"running_mean": "i", "running_variance": "i", "normalized": "ni", "rstd": "i", "output": "ni"},
     ),
-    "cross_entropy_forward": ({"logits": "no"}, {}),
-    "cross_entropy_forward_backward": ({"logits": "no"}, {"grad": "no"}),
+    "cross_entropy_forward": ({"logits": "no", "weight": "o"}, {}),
+    "cross_entropy_forward_backward": ({"logits": "no", "weight": "o"}, {"grad": "no"}),
     "dropout_forward": FORWARD,
     "exp_forward": FORWARD,
     "gelu_backward": INPUT_BACKWARD,
@@ -138,6 +138,23 @@ def assert_refused(name, arguments, sentence):
 
 def test_every_public_kernel_is_in_the_table_of_this_file():
     assert set(ARRAYS) == set(fastbp_kernels.__all__)
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_kernel_takes_what_it_documents_and_compiled_code_calls_it_too(name):
+    kernel, (reads, writes) = named(name), ARRAYS[name]
+    before, ours, of_compiled_code = (arguments_of(name) for _ in range(3))
+    for arguments in (before, ours, of_compiled_code):
+        for array in writes:
+            arguments[array].fill(7)
+    result = kernel(*ours.values())
+    assert njit(lambda *arguments: kernel(*arguments))(*of_compiled_code.values()) == result
+    for array in reads | writes:
+        numpy.testing.assert_array_equal(ours[array], of_compiled_code[array])
+    for array in reads.keys() - writes.keys():
+        numpy.testing.assert_array_equal(ours[array], before[array])
+    changed = [array for array in writes if not numpy.array_equal(ours[array], before[array])]
+    assert changed or result is not None
 
 
 @pytest.mark.parametrize("bad", BAD)

@@ -14,6 +14,7 @@ import fastbp
 import fastbp_kernels
 from fastbp import nn, optim
 from fastbp.nn.activations import activation_classes, activation_of_row
+from fastbp_kernels import cross_entropy_forward, cross_entropy_forward_backward
 from fastbp_kernels.functions.activations import ACTIVATION_CODES, ACTIVATIONS
 from fastbp_kernels.functions.losses.kernels import LOSSES
 from fastbp_kernels.functions.optimizers import OPTIMIZERS
@@ -134,6 +135,20 @@ def test_a_cross_entropy_is_the_oracles_and_torchs(reduction, dtype):
     numpy.testing.assert_allclose(grad, expected[1], rtol=0, atol=tolerance)
     numpy.testing.assert_allclose(grad, inputs.grad.numpy(), rtol=0, atol=tolerance)
     assert criterion.evaluate(logits, classes) == loss
+
+
+def test_the_kernels_cross_entropy_is_torchs(dtype):
+    logits, classes, weight = draw((37, 5), dtype) * dtype(20), numpy.arange(37) % 6 - 1, draw(5, dtype) ** 2
+    inputs = torch.tensor(logits, requires_grad=True)
+    theirs = torch.nn.CrossEntropyLoss(torch.tensor(weight), reduction="sum", ignore_index=-1)(
+        inputs, torch.tensor(classes)
+    )
+    theirs.backward()
+    grad, tolerance = numpy.empty_like(logits), 16 * numpy.finfo(dtype).eps
+    loss = cross_entropy_forward_backward(logits, classes, weight, dtype(0.5), grad)
+    assert cross_entropy_forward(logits, classes, weight) == loss
+    numpy.testing.assert_allclose(loss, theirs.item(), rtol=tolerance)
+    numpy.testing.assert_allclose(grad, inputs.grad.numpy() / 2, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("values", [numpy.nan, numpy.inf, -numpy.inf, 1e30])

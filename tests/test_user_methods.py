@@ -162,6 +162,24 @@ def test_either_backward_of_every_class_lets_another_one_follow_where_it_is_aske
     numpy.testing.assert_array_equal(module.backward(TARGET), expected)
 
 
+@pytest.mark.parametrize("place", ["class", "instance"])
+@pytest.mark.parametrize("name", MODULES)
+def test_a_backward_of_the_users_own_is_told_that_another_one_may_follow(name, place):
+    base, told = getattr(nn, name), []
+
+    def backward(self, grad_output, *, retain_graph=False):
+        told.append(retain_graph)
+        return base.backward(self, grad_output, retain_graph=retain_graph)
+
+    module = MODULES[name](type("Own", (base,), {"backward": backward} if place == "class" else {}))
+    if place == "instance":
+        module.backward = backward.__get__(module)
+    module(X)
+    module.backward_parameters(TARGET, retain_graph=True)
+    module.backward_parameters(TARGET)
+    assert told == [True, False]
+
+
 class NoOptimizer:
     def step(self):
         pass

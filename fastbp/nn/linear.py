@@ -199,7 +199,7 @@ class Linear(Module):
     @locked
     def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
         if not self._takes("backward_parameters"):
-            self.backward(grad_output)
+            super().backward_parameters(grad_output, retain_graph=retain_graph)
             return
         rows, input = self._rows_of_backward(grad_output)
         flop = self._flop_per_row * len(rows)

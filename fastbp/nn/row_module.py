@@ -79,7 +79,7 @@ class RowModule(Module):
     @locked
     def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
         if not self._takes("backward_parameters"):
-            self.backward(grad_output)
+            super().backward_parameters(grad_output, retain_graph=retain_graph)
             return
         last, flat = self._last_forward, self._current()
         grad_output = last.checked(grad_output, type(self).__name__, self._output, flat.changes, flat)

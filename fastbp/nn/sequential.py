@@ -120,7 +120,7 @@ class Sequential(Container):
             chain.backward_parameters(grad_output, retain_graph)
             return
         if not self._takes("backward_parameters"):
-            self.backward(grad_output)
+            super().backward_parameters(grad_output, retain_graph=retain_graph)
             return
         self._require_own_forward(grad_output)
         modules = list(self)

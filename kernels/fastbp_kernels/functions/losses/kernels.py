@@ -8,10 +8,9 @@ the same bits. Where rows have weights, each row of a slab is summed by itself.
 
 from __future__ import annotations
 
-from math import nan
+from math import inf, nan
 from typing import NamedTuple
 
-import numpy
 from numba import float64
 
 from fastbp_kernels.compiler.decorators import inner_kernel, kernel
@@ -72,8 +71,9 @@ def loss_slab_with_gradient(
     vectors = shift(settings, SCALARS)
     if loss.is_over_rows:
         of_rows: float = row_losses(
-            loss.code, rows, outputs, prediction, target, classes, weights, is_weighted, settings, factor, grad, True
-        )
+            loss.code, rows, outputs, prediction, target, classes, weights, is_weighted, settings[0], settings[1],
+            vectors, factor, grad, True,
+        )  # fmt: skip
         return of_rows
     if not is_weighted:
         of_elements: float = element_losses_with_gradient(
@@ -100,8 +100,8 @@ def loss_slab(
     vectors = shift(settings, SCALARS)
     if loss.is_over_rows:
         of_rows: float = row_losses(
-            loss.code, rows, outputs, prediction, target, classes, weights, is_weighted, settings, settings[0],
-            prediction, False,
+            loss.code, rows, outputs, prediction, target, classes, weights, is_weighted, settings[0], settings[1],
+            vectors, settings[0], prediction, False,
         )  # fmt: skip
         return of_rows
     if not is_weighted:
@@ -210,56 +210,59 @@ def loss_values(loss: LossCall, prediction: Array, target: Array, classes: Array
         for k in range(width):
             place = row * o + k
             if loss.is_over_rows:
-                own = shift(pointer(classes), row if loss.takes_classes else 0)
+                own, vectors = shift(pointer(classes), row if loss.takes_classes else 0), shift(settings, SCALARS)
                 value = row_losses(
-                    loss.code, 1, step, shift(x, place), shift(y, place), own, x, False, settings, settings[0], x, False
-                )
+                    loss.code, 1, step, shift(x, place), shift(y, place), own, x, False, settings[0], settings[1],
+                    vectors, settings[0], x, False,
+                )  # fmt: skip
             else:
                 vectors = shift(settings, SCALARS + k)
                 value = element_losses(loss.code, 1, shift(x, place), shift(y, place), settings, vectors, SLAB * o)
             out[row, k] = value
 
 
-@public_kernel(logits=read("(n, o)"), classes=indices("(n,)"), grad=written("(n, o)"))
-def cross_entropy_forward_backward(logits: Array, classes: Array, factor: float, grad: Array) -> float:
-    """Return the sum over rows of the cross entropy and write ``factor`` times its gradient to ``grad``.
+@public_kernel(logits=read("(n, o)"), classes=indices("(n,)"), weight=read("(o,)"), grad=written("(n, o)"))
+def cross_entropy_forward_backward(
+    logits: Array, classes: Array, weight: Array, factor: float, grad: Array
+) -> float:  # fmt: skip
+    """Do ``cross_entropy_forward`` and write ``factor`` times the gradient to ``grad``.
 
     Parameters
     ----------
-    logits : array of shape (n, o), read
-    classes : array of int64, shape (n,), read
-        Each from 0 up to o - 1.
+    logits, classes, weight
+        As there.
     factor : scalar of the arrays' dtype
     grad : array of shape (n, o), written
     """
-    return _cross_entropy(logits, classes, factor, grad, True)
+    return _cross_entropy(logits, classes, weight, factor, grad, True)
 
 
-@public_kernel(logits=read("(n, o)"), classes=indices("(n,)"))
-def cross_entropy_forward(logits: Array, classes: Array) -> float:
-    """Return the sum over rows of the cross entropy.
+@public_kernel(logits=read("(n, o)"), classes=indices("(n,)"), weight=read("(o,)"))
+def cross_entropy_forward(logits: Array, classes: Array, weight: Array) -> float:
+    """Return the sum over rows of the weight of a row's class times its cross entropy.
 
     Parameters
     ----------
     logits : array of shape (n, o), read
     classes : array of int64, shape (n,), read
-        Each from 0 up to o - 1.
+        Each from 0 up to o - 1, or -1 for a row that is ignored.
+    weight : array of shape (o,), read
+        Of each class.
     """
-    return _cross_entropy(logits, classes, logits.dtype.type(1.0), logits, False)
+    return _cross_entropy(logits, classes, weight, 1.0, logits, False)
 
 
 @kernel
-def _cross_entropy(logits: Array, classes: Array, factor: float, grad: Array, wants_gradient: bool) -> float:
-    """Return the sum over rows of the cross entropy without smoothing, all classes of a weight of 1."""
+def _cross_entropy(
+    logits: Array, classes: Array, weight: Array, factor: float, grad: Array, wants_gradient: bool
+) -> float:  # fmt: skip
     n, o = logits.shape
-    settings = numpy.ones(SCALARS + o, logits.dtype)
-    settings[0], settings[1] = 0.0, numpy.inf
     total = 0.0
     for row in range(0, n, SLAB):
         x, g = shift(pointer(logits), row * o), shift(pointer(grad), row * o)
         total += row_losses(
-            _CROSS_ENTROPY, min(SLAB, n - row), o, x, x, shift(pointer(classes), row), x, False, pointer(settings),
-            factor, g, wants_gradient,
+            _CROSS_ENTROPY, min(SLAB, n - row), o, x, x, shift(pointer(classes), row), x, False, 0.0, inf,
+            pointer(weight), factor, g, wants_gradient,
         )  # fmt: skip
     return total
 

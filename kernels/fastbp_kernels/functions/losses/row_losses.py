@@ -28,7 +28,7 @@ from fastbp_kernels.compiler.switch import emit_switch
 from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
 from fastbp_kernels.functions.elementary import exp_of_less
 from fastbp_kernels.functions.logarithm import log
-from fastbp_kernels.functions.losses.registry import LOSSES, SCALARS, Loss
+from fastbp_kernels.functions.losses.registry import LOSSES, Loss
 
 _DOUBLE = ir.DoubleType()
 
@@ -37,13 +37,14 @@ _DOUBLE = ir.DoubleType()
 def row_losses(
     typing_context: Context, code: types.Integer, rows: types.Integer, outputs: types.Integer,
     prediction: types.CPointer, target: types.CPointer, classes: types.CPointer, weights: types.CPointer,
-    is_weighted: types.Boolean, settings: types.CPointer, factor: types.Float, grad: types.CPointer,
-    wants_gradient: types.Boolean,
+    is_weighted: types.Boolean, smoothing: types.Float, largest: types.Float, class_weights: types.CPointer,
+    factor: types.Float, grad: types.CPointer, wants_gradient: types.Boolean,
 ) -> Definition:  # fmt: skip
     """Return the sum of the losses of rows, and write ``factor`` times their gradient to ``grad`` if it is wanted.
 
     It may be ``target``; that or ``classes``, int64, -1 for none, are read as the loss takes them, and ``weights`` of
-    rows if it ``is_weighted``. The result is NaN for the code of a loss over elements, and for that of none.
+    rows if it ``is_weighted``. A loss that does not smooth, or has no largest value, reads none of these. The result is
+    NaN for the code of a loss over elements, and for that of none.
     """
 
     def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
@@ -54,14 +55,16 @@ def row_losses(
     element = prediction.dtype
     arrays = [prediction, prediction, types.CPointer(types.int64), prediction]
     return types.float64(
-        types.int64, types.intp, types.intp, *arrays, types.boolean, prediction, element, prediction, types.boolean
-    ), codegen
+        types.int64, types.intp, types.intp, *arrays, types.boolean, element, element, prediction, element, prediction,
+        types.boolean,
+    ), codegen  # fmt: skip
 
 
 def _arguments(element: ir.Type) -> list[ir.Type]:
     pointer, flag = element.as_pointer(), ir.IntType(1)
     arrays = [pointer, pointer, INT64.as_pointer(), pointer]
-    return [INT64, INT64, INT64, *arrays, flag, pointer, element, pointer, flag, _DOUBLE.as_pointer()]
+    settings = [element, element, pointer]
+    return [INT64, INT64, INT64, *arrays, flag, *settings, element, pointer, flag, _DOUBLE.as_pointer()]
 
 
 def _emit(function: ir.Function, element: ir.Type) -> None:
@@ -89,12 +92,12 @@ class _Rows:
 
     def __init__(self, v: Vectors, sums: Vectors, first: ir.Value, rows: ir.Value, arguments: Values) -> None:
         self.v, self.sums, b = v, sums, v.builder
-        self.outputs, prediction, target, classes, weights, is_weighted, settings, factor, grad, wants = arguments
+        self.outputs, prediction, target, classes, weights, is_weighted, *settings, factor, grad, wants = arguments
+        smoothing, largest, self._class_weights = settings
         start = b.mul(first, self.outputs)
         self._x, self._target, self._grad = (b.gep(place, [start]) for place in (prediction, target, grad))
-        self._classes, self._settings = b.gep(classes, [first]), settings
-        self.smoothing = v.widened(v.splat(b.load(settings)))
-        self._largest = b.gep(settings, [INT64(1)])
+        self._classes = b.gep(classes, [first])
+        self.smoothing, self._largest = v.widened(v.splat(smoothing)), largest
         self.wants_gradient = wants
         self._mask = v.first_lanes(b.sub(rows, first))
         lanes = ir.Constant(ir.VectorType(INT64, v.lanes), list(range(v.lanes)))
@@ -122,12 +125,12 @@ class _Rows:
     def class_weight(self, k: ir.Value) -> ir.Value:
         """Return the weight of class ``k`` in every lane."""
         b = self.v.builder
-        return self.v.widened(self.v.splat(b.load(b.gep(self._settings, [b.add(INT64(SCALARS), k)]))))
+        return self.v.widened(self.v.splat(b.load(b.gep(self._class_weights, [k]))))
 
     def bounded(self, losses: ir.Value) -> ir.Value:
         """Return the losses where they are not larger than the setting, else that; NaN stays."""
         b = self.v.builder
-        largest = self.v.widened(self.v.splat(b.load(self._largest)))
+        largest = self.v.widened(self.v.splat(self._largest))
         return b.select(b.fcmp_ordered(">", losses, largest), largest, losses)
 
     def own(self) -> tuple[ir.Value, ir.Value, ir.Value, ir.Value]:
@@ -138,7 +141,7 @@ class _Rows:
         own = b.bitcast(numbers, ir.VectorType(INT64, v.lanes))
         has_one = b.and_(self._mask, b.icmp_signed(">=", own, ir.Constant(own.type, [0] * v.lanes)))
         picked = v.gather(self._x, b.add(self._starts, own), has_one)
-        weight = v.gather(b.gep(self._settings, [INT64(SCALARS)]), own, has_one)
+        weight = v.gather(self._class_weights, own, has_one)
         return own, has_one, picked, v.widened(weight)
 
     def is_own(self, own: ir.Value, k: ir.Value) -> ir.Value:
