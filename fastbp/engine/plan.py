@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.engine.predictor import Predictor
-from fastbp.engine.refusals import NotPlannable, why_scattered
+from fastbp.engine.refusals import (
+    NotPlannable,
+    require_all,
+    require_different,
+    require_linear,
+    require_one_vector,
+)
 from fastbp.engine.table_rows import RowsBuilder, parameters_of
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
@@ -121,14 +127,10 @@ class Plan(Derived):
         parameters = parameters_of(modules)
         builder = RowsBuilder(parameters[0].offset if parameters else 0, sum(p.size for p in parameters))
         builder.add(modules)
-        if not linears:
-            raise NotPlannable("it has no Linear")
-        if len(set(parameters)) != len(parameters):
-            raise NotPlannable("two of its layers share a parameter")
-        flat = FlatView(parameters, (*modules, *around))
-        if len(flat.runs) != 1:
-            raise NotPlannable(why_scattered(parameters))
-        self.flat = flat
+        require_linear(linears)
+        require_different(parameters)
+        self.flat = flat = FlatView(parameters, (*modules, *around))
+        require_one_vector(flat, parameters)
         self.parameter, self.grad = flat.runs[0]
         self.lock = parameters[0].storage.lock
         self.dtype: np.dtype[Any] = self.parameter.dtype
@@ -245,8 +247,7 @@ def _find_plan(model: Module) -> Plan | NoPlan:
     parameters = [parameter for _, parameter in named]
     try:
         plan = Plan(model._parts(), modules)
-        if plan.parameters.keys() != set(parameters):
-            raise NotPlannable("it has a parameter that belongs to no Linear")
+        require_all(plan.parameters, parameters)
     except NotPlannable as reason:
         return NoPlan(str(reason), model, modules, named)
     plan.own_methods, plan.description = own, _described(named)

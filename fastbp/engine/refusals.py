@@ -1,21 +1,38 @@
-"""Why a network does not run in the engine: ``train_model`` then trains module by module, and the history tells.
+"""Why the engine does not take a training: ``train_model`` then trains module by module, and the history tells.
 
-Here is what modules and parameters may be refused for. Loss, optimiser and the data's shapes are looked at in
-``training.engine_trainer``.
+All reasons are here, in the order in which they are looked for. ``EngineTrainer`` asks for those of criterion,
+optimiser and data, and ``plan_of`` for those of the network: its ``Plan`` of the whole, ``RowsBuilder`` of each module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
-from fastbp.nn.parameter import Parameter
+from fastbp.nn.parameter import FlatView, Parameter
+from fastbp.validation.arrays import Array
 from fastbp.validation.user_methods import is_of_the_library, own_methods
+
+T = TypeVar("T")
 
 
 class NotPlannable(Exception):
-    """The engine does not know a part of the network; the text says which."""
+    """The engine does not know a part of the training; the text says which."""
+
+
+def require_kind(part: object, kind: type[T]) -> T:
+    """Return ``part``, a criterion or optimiser, or raise NotPlannable if it is no ``kind`` of the library's."""
+    if not (isinstance(part, kind) and is_of_the_library(type(part))):
+        raise NotPlannable(f"the engine does not know {type(part).__name__}")
+    return part
+
+
+def require_no_methods(part: object, own: Sequence[str]) -> None:
+    """Raise NotPlannable if criterion, optimiser or model has methods of its user's, ``own``."""
+    if own:
+        raise NotPlannable(f"the {type(part).__name__} has methods of its own: {', '.join(own)}")
 
 
 def require_known(module: Module) -> None:
@@ -28,8 +45,49 @@ def require_known(module: Module) -> None:
         raise NotPlannable(f"it contains a {name} with methods of its own: {', '.join(own)}")
 
 
-def why_scattered(parameters: Sequence[Parameter]) -> str:
-    """Return why parameters do not lie one behind the other."""
-    if len({parameter.storage for parameter in parameters}) == 1:
-        return "one of its parameters was taken out since it was built; train a new Sequential of its modules"
-    return "some of its parameters were set since it was built, or belong to another model as well"
+def require_linear(linears: Collection[Linear]) -> None:
+    """Raise NotPlannable if there are none."""
+    if not linears:
+        raise NotPlannable("it has no Linear")
+
+
+def require_different(parameters: Collection[Parameter]) -> None:
+    """Raise NotPlannable if one of the layers' parameters is there twice."""
+    if len(set(parameters)) != len(parameters):
+        raise NotPlannable("two of its layers share a parameter")
+
+
+def require_one_vector(flat: FlatView, parameters: Sequence[Parameter]) -> None:
+    """Raise NotPlannable if the parameters, of which ``flat`` is, do not lie one behind the other."""
+    if len(flat.runs) != 1:
+        if len({parameter.storage for parameter in parameters}) == 1:
+            raise NotPlannable(
+                "one of its parameters was taken out since it was built; train a new Sequential of its modules"
+            )
+        raise NotPlannable("some of its parameters were set since it was built, or belong to another model as well")
+
+
+def require_inputs(module: Module | None, inputs: int, features: int) -> None:
+    """Raise NotPlannable if a module does not take as many inputs as there are outputs before it."""
+    if inputs != features:
+        name = type(module).__name__
+        raise NotPlannable(f"a {name} with {inputs} inputs follows a module with {features} outputs")
+
+
+def require_same_features(inputs: int, outputs: int) -> None:
+    """Raise NotPlannable if the modules of a residual block return another number of features than they take."""
+    if inputs != outputs:
+        raise NotPlannable("a Residual adds outputs to inputs of another number")
+
+
+def require_all(planned: Collection[Parameter], parameters: Collection[Parameter]) -> None:
+    """Raise NotPlannable if the model has ``parameters`` beside those that the engine has ``planned``."""
+    if set(planned) != set(parameters):
+        raise NotPlannable("it has a parameter that belongs to no Linear")
+
+
+def require_dimensions(input: Array, target: Array, *, any_input: bool, are_classes: bool) -> None:
+    """Raise NotPlannable unless inputs are rows of features, or ``any_input`` goes, and targets rows or classes."""
+    dimensions = 1 if are_classes else 2
+    if (not any_input and input.ndim != 2) or target.ndim != dimensions:
+        raise NotPlannable(f"the engine takes inputs of two dimensions and targets of {dimensions}")

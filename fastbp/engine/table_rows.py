@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
-from fastbp.engine.refusals import NotPlannable, require_known
+from fastbp.engine.refusals import require_inputs, require_known, require_same_features
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.operation import FLATTEN, ActivationCall
@@ -140,12 +140,10 @@ class RowsBuilder:
             columns = row.columns
             if not columns[table.IN]:
                 columns[table.IN] = columns[table.OUT] = features
-            if columns[table.IN] != features:
-                what = "Linear" if columns[table.OPERATION] == table.LINEAR else type(row.module).__name__
-                raise NotPlannable(f"a {what} with {columns[table.IN]} inputs follows a module with {features} outputs")
+            require_inputs(row.module, columns[table.IN], features)
             features = columns[table.OUT]
-            if row.other >= 0 and self.rows[row.other].columns[table.OUT] != features:
-                raise NotPlannable("a Residual adds outputs to inputs of another number")
+            if row.other >= 0:
+                require_same_features(self.rows[row.other].columns[table.OUT], features)
         return self.rows
 
     def _row(self, operation: int) -> Row:

@@ -18,7 +18,7 @@ from fastbp.engine.call_length import first_length, next_length
 from fastbp.engine.compiled_train import is_compiled, room_for_results, run_train
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
-from fastbp.engine.refusals import NotPlannable
+from fastbp.engine.refusals import NotPlannable, require_dimensions, require_kind, require_no_methods
 from fastbp.engine.workspace import KEPT_BYTES, workspace_for
 from fastbp.nn.losses.kernel_loss import Checked, KernelLoss
 from fastbp.nn.module import Module
@@ -31,7 +31,7 @@ from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.schedule import Part
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array
-from fastbp.validation.user_methods import is_of_the_library, own_methods
+from fastbp.validation.user_methods import own_methods
 from fastbp_kernels.functions.gradient_clipping import NORM_SLAB
 from fastbp_kernels.functions.losses.kernels import LossCall
 from fastbp_kernels.functions.optimizers import SGD
@@ -71,22 +71,16 @@ class EngineTrainer:
         validation: Rows | None,
         mini_batch_size: int,
     ) -> None:
-        if not (isinstance(criterion, KernelLoss) and is_of_the_library(type(criterion))):
-            raise NotPlannable(f"the engine does not know {type(criterion).__name__}")
-        if not (isinstance(opt, OptimizerBase) and is_of_the_library(type(opt))):
-            raise NotPlannable(f"the engine does not know {type(opt).__name__}")
+        criterion, opt = require_kind(criterion, KernelLoss), require_kind(opt, OptimizerBase)
         for part in (criterion, opt):
-            if own := own_methods(part):
-                raise NotPlannable(f"the {type(part).__name__} has methods of its own: {', '.join(own)}")
+            require_no_methods(part, own_methods(part))
         plan = plan_of(model)
         if isinstance(plan, NoPlan):
             raise NotPlannable(plan.reason)
-        if plan.own_methods:
-            raise NotPlannable(f"the {type(model).__name__} has methods of its own: {', '.join(plan.own_methods)}")
+        require_no_methods(model, plan.own_methods)
         opt.lie_among(plan.parameters)
-        dimensions = 1 if takes_classes(criterion, train.target) else 2
-        if (not plan.flattens and train.input.ndim != 2) or train.target.ndim != dimensions:
-            raise NotPlannable(f"the engine takes inputs of two dimensions and targets of {dimensions}")
+        are_classes = takes_classes(criterion, train.target)
+        require_dimensions(train.input, train.target, any_input=plan.flattens, are_classes=are_classes)
         self._criterion, self._opt, self._plan = criterion, opt, plan
         self._found_for = self._what_counts(criterion, opt, train, validation, mini_batch_size)
         self._size = min(mini_batch_size, len(train))
