@@ -9,6 +9,7 @@ import pytest
 from helpers import child_environment
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 
 from fastbp_kernels.compiler.decorators import kernel
 from fastbp_kernels.compiler.intrinsics import intrinsic
@@ -82,6 +83,27 @@ def test_a_ctrl_c_while_a_function_is_compiled_comes_when_the_kernel_has_returne
     out[0] = 0
     run(out)
     assert (out[0], compiled) == (5, ["double"])
+
+
+def test_a_ctrl_c_while_llvm_calls_python_is_not_lost(place, monkeypatch):
+    engine = cpu_target.target_context.codegen()._engine._ee
+    notify, times = engine._object_cache_notify, iter([signal.SIGINT])
+
+    def interrupted(*arguments):
+        for number in times:
+            signal.raise_signal(number)
+        notify(*arguments)
+
+    @kernel
+    def run(out):
+        out[0] = 7
+
+    monkeypatch.setattr(engine, "_object_cache_notify", interrupted)
+    out = numpy.zeros(1)
+    with pytest.raises(KeyboardInterrupt):
+        run(out)
+    run(out)
+    assert out[0] == 7
 
 
 def test_where_a_function_cannot_be_compiled_the_process_ends_and_tells_why(tmp_path):

@@ -10,6 +10,7 @@ from numba import njit, types
 from numba.core import config
 
 from fastbp_kernels.compiler.cache import KernelCache
+from fastbp_kernels.compiler.compiling_thread import in_compiling_thread
 from fastbp_kernels.compiler.libraries import InnerCompiler
 
 if config.DISABLE_JIT:  # by the environment, numba's configuration file or code
@@ -62,6 +63,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 def _kept_kernel(function: Callable[..., Any], options: dict[str, object]) -> Any:
     dispatcher = njit(**options)(function)
     dispatcher._cache = KernelCache(function)
+    dispatcher.compile = in_compiling_thread(dispatcher.compile)
     return dispatcher
 
 

@@ -23,6 +23,7 @@ from llvmlite import binding, ir
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
+from fastbp_kernels.compiler.compiling_thread import in_compiling_thread
 from fastbp_kernels.compiler.libraries import AsWritten
 
 ELEMENTS = (ir.FloatType(), ir.DoubleType())
@@ -97,6 +98,7 @@ def install_stubs() -> None:
     _libraries.append(library)
 
 
+@in_compiling_thread
 def load_all() -> None:
     """Have all functions in memory, for both types."""
     for function, element in _with_stubs:
