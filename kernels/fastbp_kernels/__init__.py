@@ -7,7 +7,6 @@ shows the same sentence in its TypingError. A running kernel checks nothing: tha
 is up to the caller.
 """
 
-from fastbp_kernels.compiler.late_function import install_stubs
 from fastbp_kernels.functions.activations import (
     activation_backward,
     activation_forward,
@@ -50,7 +49,6 @@ from fastbp_kernels.linalg.linear import (
     linear_forward,
     linear_forward_share,
 )
-from fastbp_kernels.network import operations as _operations  # noqa: F401 (has functions that need stubs, too)
 
 __all__ = [
     "activation_backward",
@@ -93,5 +91,3 @@ __all__ = [
     "tanh_backward",
     "tanh_forward",
 ]
-
-install_stubs()

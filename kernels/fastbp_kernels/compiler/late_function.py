@@ -1,14 +1,14 @@
-"""Late functions: called by kernels by their name, compiled by themselves at their first call.
+"""Late functions: called by kernels at an address that is looked up, compiled by themselves at their first call.
 
 numba compiles each kernel together with everything that it calls. What is large, such as the tile, would be compiled
 anew in every kernel, and what few networks use would be compiled for all of them. Such functions are compiled by
 themselves, once for each float type::
 
-    kernel --call--> fastbp_tile_float  =  a stub, which has the function compiled, or read from the cache, the first
-                                           time, and jumps to it
+    kernel --call--> the address in the function's cell; where there is none yet, ``wait`` has it compiled, or read
+                     from the cache
 
-LLVM looks names up when it links a kernel. The stubs are there from the import on, so that a kernel also links where a
-user's own cache brings it back before anything else has run.
+LLVM finds a cell by its name when it links a kernel. The cells are there from the import on, so that a kernel also
+links where a user's own cache brings it back before anything else has run.
 """
 
 from __future__ import annotations
@@ -21,18 +21,15 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
 
 from fastbp_kernels.compiler.compiling_thread import in_compiling_thread
-from fastbp_kernels.compiler.libraries import AsWritten
 
 ELEMENTS = (ir.FloatType(), ir.DoubleType())
 _BOOL, _INT32, _INT64 = (ir.IntType(bits) for bits in (1, 32, 64))
+_IN_EACH = "linkonce_odr"  # modules that have it share it once they are linked into one
 
-_waiting: list[LateFunction] = []  # for their stubs
-_with_stubs: list[tuple[LateFunction, ir.Type]] = []  # by the numbers that the stubs give them
+_of_cells: dict[int, tuple[LateFunction, ir.Type]] = {}  # by the cells' addresses
 _libraries: list[Any] = []  # code that is in memory, which must stay there
-_is_imported = False
 
 
 class LateFunction(ABC):
@@ -46,10 +43,11 @@ class LateFunction(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.cells = {str(element): ctypes.c_void_p() for element in ELEMENTS}  # addresses, which the stubs read
-        _waiting.append(self)
-        if _is_imported:
-            install_stubs()
+        self.cells = {str(element): ctypes.c_void_p() for element in ELEMENTS}
+        for element in ELEMENTS:
+            place = ctypes.addressof(self.cells[str(element)])
+            _of_cells[place] = self, element
+            binding.add_symbol(f"{self.symbol(element)}_cell", place)
 
     @abstractmethod
     def function_type(self, element: ir.Type) -> ir.FunctionType:
@@ -62,9 +60,27 @@ class LateFunction(ABC):
     def symbol(self, element: ir.Type) -> str:
         return f"fastbp_{self.name}_{element}"
 
-    def declare(self, module: ir.Module, element: ir.Type) -> ir.Function:
-        name = self.symbol(element)
-        return module.globals.get(name) or ir.Function(module, self.function_type(element), name)
+    def caller(self, module: ir.Module, element: ir.Type) -> ir.Function:
+        """Return what calls the function for ``element``, of the same type, which ``module`` then defines."""
+        name, kind = f"{self.symbol(element)}_call", self.function_type(element)
+        if name in module.globals:
+            return module.globals[name]
+        caller = _function_in_each(module, name, kind)
+        cell = ir.GlobalVariable(module, kind.as_pointer(), f"{self.symbol(element)}_cell")
+        builder = ir.IRBuilder(caller.append_basic_block("entry"))
+        known, before = builder.load(cell), builder.block
+        with builder.if_then(builder.icmp_unsigned("==", known, ir.Constant(known.type, None)), likely=False):
+            builder.call(_wait(module), [builder.bitcast(cell, _INT64.as_pointer())])
+            found, waited = builder.load(cell), builder.block
+        address = builder.phi(known.type)
+        address.add_incoming(known, before)
+        address.add_incoming(found, waited)
+        result = builder.call(address, caller.args, tail=True)
+        if isinstance(kind.return_type, ir.VoidType):
+            builder.ret_void()
+        else:
+            builder.ret(result)
+        return caller
 
     def load(self, element: ir.Type) -> None:
         """Have the function for ``element`` in memory."""
@@ -76,104 +92,53 @@ class LateFunction(ABC):
                 cell.value = library.get_pointer_to_function(name)
 
 
-def install_stubs() -> None:
-    """Give the symbols of all functions an address that works already, and from now on those of each new one."""
-    global _is_imported
-    _is_imported = True
-    first = len(_with_stubs)
-    _with_stubs.extend((function, element) for function in _waiting for element in ELEMENTS)
-    _waiting.clear()
-    with global_compiler_lock:
-        library = AsWritten(cpu_target.target_context.codegen(), "fastbp_stubs")
-        module = library.create_ir_module(library.name)
-        wait = _emit_wait(module)
-        for number, (function, element) in enumerate(_with_stubs[first:], first):
-            place = ctypes.addressof(function.cells[str(element)])
-            _emit_stub(module, function.function_type(element), function.symbol(element), wait, place, number)
-        library.add_ir_module(module)
-        library.finalize()
-        for function, element in _with_stubs[first:]:
-            symbol = function.symbol(element)
-            binding.add_symbol(symbol, library.get_pointer_to_function(f"{symbol}_stub"))
-    _libraries.append(library)
-
-
 @in_compiling_thread
 def load_all() -> None:
     """Have all functions in memory, for both types."""
-    for function, element in _with_stubs:
+    for function, element in list(_of_cells.values()):
         function.load(element)
 
 
-def _emit_stub(
-    module: ir.Module, kind: ir.FunctionType, symbol: str, wait: ir.Function, place: int, number: int
-) -> None:
-    """Emit a jump to the address at ``place``, and where there is none to what waits for it.
-
-    That is another function, so that the first has no arguments to save.
-    """
-    stub, first = ir.Function(module, kind, f"{symbol}_stub"), ir.Function(module, kind, f"{symbol}_at_first")
-    builder = ir.IRBuilder(stub.append_basic_block("entry"))
-    address = builder.load(_at(builder, place, kind.as_pointer().as_pointer()))
-    with builder.if_then(_is_null(builder, address), likely=False):
-        _emit_jump(builder, first, stub)
-    _emit_jump(builder, address, stub)
-
-    builder = ir.IRBuilder(first.append_basic_block("entry"))
-    builder.call(wait, [_INT64(place), _INT32(number)])
-    _emit_jump(builder, builder.load(_at(builder, place, kind.as_pointer().as_pointer())), first)
-
-
-def _emit_wait(module: ir.Module) -> ir.Function:
-    """Emit ``wait(place, number)``, which calls ``_resolve`` until there is an address at ``place``.
+def _wait(module: ir.Module) -> ir.Function:
+    """Return ``wait(cell)``, defined in ``module``: calls ``_resolve`` until there is an address in the cell.
 
     A Ctrl-C meanwhile is handed on to Python, which raises it when the kernel has returned.
     """
-    wait = ir.Function(module, ir.FunctionType(ir.VoidType(), [_INT64, _INT32]), "fastbp_wait")
-    wait.linkage = "internal"
+    if "fastbp_wait" in module.globals:
+        return module.globals["fastbp_wait"]
+    wait = _function_in_each(module, "fastbp_wait", ir.FunctionType(ir.VoidType(), [_INT64.as_pointer()]))
+    wait.attributes.add("noinline")
+    resolve = ir.Function(module, ir.FunctionType(_INT32, [_INT64.as_pointer()]), "fastbp_resolve")
+    set_interrupt = ir.Function(module, ir.FunctionType(ir.VoidType(), []), "fastbp_set_interrupt")
     entry, again, after = (wait.append_basic_block(name) for name in ("entry", "again", "after"))
-    place, number = wait.args
+    (cell,) = wait.args
     builder = ir.IRBuilder(entry)
-    cell = builder.inttoptr(place, _INT64.as_pointer())
     builder.branch(again)
     builder.position_at_end(again)
     before = builder.phi(_BOOL)
-    resolve = _at(builder, _RESOLVE, ir.FunctionType(_INT32, [_INT32]).as_pointer())
-    outcome = builder.call(resolve, [number])
-    disturbed = builder.or_(before, builder.icmp_signed("!=", outcome, _INT32(_UNDISTURBED)))
+    disturbed = builder.or_(before, builder.icmp_signed("!=", builder.call(resolve, [cell]), _INT32(_UNDISTURBED)))
     before.add_incoming(_BOOL(0), entry)
     before.add_incoming(disturbed, again)
     builder.cbranch(builder.icmp_signed("==", builder.load(cell), _INT64(0)), again, after)
     builder.position_at_end(after)
     with builder.if_then(disturbed, likely=False):
-        builder.call(_at(builder, _SET_INTERRUPT, ir.FunctionType(ir.VoidType(), []).as_pointer()), [])
+        builder.call(set_interrupt, [])
     builder.ret_void()
     return wait
 
 
-def _emit_jump(builder: ir.IRBuilder, target: ir.Value, function: ir.Function) -> None:
-    """Emit ``return target(arguments of the function)``, for which LLVM leaves them where they are."""
-    result = builder.call(target, function.args, tail=True)
-    if isinstance(function.function_type.return_type, ir.VoidType):
-        builder.ret_void()
-    else:
-        builder.ret(result)
+def _function_in_each(module: ir.Module, name: str, kind: ir.FunctionType) -> ir.Function:
+    function = ir.Function(module, kind, name)
+    function.linkage = _IN_EACH
+    return function
 
 
-def _is_null(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
-    return builder.icmp_unsigned("==", address, ir.Constant(address.type, None))
+def _resolve(cell: int) -> int:
+    """Load a function, for the kernel that waits; return ``_UNDISTURBED``, or 0 if a Ctrl-C came.
 
-
-def _at(builder: ir.IRBuilder, address: int, kind: ir.PointerType) -> ir.Value:
-    return builder.inttoptr(ir.Constant(_INT64, address), kind)
-
-
-def _resolve(number: int) -> int:
-    """Load a function, for its stub; return ``_UNDISTURBED``, or 0 if a Ctrl-C came.
-
-    Another thread loads it, since Ctrl-C comes to the main one, and no exception can pass the kernel that waits.
+    Another thread loads it, since Ctrl-C comes to the main one, and no exception can pass the kernel.
     """
-    function, element = _with_stubs[number]
+    function, element = _of_cells[cell]
     outcome = _UNDISTURBED
     while True:
         try:
@@ -189,7 +154,6 @@ def _resolve(number: int) -> int:
 
 
 _UNDISTURBED = 1
-_resolver = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(_resolve)
-_RESOLVE, _SET_INTERRUPT = (
-    ctypes.cast(function, ctypes.c_void_p).value or 0 for function in (_resolver, ctypes.pythonapi.PyErr_SetInterrupt)
-)
+_resolver = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_resolve)
+for _name, _function in (("resolve", _resolver), ("set_interrupt", ctypes.pythonapi.PyErr_SetInterrupt)):
+    binding.add_symbol(f"fastbp_{_name}", ctypes.cast(_function, ctypes.c_void_p).value or 0)

@@ -70,7 +70,7 @@ def _definition(kernel: _LateKernel, function: Callable[..., None]) -> Callable[
         element = next(each.dtype for each in given if isinstance(each, types.CPointer))
 
         def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-            callee = kernel.declare(builder.module, context.get_value_type(element))
+            callee = kernel.caller(builder.module, context.get_value_type(element))
             context.call_conv.call_function(builder, callee, types.void, signature.args, arguments)
             return context.get_dummy_value()
 

@@ -45,7 +45,7 @@ class NativeFunction(LateFunction):
         """Return the code of an intrinsic that calls the function for the element type of ``pointer``."""
 
         def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-            builder.call(self.declare(builder.module, context.get_value_type(pointer.dtype)), arguments)
+            builder.call(self.caller(builder.module, context.get_value_type(pointer.dtype)), arguments)
             return context.get_dummy_value()
 
         return codegen
@@ -60,7 +60,7 @@ class NativeFunction(LateFunction):
         library = self._library(codegen, self.symbol(element))
         library.enable_object_caching()
         module = library.create_ir_module(library.name)
-        self._emit(self.declare(module, element), element)
+        self._emit(ir.Function(module, self.function_type(element), self.symbol(element)), element)
         library.add_ir_module(module)
         library.finalize()
         cache.keep(entry, library.serialize_using_object_code())
