@@ -11,7 +11,7 @@ from numba.core import config
 
 from fastbp_kernels.compiler.cache import KernelCache
 from fastbp_kernels.compiler.compiling_thread import in_compiling_thread
-from fastbp_kernels.compiler.libraries import InnerCompiler
+from fastbp_kernels.compiler.inner_compiler import InnerCompiler
 
 if config.DISABLE_JIT:  # by the environment, numba's configuration file or code
     raise ImportError(

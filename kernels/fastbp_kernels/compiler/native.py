@@ -7,13 +7,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import cpu_target
 
 from fastbp_kernels.compiler import cache
 from fastbp_kernels.compiler.intrinsics import Codegen, Context, Values
 from fastbp_kernels.compiler.late_function import LateFunction
-from fastbp_kernels.compiler.libraries import AsWritten
 
 
 class NativeFunction(LateFunction):
@@ -26,16 +24,12 @@ class NativeFunction(LateFunction):
         ``arguments(element)`` returns the LLVM types of the function's arguments; its result is void.
     emit : callable
         ``emit(function, element)`` writes the body into an ``ir.Function``.
-    as_written : bool
-        Whether LLVM's passes have nothing to improve in it.
     """
 
     def __init__(
-        self, name: str, arguments: Callable[[ir.Type], list[ir.Type]], emit: Callable[[ir.Function, ir.Type], None],
-        as_written: bool = False,
-    ) -> None:  # fmt: skip
+        self, name: str, arguments: Callable[[ir.Type], list[ir.Type]], emit: Callable[[ir.Function, ir.Type], None]
+    ) -> None:
         self._arguments, self._emit = arguments, emit
-        self._library = AsWritten if as_written else JITCodeLibrary
         super().__init__(name)
 
     def function_type(self, element: ir.Type) -> ir.FunctionType:
@@ -57,7 +51,7 @@ class NativeFunction(LateFunction):
         return library or self._compile(element, codegen, entry), self.symbol(element)
 
     def _compile(self, element: ir.Type, codegen: Any, entry: str) -> Any:
-        library = self._library(codegen, self.symbol(element))
+        library = codegen.create_library(self.symbol(element))
         library.enable_object_caching()
         module = library.create_ir_module(library.name)
         self._emit(ir.Function(module, self.function_type(element), self.symbol(element)), element)

@@ -154,7 +154,7 @@ def _emit_tile(function: ir.Function, element: ir.Type) -> None:
             call.ret_void()
 
 
-_TILE = NativeFunction("tile", _arguments, _emit_tile, as_written=True)
+_TILE = NativeFunction("tile", _arguments, _emit_tile)
 
 
 class _FixedTile:
@@ -181,48 +181,47 @@ class _FixedTile:
                     self.v.prefetch(place)
             values = self._sum(k, a_now, a_row, a_k, b, b_row, start)
 
-            in_last = builder.sub(columns, INT64(last * self.v.lanes))  # the valid lanes of a row's last vector
-            self.full = builder.icmp_signed(">=", in_last, INT64(self.v.lanes))
-            self.mask = self.v.first_lanes(in_last)
-            self._finish(values, epilogue, c_now, c_row, aux_now, aux_row, lr)
+            in_last = builder.sub(columns, INT64(last * self.v.lanes))
+            full = builder.icmp_signed(">=", in_last, INT64(self.v.lanes))
+            with builder.if_else(full, likely=True) as (whole, ragged):
+                with whole:
+                    self._finish(values, epilogue, c_now, c_row, aux_now, aux_row, lr, None)
+                with ragged:
+                    mask = self.v.first_lanes(in_last)
+                    self._finish(values, epilogue, c_now, c_row, aux_now, aux_row, lr, mask)
         builder.ret_void()
 
     def _sum(
         self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, start: ir.Value
     ) -> Values:
         """Emit the sums over all of k, ``STEPS`` at a time, and return them row by row."""
-        builder, zero = self.builder, self.v.constant(0.0)
+        builder = self.builder
+        zeros = [self.v.constant(0.0)] * (self.height * self.vectors)
         initial = [self.v.load(self._vector(start, n)) for n in range(self.vectors)] * self.height
-        with builder.goto_entry_block():
-            totals = [builder.alloca(self.v.type) for _ in initial]
+        first = self._accumulate(self._steps(k), a, a_row, a_k, b, b_row, initial)
+
         before = builder.block
-        steps, again, after = (self.function.append_basic_block(name) for name in ("steps", "again", "all"))
-        builder.branch(steps)
-        builder.position_at_end(steps)
+        more, after = (self.function.append_basic_block(name) for name in ("more", "all"))
+        builder.cbranch(builder.icmp_signed(">", k, INT64(STEPS)), more, after)
+        builder.position_at_end(more)
         done = builder.phi(INT64)
-        begin = [builder.phi(self.v.type) for _ in initial]
-        left = builder.sub(k, done)
-        count = builder.select(builder.icmp_signed("<", left, INT64(STEPS)), left, INT64(STEPS))
+        totals = [builder.phi(self.v.type) for _ in zeros]
         a_now = builder.gep(a, [builder.mul(done, a_k)])
         b_now = builder.gep(b, [builder.mul(done, b_row)])
-        sums = self._accumulate(count, a_now, a_row, a_k, b_now, b_row, begin)
-
-        first = builder.block
-        with builder.if_then(builder.icmp_signed(">", done, INT64(0))):
-            added = [builder.fadd(builder.load(total), each) for total, each in zip(totals, sums)]
-            adding = builder.block
-        sums = self._merge([(first, sums), (adding, added)])
+        steps = self._steps(builder.sub(k, done))
+        sums = self._accumulate(steps, a_now, a_row, a_k, b_now, b_row, zeros)
+        added = [builder.fadd(total, each) for total, each in zip(totals, sums)]
         next_done = builder.add(done, INT64(STEPS))
-        builder.cbranch(builder.icmp_signed("<", next_done, k), again, after)
-        builder.position_at_end(again)
-        for total, each in zip(totals, sums):
-            builder.store(each, total)
-        builder.branch(steps)
-        for phi, first_time, later in zip([done, *begin], [INT64(0), *initial], [next_done, *(zero for _ in initial)]):
-            phi.add_incoming(first_time, before)
-            phi.add_incoming(later, again)
+        for phi, begin, following in zip([done, *totals], [INT64(STEPS), *first], [next_done, *added]):
+            phi.add_incoming(begin, before)
+            phi.add_incoming(following, builder.block)
+        last = builder.block
+        builder.cbranch(builder.icmp_signed("<", next_done, k), more, after)
         builder.position_at_end(after)
-        return sums
+        return self._merge([(before, first), (last, added)])
+
+    def _steps(self, left: ir.Value) -> ir.Value:
+        return self.builder.select(self.builder.icmp_signed("<", left, INT64(STEPS)), left, INT64(STEPS))
 
     def _accumulate(
         self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, initial: Values
@@ -268,17 +267,17 @@ class _FixedTile:
 
     def _finish(
         self, values: Values, epilogue: ir.Value, c: ir.Value, c_row: ir.Value, aux: ir.Value, aux_row: ir.Value,
-        lr: ir.Value,
+        lr: ir.Value, mask: ir.Value | None,
     ) -> None:  # fmt: skip
-        """Emit the epilogue and the stores.
+        """Emit the epilogue and the stores; ``mask`` tells the valid lanes of a row's last vector, None that all are.
 
-        Only a row's last vector is stored by a mask, and only where it is not full: a CPU takes longer over that.
+        Only that one gets a mask: a CPU takes longer over masked stores.
         """
         builder = self.builder
         adds = builder.icmp_signed("!=", builder.and_(epilogue, INT64(ADD)), INT64(0))
         before = builder.block
         with builder.if_then(adds):
-            sums = [builder.fadd(old, new) for old, new in zip(self._read(c, c_row), values)]
+            sums = [builder.fadd(old, new) for old, new in zip(self._read(c, c_row, mask), values)]
             adding = builder.block
         values = self._merge([(before, values), (adding, sums)])
 
@@ -287,29 +286,25 @@ class _FixedTile:
         kind = builder.and_(epilogue, INT64(ADD - 1))
         outcomes = [(builder.block, values)]
         choice = builder.switch(kind, done)
-        for code, apply in self._epilogues(values, c, c_row, aux, aux_row, lr):
+        for code, apply in self._epilogues(values, c, c_row, aux, aux_row, lr, mask):
             block = function.append_basic_block(f"epilogue_{code}")
             choice.add_case(INT64(code), block)
             builder.position_at_end(block)
             outcomes.append((block, apply()))
             builder.branch(done)
         builder.position_at_end(done)
-        values = self._merge(outcomes)
-        with builder.if_else(self.full, likely=True) as (whole, ragged):
-            with whole:
-                self._write(values, c, c_row, None)
-            with ragged:
-                self._write(values, c, c_row, self.mask)
+        self._write(self._merge(outcomes), c, c_row, mask)
 
     def _epilogues(
-        self, values: Values, c: ir.Value, c_row: ir.Value, aux: ir.Value, aux_row: ir.Value, lr: ir.Value
+        self, values: Values, c: ir.Value, c_row: ir.Value, aux: ir.Value, aux_row: ir.Value, lr: ir.Value,
+        mask: ir.Value | None,
     ) -> Iterator[tuple[int, Callable[[], Values]]]:  # fmt: skip
         """Yield the codes of all epilogues but STORE, each with what emits it."""
         v = self.v
 
         def fused_sgd() -> Values:
             step, zero = v.splat(lr), v.constant(0.0)  # a gradient of -0 is 0 once it is added to zeros
-            old = self._read(c, c_row)
+            old = self._read(c, c_row, mask)
             grads = [v.builder.fadd(x, zero) for x in values]
             return [sgd(v, step, each, grad) for each, grad in zip(old, grads)]
 
@@ -317,7 +312,7 @@ class _FixedTile:
             return [function(v, x) for x in values]
 
         def derivative(function: Function) -> Values:
-            return [function(v, x, y) for x, y in zip(values, self._read(aux, aux_row))]
+            return [function(v, x, y) for x, y in zip(values, self._read(aux, aux_row, mask))]
 
         yield FUSED_SGD, fused_sgd
         for code, row in enumerate(ACTIVATIONS):
@@ -339,29 +334,16 @@ class _FixedTile:
 
     def _places(self, start: ir.Value, stride: ir.Value) -> Iterator[tuple[int, ir.Value]]:
         """Yield the number in its row and the place of each of the tile's vectors."""
-        line = start
         for row in range(self.height):
-            line = self.builder.gep(line, [stride]) if row else start
+            line = self.builder.gep(start, [self.builder.mul(stride, INT64(row))])
             for n in range(self.vectors):
                 yield n, self._vector(line, n)
 
-    def _read(self, start: ir.Value, stride: ir.Value) -> Values:
+    def _read(self, start: ir.Value, stride: ir.Value, mask: ir.Value | None) -> Values:
         return [
-            self.v.load(place) if n < self.vectors - 1 else self._read_last(place)
+            self.v.load(place) if mask is None or n < self.vectors - 1 else self.v.masked_load(place, mask)
             for n, place in self._places(start, stride)
         ]
-
-    def _read_last(self, place: ir.Value) -> ir.Value:
-        """Emit a load of the valid lanes of a row's last vector."""
-        if LANE_BYTES > 16:
-            return self.v.masked_load(place, self.mask)
-        with self.builder.if_else(self.full, likely=True) as (whole, ragged):  # without masks of the CPU's
-            with whole:
-                outcomes = [(self.builder.block, [self.v.load(place)])]
-            with ragged:
-                lanes = [self.v.masked_load(place, self.mask)]
-                outcomes.append((self.builder.block, lanes))
-        return self._merge(outcomes)[0]
 
     def _write(self, values: Values, start: ir.Value, stride: ir.Value, mask: ir.Value | None) -> None:
         for value, (n, place) in zip(values, self._places(start, stride)):

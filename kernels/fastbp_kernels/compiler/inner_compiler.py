@@ -1,7 +1,7 @@
-"""How much of numba's and LLVM's work each kind of kernel gets: most of the time of compiling goes there.
+"""How inner kernels are compiled: with as little of numba's and LLVM's work as code needs that is a part of others.
 
-numba has LLVM go over each function by itself, then over the module twice. Code that becomes a part of other kernels is
-left to be optimised with them here, and numba's passes over it are those that such code needs.
+numba has LLVM go over each function by itself, then over the module twice, which is most of the time of compiling. An
+inner kernel is left to be optimised with those that call it, and of numba's passes it gets those that it needs.
 """
 
 from __future__ import annotations
@@ -12,16 +12,6 @@ from numba.core import typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_machinery import PassManager
-
-
-class AsWritten(JITCodeLibrary):  # type: ignore[misc]
-    """Code of which every instruction was chosen by hand, and that LLVM only makes machine code of."""
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self.codegen._data_layout
-
-    def _optimize_final_module(self) -> None:
-        pass
 
 
 class WithinOthers(JITCodeLibrary):  # type: ignore[misc]
