@@ -9,6 +9,7 @@ import fastbp
 from fastbp import nn, optim
 from fastbp.optim import lr_scheduler
 from fastbp.runtime import threads
+from fastbp.training import many
 
 SMALL = Network((4, 9, 3), ("Tanh", None))
 OPTIMIZERS = {
@@ -128,10 +129,26 @@ def test_a_loss_may_serve_all_jobs(two_threads):
     assert_as_alone(lambda: [job_of(seed=seed, criterion=loss, opt="own" if seed % 2 else "SGD") for seed in range(4)])
 
 
-def test_a_model_for_several_threads_is_shared_among_them(two_threads, monkeypatch):
+@pytest.mark.parametrize(
+    ("epochs", "whole"), [((5, 5, 5), 3), ((5, 20, 5), 2), ((5, 40, 1), 0)], ids=["none", "one", "all"]
+)
+def test_a_model_for_which_all_others_would_wait_is_shared_among_the_threads(two_threads, monkeypatch, epochs, whole):
+    """As 20 of 30 epochs are more than a thread's half, and 5 of the other 10 are not."""
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1.0)
+    shared_out, share_out = [], many.share_out
+    monkeypatch.setattr(many, "share_out", lambda work, *rest: shared_out.append(len(work)) or share_out(work, *rest))
     network = Network((40, 64, 3), ("Tanh", None))
-    assert_as_alone(lambda: [job_of(network, seed=seed, n=600, size=600) for seed in range(3)])
+    assert_as_alone(
+        lambda: [job_of(network, seed=seed, n=600, size=600, epochs=count) for seed, count in enumerate(epochs)]
+    )
+    assert shared_out[0] == whole
+
+
+def test_a_small_model_of_many_epochs_keeps_to_one_thread(two_threads, monkeypatch):
+    shared_out, share_out = [], many.share_out
+    monkeypatch.setattr(many, "share_out", lambda work, *rest: shared_out.append(len(work)) or share_out(work, *rest))
+    assert_as_alone(lambda: [job_of(seed=seed, epochs=40 if seed else 2) for seed in range(2)])
+    assert shared_out[0] == 2
 
 
 def test_no_jobs_are_no_histories():

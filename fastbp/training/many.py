@@ -68,8 +68,8 @@ def train_models(
     """Train many models, each as ``train_model`` would alone, with the same bits, and return their histories.
 
     Each model is trained by one thread, and as many at a time as ``fastbp.get_num_threads()`` tells; the order does not
-    matter. Larger ones, which ``train_model`` would share among threads, are shared as there, one after another; and so
-    are those that the engine does not take, for Python runs one thread at a time.
+    matter. A model for which all others would wait at the end is shared among threads, where ``train_model`` would
+    share it. Those that the engine does not take are trained one after another, for Python runs one thread at a time.
 
     Parameters
     ----------
@@ -127,7 +127,8 @@ class _Trainings:
         self._errors: dict[int, BaseException] = {}
         self._warnings: list[tuple[int, str]] = []
         self._progress = Lock()  # one function of the user's at a time
-        self._work = [0.0] * len(jobs)
+        self._work: dict[int, float] = {}  # of those that the engine trains
+        self._can_be_shared: set[int] = set()
         self._interrupted = False
 
     def train_all(self, progress: bool | None) -> None:
@@ -136,10 +137,13 @@ class _Trainings:
         if len(numbers) == 1 and not _has_ended(self._jobs[0], self._histories[0]):
             self._train_one()
             return
-        together = {number for number in numbers if self.check(number)}
+        for number in numbers:
+            self.check(number)
         waiting = [number for number in numbers if not _has_ended(self._jobs[number], self._histories[number])]
         # What takes long begins first: at the end no thread waits long for another.
-        queue = sorted(set(waiting) - together, key=lambda number: -self._work[number])
+        queue = sorted(set(waiting) & self._work.keys(), key=lambda number: -self._work[number])
+        too_large = self._too_large(queue)
+        queue = [number for number in queue if number not in too_large]
         threads = min(get_num_threads(), len(queue))
         queue = queue if threads > 1 else []
         with closing(ProgressBar(progress, len(numbers), len(numbers) - len(waiting), unit="model")) as bar:
@@ -151,6 +155,19 @@ class _Trainings:
                 self.train(number)
                 self._pass_interrupt()
                 bar.advance()
+
+    def _too_large(self, queue: Sequence[int]) -> set[int]:
+        """Return those of ``queue``, the largest first, for which all others would wait at the end.
+
+        All threads share such a model, if that pays: on one it would take longer than each thread's part of all work.
+        """
+        found, left = set(), sum(self._work[number] for number in queue)
+        for number in queue:
+            work = self._work[number]
+            if number in self._can_be_shared and work * get_num_threads() > left:
+                found.add(number)
+                left -= work
+        return found
 
     def _pass_interrupt(self) -> None:
         if self._interrupted:
@@ -175,19 +192,22 @@ class _Trainings:
             kind = next(kind for kind in (TypeError, ValueError, RuntimeError) if isinstance(error, kind))
             raise kind(f"{self._names[number]}: {error}") from error
 
-    def check(self, number: int) -> bool:
-        """Raise an error that names the job unless it can be trained; return whether it is trained by all threads."""
-        job = self._jobs[number]
+    def check(self, number: int) -> None:
+        """Raise an error that names the job unless it can be trained, and note how much work it is for the engine."""
+        job, history = self._jobs[number], self._histories[number]
         with self._named(number):
-            trial = self._try(job, self._histories[number])
+            trial = self._try(job, history)
         plan = plan_of(job.model)
         if not isinstance(plan, Plan) or trial.backend != "engine" or trial.setting is None:
-            return True
+            return
         rows = trial.setting.training_rows
-        self._work[number] = float(job.epochs) * rows * plan.flop
+        if not rows:  # blocks, whose number nobody knows
+            return
+        self._work[number] = float(job.epochs - history.epochs) * rows * plan.flop
         plan.workspace = None
         size, whole = min(job.mini_batch_size, rows), bool(plan.batch_norms)
-        return not rows or divide(plan.flop, plan.parameter.size, size, rows, 0, whole=whole).ranks > 1
+        if divide(plan.flop, plan.parameter.size, size, rows, 0, whole=whole).ranks > 1:
+            self._can_be_shared.add(number)
 
     def _try(self, job: TrainingJob, history: History) -> History:
         """Train no epoch, which checks all arguments and changes nothing; then check that the history can go on."""
