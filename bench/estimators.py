@@ -13,10 +13,8 @@ import argparse
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache, partial
 from math import prod
-from statistics import median
 from time import perf_counter, strftime
 from typing import Any
 
@@ -32,13 +30,10 @@ from threadpoolctl import threadpool_limits
 import fastbp
 import fastbp.sklearn
 from bench import machine
+from bench.estimators_report import LIBRARIES, NAME, ROUNDS, Row, format_rows, rows_of, verdicts
 from bench.figures import load_table, save_table
-from bench.goals import ESTIMATORS
 
 THREADS = (1, 2)
-LIBRARIES = ("scikit-learn", "fastbp", "fastbp, float32")
-ROUNDS = 5
-SECONDS = 3.0  # for the fits of one library at one number of threads
 AGREEMENT = 1e-6  # of the last losses, over the first one
 MADE_UP = "20,000 × 8"
 EPOCHS_OF_MADE_UP = 20
@@ -60,31 +55,6 @@ MEMBERS, EPOCHS_OF_MEMBERS = 10, 30
 Data = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 
-@dataclass
-class Row:
-    """Seconds of one task, by library, and in it by the number of threads."""
-
-    name: str
-    seconds: dict[str, dict[int, list[float]]] = field(default_factory=dict)
-
-    def note(self, library: str, threads: int, seconds: float) -> None:
-        self.seconds.setdefault(library, {}).setdefault(threads, []).append(seconds)
-
-    def best(self, library: str) -> float:
-        """Return the median at the better number of threads."""
-        return min(median(times) for times in self.seconds[library].values())
-
-    @property
-    def ratio(self) -> float | None:
-        """How many times faster fastbp is; None where scikit-learn was not measured."""
-        return self.best("scikit-learn") / self.best("fastbp") if "scikit-learn" in self.seconds else None
-
-    def is_due(self, library: str, threads: int) -> bool:
-        """Whether one more fit, as long as the longest one yet, would end in time."""
-        taken = self.seconds.get(library, {}).get(threads, [])
-        return not taken or sum(taken) + max(taken) <= SECONDS
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.estimators", description=__doc__.partition("\n")[0])
     parser.add_argument("sections", nargs="*", metavar="section", help=f"of {', '.join(SECTIONS)}; all without one")
@@ -97,7 +67,7 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     fastbp.warmup()
     facts = machine.describe() | machine.versions("scikit-learn", "scipy")
-    rows = kept_rows(load_table("estimators") if args.resume and not args.quick else None, facts)
+    rows = kept_rows(load_table(NAME) if args.resume and not args.quick else None, facts)
     for section in args.sections or SECTIONS:
         for name, measure in SECTIONS[section](args.quick):
             if name in rows:
@@ -107,7 +77,7 @@ def main() -> None:
             if not args.quick:
                 seconds = {name: row.seconds for name, row in rows.items()}
                 table = {"date": strftime("%Y-%m-%d"), "machine": facts, "seconds": seconds}
-                save_table(table, "estimators", tell=False)
+                save_table(table, NAME, tell=False)
     print(f"\n{format_rows(list(rows.values()))}\n")
     for line in verdicts(rows):
         print(line)
@@ -120,10 +90,7 @@ def kept_rows(table: Mapping[str, Any] | None, facts: Mapping[str, str]) -> dict
     other = {key for key in facts if table["machine"].get(key) != facts[key]}
     if other:
         raise SystemExit(f"the rows that are there were measured with another {', '.join(sorted(other))}; begin anew")
-    return {
-        name: Row(name, {library: {int(n): times for n, times in by.items()} for library, by in seconds.items()})
-        for name, seconds in table["seconds"].items()
-    }
+    return rows_of(table)
 
 
 Tasks = Iterator[tuple[str, Callable[[Row], Row]]]
@@ -144,7 +111,7 @@ def predictions(quick: bool) -> Tasks:
 
 def ensembles(quick: bool) -> Tasks:
     epochs, rounds = (2, 1) if quick else (EPOCHS_OF_MEMBERS, ROUNDS)
-    name = f"fit: {MEMBERS} networks on bootstrap samples of digits, (32,), {epochs} epochs"
+    name = f"bagging: {MEMBERS} networks on samples of digits, (32,), {epochs} epochs"
     yield name, partial(measure_ensembles, epochs, rounds)
 
 
@@ -261,49 +228,6 @@ def measure_search(epochs: int, backend: str, jobs: int, libraries: tuple[str, .
             clone(search).set_params(estimator__max_iter=1).fit(*data)
             row.note(library, jobs, _seconds(lambda search=search: search.fit(*data)))
     return row
-
-
-def format_rows(rows: list[Row]) -> str:
-    """Return the rows as a table: milliseconds at one / two threads, and how many times faster fastbp is."""
-    lines = [["ms, at 1 / 2 threads", *LIBRARIES, "ratio, each at its best"]]
-    for row in rows:
-        cells = [_times(row.seconds.get(library, {})) for library in LIBRARIES]
-        lines.append([row.name, *cells, f"{row.ratio:.1f} ×" if row.ratio else ""])
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    table = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
-    return f"{table}\nMedians of {ROUNDS} or more; (k): of k, for each takes long."
-
-
-def _times(by_threads: dict[int, list[float]]) -> str:
-    return " / ".join(
-        f"{median(times) * 1e3:.3g}{'' if len(times) >= ROUNDS else f' ({len(times)})'}"
-        for times in by_threads.values()
-    )
-
-
-def verdicts(rows: Mapping[str, Row]) -> Iterator[str]:
-    """Yield a line for each goal whose rows are there."""
-    names = {section: [name for name, _ in SECTIONS[section](False)] for section in ("fits", "predictions", "search")}
-    there = {section: [rows[name] for name in names[section] if name in rows] for section in names}
-    found: list[tuple[str, float, str]] = []
-    ratios = {row.name: row.ratio for row in there["fits"] if row.ratio}
-    if ratios:
-        slowest = min(ratios, key=lambda name: ratios[name])
-        found.append(("fits", float(np.exp(np.mean(np.log(list(ratios.values()))))), "in the geometric mean"))
-        found.append(("each fit", ratios[slowest], f"at the least: {slowest}"))
-    if there["predictions"]:
-        found.append(("predictions", min(row.ratio or 0.0 for row in there["predictions"]), "at the least"))
-    for row in there["search"][:1]:
-        found.append(("search", row.ratio or 0.0, "in two processes"))
-    for name, value, what in found:
-        least = ESTIMATORS[name]
-        yield f"{name}: {value:.1f} × {what}; at least {least:g} ×: {'yes' if value >= least else 'NO'}"
-    if len(there["search"]) == 3:
-        processes, threads, alone = (row.best("fastbp") for row in there["search"])
-        yield (
-            f"two workers are not slower than one: {processes:.2f} s in processes, {threads:.2f} s in threads, "
-            f"{alone:.2f} s alone: {'yes' if max(processes, threads) <= alone else 'NO'}"
-        )
 
 
 def _seconds(call: Callable[[], object]) -> float:

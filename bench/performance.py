@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench import many_report, noise, small, small_map, speed_report
+from bench import estimators_report, many_report, noise, small, small_map, speed_report
 from bench.compare import PAIRS, THRESHOLD, judge
 from bench.figures import load_table
 from bench.speed_report import wrapped
+from bench.workloads import TRAININGS
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 LABELS = {"python": "Python", "numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
@@ -40,8 +41,10 @@ def page() -> str:
         *(speed_report.format_table(speed, dtype) for dtype in speed["results"]),
         "## How small is small",
         *_small(load_table(small.NAME)),
+        "## In the place of scikit-learn's estimators",
+        *_estimators(load_table(estimators_report.NAME)),
         "## Many models in one call",
-        *_many(load_table(many_report.NAME)),
+        *_many(load_table(many_report.NAME), speed),
         "## From commit to commit",
         *_noise(load_table(noise.NAME)),
         OWN_MACHINE,
@@ -77,7 +80,20 @@ def _small(table: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _many(table: dict[str, Any] | None) -> list[str]:
+def _estimators(table: dict[str, Any] | None) -> list[str]:
+    if table is None:
+        return ["Not measured yet; `python -m bench.estimators` does."]
+    text = (
+        "scikit-learn's `MLPClassifier` and `MLPRegressor` and those of `fastbp.sklearn`, by the same calls in turn, "
+        "which must have trained as many epochs to the same loss. The last column compares with float64. Measured on "
+        f"{table['date']}; {_machine(table['machine'])}."
+    )
+    rows = estimators_report.rows_of(table)
+    lines = "\n".join(f"- {line}" for line in estimators_report.verdicts(rows))
+    return [wrapped(text), f"```\n{estimators_report.format_rows(rows.values())}\n```", lines]
+
+
+def _many(table: dict[str, Any] | None, speed: dict[str, Any]) -> list[str]:
     if table is None:
         return ["Not measured yet; `python -m bench.many` does."]
     text = (
@@ -86,7 +102,13 @@ def _many(table: dict[str, Any] | None) -> list[str]:
         "beside `train_model`. Models are new in each round; checking and planning them is part of the time, building "
         f"them is not. The best of some rounds in turn. Measured on {table['date']}; {_machine(table['machine'])}."
     )
-    return [wrapped(text), many_report.format_table(table)]
+    copy = speed["results"]["float32"][TRAININGS[1].name]  # the same network, batch and loss
+    limit = copy["flop"] / copy["limit"] / 2 * 1e6
+    bound = (
+        f"A step of one copy is {copy['flop'] / 1e3:.0f} kflop, which two cores do in {limit:.1f} µs at the limit of "
+        "their arithmetic: what the goals ask for beside a traced PyTorch is less than that."
+    )
+    return [wrapped(text), many_report.format_table(table), wrapped(bound)]
 
 
 def _noise(table: dict[str, Any] | None) -> list[str]:

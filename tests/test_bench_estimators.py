@@ -2,14 +2,15 @@
 
 import pytest
 
-from bench import estimators
-from bench.estimators import Row, format_rows, kept_rows, turns, verdicts
+from bench import estimators, estimators_report
+from bench.estimators import kept_rows, turns
+from bench.estimators_report import Row, format_rows, verdicts
 
 
 def timed(name, seconds):
     """A row whose fits of each library took ``seconds`` of it."""
     row = Row(name)
-    for library, threads in turns(row, estimators.ROUNDS):
+    for library, threads in turns(row, estimators_report.ROUNDS):
         row.note(library, threads, seconds[library])
     return row
 
@@ -17,7 +18,7 @@ def timed(name, seconds):
 def test_fits_that_take_long_are_timed_less_often_and_once_at_the_least():
     row = timed("fit", {"scikit-learn": 10.0, "fastbp": 1.0, "fastbp, float32": 0.1})
     counts = {library: [len(times) for times in by.values()] for library, by in row.seconds.items()}
-    assert counts == {"scikit-learn": [1, 1], "fastbp": [3, 3], "fastbp, float32": [estimators.ROUNDS] * 2}
+    assert counts == {"scikit-learn": [1, 1], "fastbp": [3, 3], "fastbp, float32": [estimators_report.ROUNDS] * 2}
     assert row.ratio == 10.0
     line = format_rows([row]).splitlines()[1]
     assert "1e+04 (1) / 1e+04 (1)" in line
