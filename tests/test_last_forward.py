@@ -1,5 +1,6 @@
 """A backward belongs to one forward: what PyTorch users write, done right or refused, never with another's numbers."""
 
+import copy
 import gc
 import weakref
 
@@ -166,6 +167,16 @@ def test_a_backward_after_a_layer_got_another_weight_is_refused(own, place):
         refused(model, grad_output, r"backward needs a forward before it")
         model(S)
         model.backward(grad_output)
+
+
+@pytest.mark.parametrize("last", [nn.ReLU, nn.Dropout], ids=["known", "with a module that has modes"])
+def test_a_copy_between_two_forwards_hides_neither_of_their_outputs(last):
+    model = nn.Sequential(nn.Linear(4, 4, rng=0), last())
+    held = model(S)
+    copy.deepcopy(model)
+    model(S)
+    refused(model, draw((6, 4), F32), EITHER)
+    assert held.shape == (6, 4)
 
 
 def test_a_backward_after_a_step_is_refused_in_torch_too():

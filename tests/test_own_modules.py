@@ -150,3 +150,54 @@ def test_a_parameter_is_not_replaced_by_an_array_unnoticed_as_in_torch():
         theirs.factor = theirs.factor * 2
     ours.factor = None
     assert list(ours.parameters()) == []
+
+
+class Doubled(nn.Sequential):
+    """Twice what its modules return."""
+
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+    def backward(self, grad_output):
+        return super().backward(2 * grad_output)
+
+
+def doubled(*behind):
+    layers = nn.Linear(5, 4, rng=0), nn.BatchNorm1d(4), nn.Dropout(0.5, rng=1), nn.Linear(4, 2, rng=2)
+    return Doubled(*layers, *behind)
+
+
+def test_a_users_forward_predicts_as_an_evaluated_model_and_leaves_the_mode_and_the_statistics():
+    model, x = doubled(), draw((7, 5), numpy.float32)
+    for _ in range(3):
+        model(x)
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    prediction, again = model.predict(x), model.predict(x[:1])
+    assert all(module.training for module in model.modules())
+    for name, array in model.state_dict().items():
+        numpy.testing.assert_array_equal(array, before[name], err_msg=name)
+    model.eval()
+    numpy.testing.assert_array_equal(prediction, model(x))
+    numpy.testing.assert_array_equal(again, model(x[:1]))
+    assert not numpy.array_equal(prediction, model.train()(x))
+
+
+def test_a_users_forward_that_raises_in_a_prediction_leaves_the_mode():
+    class Failing(nn.Module):
+        def forward(self, input):
+            assert not model[1].training
+            raise RuntimeError("no forward")
+
+    model = doubled(Failing())
+    with pytest.raises(RuntimeError, match="no forward"):
+        model.predict(draw((7, 5), numpy.float32))
+    assert all(module.training for module in model.modules())
+
+
+def test_a_users_model_with_batch_norm_and_dropout_trains_and_validates_by_evaluating():
+    x, y = draw((20, 5), numpy.float32), draw((20, 2), numpy.float32, seed=1)
+    model = doubled()
+    opt = optim.SGD(model.parameters(), lr=0.01)
+    history = fastbp.train_model(model, x, y, x, y, nn.MSELoss(), opt, 3, 5, progress=False)
+    assert history.backend == "modules"
+    assert history["val_loss"][-1] == nn.MSELoss()(model.eval()(x), y)

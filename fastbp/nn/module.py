@@ -14,6 +14,7 @@ from fastbp.nn.module_tree import ModuleTree
 from fastbp.nn.parameter import FlatView, Parameter, convert
 from fastbp.nn.state_dict import IncompatibleKeys, checked_values
 from fastbp.runtime.buffers import Buffer
+from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import ModelLocks, Unchanged, holder
 from fastbp.validation.arrays import Array, require_dtype
 from fastbp.validation.names import require_name
@@ -130,9 +131,18 @@ class Module(ModuleTree):
     def predict(self, input: Array) -> Array:
         """Return the output for ``input`` as a new array, which is the caller's.
 
-        Where it goes through a ``forward`` of the user's own, no backward of an earlier forward can follow any more.
+        Where it goes through a ``forward`` of the user's own, that finds all modules as ``eval()`` sets them, and no
+        backward of an earlier forward can follow any more.
         """
-        output = np.array(self(input))
+        training = [vars(module) for module in self.modules() if module.training]
+        try:
+            for attributes in training:  # one by one: what was found of the modules stays, and is not used here
+                attributes["training"] = False
+            output = np.array(self(input))
+        finally:
+            with Interrupts() as interrupts, interrupts.held:
+                for attributes in training:
+                    attributes["training"] = True
         self._forget()
         return output
 

@@ -73,7 +73,7 @@ class ModelLock:
         self._depth = self.writer = self._before = 0
         self.written: Sequence[Span] | None = None
         self._log: deque[tuple[int, int, Sequence[Span] | None]] = deque(maxlen=_REMEMBERED)
-        self.changes = _latest[0] = next(_changes)
+        self.changes = next(_changes)  # and no change to what there is
 
     def acquire(self) -> Taken:
         """Take the lock, or raise RuntimeError if another thread has it; ``release()`` of the result gives it back."""

@@ -100,8 +100,11 @@ def predicts_otherwise(model):
 
 
 def is_known(model):
-    """Whether :mod:`oracles` can compute it."""
-    return all(isinstance(leaf, nn.Linear) or hasattr(leaf, "row") for leaf in leaves(model))
+    """Whether :mod:`oracles` can compute it, which know each activation with the settings that it begins with."""
+    return all(
+        isinstance(leaf, nn.Linear) or getattr(leaf, "row", None) == type(leaf).__name__.removeprefix("Own")
+        for leaf in leaves(model)
+    )
 
 
 def takes_batches(model):
