@@ -43,7 +43,7 @@ PROMISES = {
         "Workers of dask, loky and Ray that are killed while they sweep change no bit of what comes back",
     ),
     "many_interrupts": (
-        ["--count", "2000"],
+        ["--count", "500"],
         "Ctrl-C in many trainings at once: the call goes on, and every model ends with the same bits",
     ),
     "pools": (["--count", "20"], "Threads, fork, spawn, loky, executors and other libraries: the same bits as alone"),
