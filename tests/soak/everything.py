@@ -39,11 +39,11 @@ PROMISES = {
         "A sweep's process that is killed at any moment, and begun again, ends with the same table and best model",
     ),
     "worker_kills": (
-        ["--count", "40"],
+        ["--count", "20"],
         "Workers of dask, loky and Ray that are killed while they sweep change no bit of what comes back",
     ),
     "many_interrupts": (
-        ["--count", "500"],
+        ["--count", "1500"],
         "Ctrl-C in many trainings at once: the call goes on, and every model ends with the same bits",
     ),
     "pools": (["--count", "20"], "Threads, fork, spawn, loky, executors and other libraries: the same bits as alone"),
