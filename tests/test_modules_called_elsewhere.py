@@ -24,6 +24,18 @@ def test_a_part_that_is_called_between_forward_and_backward_is_noticed(part, own
     model.backward(draw((6, 4), F32))
 
 
+@pytest.mark.parametrize("between", [nn.Identity, nn.ReLU])
+def test_a_part_that_is_called_since_is_noticed_where_a_method_of_the_users_was_taken_back_too(between):
+    model = nn.Sequential(nn.Linear(4, 4, rng=0), between(), nn.Linear(4, 3, rng=2))
+    model[0].forward = lambda input: 2 * nn.Linear.forward(model[0], input)
+    model(S)
+    del model[0].forward
+    model[0](draw((2, 4), F32))
+    refused(model, TARGET, r"last forward of each module to be its own")
+    model(S)
+    model.backward(TARGET)
+
+
 def test_another_model_with_a_shared_layer_is_noticed():
     shared = nn.Linear(4, 4, rng=0)
     one, two = nn.Sequential(shared, nn.Linear(4, 3, rng=1)), nn.Sequential(shared, nn.Linear(4, 3, rng=2))

@@ -205,7 +205,7 @@ class Sequential(Container):
         if last is not None and isinstance(grad_output, np.ndarray) and not has_token(grad_output):
             last.require_no_other(type(last_module).__name__, self._output)
         chain = self._current_chain()
-        own = self._tokens if chain is None else chain.tokens
+        own = self._tokens if chain is None else self._tokens | chain.tokens  # whichever way the last forward went
         are_own = [last.token in own for _, last in kept if last is not None]
         if any(are_own) and not all(are_own):
             self._refuse_foreign(kept[-1][0])
