@@ -3,8 +3,8 @@
 Fits, predictions of one row, ensembles and a search over a grid, by the same calls of both, in turn; each at one and at
 two threads, and fastbp in float32 besides. Both must have trained the same epochs to the same loss. Each row is kept in
 ``bench/results/estimators.json`` as soon as it is there: ``--resume`` goes on with a run that was cut off, and the name
-of a section measures no other. A fit is timed ``ROUNDS`` times, but where that takes more than ``SECONDS`` less often,
-once at the least, and the table tells.
+of a section measures no other. A fit that takes long is timed less often, once at the least, and the table tells:
+see ``estimators_report``, which ``python -m bench.performance`` shows.
 """
 
 from __future__ import annotations

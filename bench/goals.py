@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 from bench.contenders import OURS, PEERS
 from bench.recipes import RECIPES
@@ -179,6 +179,9 @@ def _measured(goal: Goal, results: Results) -> bool:
     return not isinstance(goal, Faster) or any(peer in results[goal.workload]["seconds"] for peer in goal.peers)
 
 
+ManyTimes: TypeAlias = Mapping[str, Mapping[str, list[float]]]
+
+
 @dataclass(frozen=True)
 class ManyFaster:
     """``ours`` takes at most 1 / ``factor`` of the time of the fastest of ``others``: each the best of its rounds."""
@@ -188,12 +191,19 @@ class ManyFaster:
     factor: float
     ours: str = "fastbp"
 
-    def judge(self, times: Mapping[str, Mapping[str, list[float]]]) -> Verdict:
+    def judge(self, times: ManyTimes) -> Verdict:
         """``times`` are the row's: seconds of each round by contender and by threads."""
-        best = {name: min(map(min, times[name].values())) for name in (self.ours, *self.others) if name in times}
-        other = min(best.keys() - {self.ours}, key=best.__getitem__)
-        ratio = best[other] / best[self.ours]
+        other, seconds = self.fastest_other(times)
+        ratio = seconds / _best(times[self.ours])
         return Verdict(other, f"{ratio:.2f} ×", f"{self.factor:.3g} ×", ratio >= self.factor)
+
+    def fastest_other(self, times: ManyTimes) -> tuple[str, float]:
+        """Return its name and seconds."""
+        return min(((name, _best(times[name])) for name in self.others if name in times), key=lambda other: other[1])
+
+
+def _best(by_threads: Mapping[str, list[float]]) -> float:
+    return min(map(min, by_threads.values()))
 
 
 COPIES = {count: f"{count:,} copies of 2-25-25-25-2, batch 50, a step of one" for count in (32, 256, 4096)}

@@ -219,7 +219,7 @@ class Tile(Workload):
     k: int = 0
 
 
-_disk = Training(
+DISK = Training(
     "2-25-25-25-2 ReLU, batch 50",
     widths=(2, 25, 25, 25, 2),
     samples=1000,
@@ -227,10 +227,10 @@ _disk = Training(
     reduction="sum",
     disk=True,
 )
-ORIGINAL = replace(_disk, name="2-25-25-25-2 ReLU, batch 50, validation", validation=True)
+ORIGINAL = replace(DISK, name="2-25-25-25-2 ReLU, batch 50, validation", validation=True)
 TRAININGS = (
     ORIGINAL,
-    _disk,
+    DISK,
     Training("64-64-64-8 ReLU, batch 64", widths=(64, 64, 64, 8), samples=1280, mini_batch=64),
     Training("784-128-10 ReLU, batch 128", widths=(784, 128, 10), samples=1280, mini_batch=128),
     Training("784-512-512-10 ReLU, batch 128", widths=(784, 512, 512, 10), samples=1280, mini_batch=128),

@@ -200,11 +200,11 @@ class _Trainings:
         plan = plan_of(job.model)
         if not isinstance(plan, Plan) or trial.backend != "engine" or trial.setting is None:
             return
+        plan.workspace = None
         rows = trial.setting.training_rows
         if not rows:  # blocks, whose number nobody knows
             return
         self._work[number] = float(job.epochs - history.epochs) * rows * plan.flop
-        plan.workspace = None
         size, whole = min(job.mini_batch_size, rows), bool(plan.batch_norms)
         if divide(plan.flop, plan.parameter.size, size, rows, 0, whole=whole).ranks > 1:
             self._can_be_shared.add(number)

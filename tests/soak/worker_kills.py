@@ -43,7 +43,7 @@ def build(setting, input, target):
 def dask():
     from distributed import Client, LocalCluster
 
-    patient = {"wait_for_workers_timeout": 120}  # of workers that start anew
+    patient = {"wait_for_workers_timeout": 60}  # of workers that start anew
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
     with LocalCluster(**options) as cluster, Client(cluster), joblib.parallel_config("dask", **patient):
         yield
@@ -70,7 +70,6 @@ def ray():
 # Of each backend its block, and what the command line of its workers has in it.
 BACKENDS = {dask: "spawn_main", loky: "popen_loky", ray: "ray::PoolActor"}
 KILLS_OF_A_CLUSTER = 4  # dask gives workers up that were killed again and again
-STARTED = 4.0  # seconds after which a worker may be killed: dask starts none anew that ends as it starts
 
 
 def workers(mark):
@@ -78,8 +77,7 @@ def workers(mark):
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            age = time.time() - process.create_time()
-            if any(mark in word for word in process.cmdline()) and (age > STARTED or mark != BACKENDS[dask]):
+            if any(mark in word for word in process.cmdline()):
                 found.append(process)
         except psutil.Error:  # it has ended just now
             continue

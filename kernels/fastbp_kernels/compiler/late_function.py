@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
+import traceback
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -82,6 +82,7 @@ class LateFunction(ABC):
             builder.ret(result)
         return caller
 
+    @in_compiling_thread
     def load(self, element: ir.Type) -> None:
         """Have the function for ``element`` in memory."""
         cell = self.cells[str(element)]
@@ -92,7 +93,6 @@ class LateFunction(ABC):
                 cell.value = library.get_pointer_to_function(name)
 
 
-@in_compiling_thread
 def load_all() -> None:
     """Have all functions in memory, for both types."""
     for function, element in list(_of_cells.values()):
@@ -136,21 +136,19 @@ def _function_in_each(module: ir.Module, name: str, kind: ir.FunctionType) -> ir
 def _resolve(cell: int) -> int:
     """Load a function, for the kernel that waits; return ``_UNDISTURBED``, or 0 if a Ctrl-C came.
 
-    Another thread loads it, since Ctrl-C comes to the main one, and no exception can pass the kernel.
+    No exception can pass the kernel. Where there is no code for it to go on with, the process ends.
     """
     function, element = _of_cells[cell]
     outcome = _UNDISTURBED
     while True:
         try:
-            loader = threading.Thread(target=function.load, args=(element,))
-            loader.start()
-            loader.join()
-            break
+            function.load(element)
+            return outcome
         except KeyboardInterrupt:
             outcome = 0
-    if function.cells[str(element)].value is None:
-        os.abort()  # the thread has told why; there is no code for the kernel to go on with
-    return outcome
+        except BaseException:
+            traceback.print_exc()
+            os.abort()
 
 
 _UNDISTURBED = 1
