@@ -11,11 +11,12 @@ from fastbp.runtime.threads import get_num_threads, set_num_threads
 from fastbp.training.accuracy import compute_accuracy
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.history import History
+from fastbp.training.loop import TrainingInterrupted
 from fastbp.training.many import TrainingsFailed, TrainingsInterrupted, train_models
 from fastbp.training.many_job import TrainingJob
 from fastbp.training.nonfinite import DivergenceError, DivergenceWarning
 from fastbp.training.row_blocks import RowBlocks
-from fastbp.training.train_model import TrainingInterrupted, train_model
+from fastbp.training.train_model import train_model
 from fastbp.version import __version__
 from fastbp.warmup import warmup
 

@@ -17,6 +17,7 @@ from fastbp.engine.refusals import (
     require_one_vector,
 )
 from fastbp.engine.table_rows import RowsBuilder, parameters_of
+from fastbp.nn.forward_state import ForwardState
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView, Parameter
@@ -44,13 +45,15 @@ class NoPlan(Derived):
         Of the parameters.
     description : str
         Their names, dtypes and shapes.
+    forward_state : ForwardState
+        Of the modules.
     may_predict : bool
         Whether the library may predict without the whole's ``forward``.
     with_own_methods : set of Module
         Those in the network that have methods of their user's.
     """
 
-    __slots__ = ("description", "dtypes", "may_predict", "parameters", "reason", "with_own_methods")
+    __slots__ = ("description", "dtypes", "forward_state", "may_predict", "parameters", "reason", "with_own_methods")
 
     predictor = trainer = chain = None
     takes_rows_only = False
@@ -61,6 +64,7 @@ class NoPlan(Derived):
         self.reason, self.description = reason, _described(named)
         self.parameters = dict.fromkeys(parameter for _, parameter in named)
         self.dtypes = {parameter.dtype for parameter in self.parameters}
+        self.forward_state = ForwardState(modules)
         self.may_predict = _may_predict(model)
         self.with_own_methods = {module for module in modules if own_methods(module)}
         super().__init__([*modules, *(parameter.storage for parameter in self.parameters)])
@@ -107,7 +111,7 @@ class Plan(Derived):
     workspace : Workspace or None
     trainer : EngineTrainer or None
         Of the last training, if they are small.
-    parameters, dtypes, description, may_predict
+    parameters, dtypes, description, forward_state, may_predict
         As ``NoPlan`` has them.
     takes_gradients : bool
         Whether the library may go back without the whole's ``backward``.
@@ -158,6 +162,7 @@ class Plan(Derived):
         self.workspace: Workspace | None = None
         self.trainer: EngineTrainer | None = None
         self.parameters, self.dtypes, self.description = dict.fromkeys(parameters), {self.dtype}, ""
+        self.forward_state = ForwardState(around or modules)
         super().__init__([*modules, *around, parameters[0].storage])
 
     def _rows_of(self, operation: int) -> list[tuple[int, Any]]:

@@ -53,7 +53,11 @@ class Residual(Module):
         """Return the output for ``input``, to be read; it keeps its numbers while somebody holds it."""
         inner, last = self._inner(input), self._last_forward
         self._inner_token = token_of_output(inner)
-        self._require_same_shape(input.shape, inner.shape)
+        try:
+            self._require_same_shape(input.shape, inner.shape)
+        except ValueError:
+            self._inner._plan.forward_state.put_back()
+            raise
         slot = self._output.take(inner.shape, inner.dtype)
         last.forget()
         np.add(input, inner, out=slot.array)

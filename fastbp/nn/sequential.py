@@ -11,6 +11,7 @@ import numpy as np
 from fastbp.engine.chain import Chain
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.container import Container
+from fastbp.nn.forward_state import ForwardState
 from fastbp.nn.last_forward import LastForward, has_token
 from fastbp.nn.module import Module, locked
 from fastbp.nn.parameter import flatten
@@ -85,8 +86,14 @@ class Sequential(Container):
         if chain is not None:
             return chain.forward(input)
         output = input if self._parts_by_name else require_floats(input, "Sequential")
-        for module in self:
-            output = module(output)
+        state: ForwardState = self._plan.forward_state
+        state.keep()
+        try:
+            for module in self:
+                output = module(output)
+        except BaseException:
+            state.put_back()  # what the modules before the one that raised have changed
+            raise
         self._tokens = {last.token for _, last in self._last_forwards() if last is not None}
         return output
 

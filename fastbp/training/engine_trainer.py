@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from operator import is_
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from fastbp.engine.compiled_train import is_compiled, room_for_results, run_trai
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.refusals import NotPlannable, require_dimensions, require_kind, require_no_methods
-from fastbp.engine.workspace import KEPT_BYTES, workspace_for
-from fastbp.nn.losses.kernel_loss import Checked, KernelLoss
+from fastbp.engine.workspace import KEPT_BYTES, Workspace, workspace_for
+from fastbp.nn.losses.kernel_loss import Checked, KernelLoss, no_weights
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.threads import Team, thread_limits
@@ -47,6 +47,9 @@ from fastbp_kernels.network.arguments import (
     ValidationRows,
 )
 from fastbp_kernels.network.table import FORWARDS, SEED
+
+if TYPE_CHECKING:
+    from fastbp.training.repeated import Remembered
 
 
 class EngineTrainer:
@@ -87,6 +90,8 @@ class EngineTrainer:
         self.per_sample = LossPerSample(criterion, len(train), validation, self._size)
         self.batches = -(-len(train) // self._size)
         self._is_running = False
+        self._workspace: Workspace | None = None
+        self.remembered: Remembered | None = None
         self._none: Checked | None = None
         self._step_of: tuple[Any, ...] = (None,)
         self._take(train, validation)
@@ -100,7 +105,7 @@ class EngineTrainer:
             return False
         if type(input) is not np.ndarray or type(target) is not np.ndarray or target.dtype is not input.dtype:
             return False
-        return input.flags.carray and target.flags.carray and Rows(input, target).kind() == self._found_for[0]
+        return Rows(input, target).kind() == self._found_for[0] and input.flags.carray and target.flags.carray
 
     def serves(
         self, criterion: Criterion, opt: Optimizer, train: Rows, validation: Rows | None, mini_batch_size: int
@@ -136,8 +141,8 @@ class EngineTrainer:
     def _for_kernels(self, rows: Rows) -> Checked:
         rows = _flattened(self._plan, rows)
         values, classes = self._criterion.for_kernels(rows.target, rows.input.dtype)
-        weights = rows.input[:0, 0] if rows.weights is None else rows.weights
-        return Checked(rows.input, values, classes, np.ascontiguousarray(weights))
+        weights = no_weights(rows.input.dtype) if rows.weights is None else np.ascontiguousarray(rows.weights)
+        return Checked(rows.input, values, classes, weights)
 
     def _call_of(self, rows: Checked, target: Array) -> LossCall:
         criterion = self._criterion
@@ -158,7 +163,7 @@ class EngineTrainer:
         whole = bool(plan.batch_norms)
         division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside, whole=whole)
         self._may_fuse = not division.in_place and self._size <= K_BLOCK and plan.is_linear
-        self._division = division
+        self._division, self._step_of = division, (None,)
         self._team = Team(division.ranks + division.validators)
         self._units = self.batches + -(-val_rows // division.block_rows)
 
@@ -166,29 +171,23 @@ class EngineTrainer:
         """Train, and yield after each compiled call."""
         self._is_running = True
         try:
-            yield from self._train(run)
-        finally:
-            self._is_running, self._validation = False, None
-            self._rows = self._val_rows = _NO_ROWS
-
-    def _train(self, run: TrainingRun) -> Iterator[None]:
-        if run.stops_at_epochs and self._division.validators:  # there is nothing to do meanwhile
-            self._divide(beside=False)
-        if run.history.epochs == run.epochs and is_compiled(self._plan.dtype):
-            return  # without taking memory
-        self._workspace = workspace_for(self._plan, self._division)
-        try:
+            if run.stops_at_epochs and self._division.validators:  # there is nothing to do meanwhile
+                self._divide(beside=False)
+            if run.history.epochs == run.epochs and is_compiled(self._plan.dtype):
+                return  # without taking memory
+            self._workspace = workspace_for(self._plan, self._division)
             with self._team:
                 yield from self._calls(run)
         finally:
-            del self._workspace
+            self._is_running, self._validation, self._workspace = False, None, None
+            self._rows = self._val_rows = _NO_ROWS
 
     def _calls(self, run: TrainingRun) -> Iterator[None]:
         plan, history, units = self._plan, run.history, self._units
         if not is_compiled(plan.dtype):
             self._call([], 0, 0, room_for_results(0), run.clip_grad_norm)  # compiles where Ctrl-C can still cut in
         done, total = history.epochs * units + history.position.batches, run.epochs * units
-        unfinished = 0.0, 0  # of the validation of the epoch that the next call goes on with: loss and hits
+        unfinished = None  # of the validation of the epoch that the next call goes on with: loss and hits
         length = self._first_length
         while done < total:
             run.require_unchanged()
@@ -197,7 +196,8 @@ class EngineTrainer:
             touched = -(-stop // units) - first_epoch
             results = room_for_results(touched)
             results.train_losses[0] = history.position.loss, history.position.weighted_loss
-            results.val_sums[0], results.val_hits[0] = unfinished
+            if unfinished:
+                results.val_sums[0], results.val_hits[0] = unfinished
             with run.held:
                 orders = run.shuffler.draw(touched)
                 first, behind = done - first_epoch * units, stop - first_epoch * units
@@ -211,13 +211,14 @@ class EngineTrainer:
                 go_on()
                 if run.schedule and run.schedule.stops_at_epochs and finished:
                     run.schedule.epoch_done(history)
-            unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else (0.0, 0)
-            length = next_length(length, stop - done, seconds, run.deadline - start - seconds)
-            done = stop
+            unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else None
             if run.monitor:
                 of_validation = history["val_loss"][first_epoch:] if self._validation else []  # NaN if that has no rows
                 run.monitor.losses(first_epoch, results.nonfinite, of_validation)
             yield
+            if stop < total:
+                length = next_length(length, stop - done, seconds, run.deadline - start - seconds)
+            done = stop
 
     def _record(self, run: TrainingRun, first_epoch: int, done: int, results: Results) -> int:
         """Write into the history what a call found that has come to the unit ``done``; return the finished epochs."""
@@ -251,30 +252,29 @@ class EngineTrainer:
         scheduled: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         """Let the engine work on the units from ``first`` up to ``stop``, and the optimiser know."""
-        plan, opt, team = self._plan, self._opt, self._team
+        plan, opt, team, workspace = self._plan, self._opt, self._team, self._workspace
+        assert workspace is not None
         mode = self._division.mode
         if mode == VALIDATION_BESIDE and stop <= (first // self._units + 1) * self._units:
             mode, team = BY_ROWS, Team(1)  # no training follows the validation
         steps = self._steps_within(first, stop)
         for row, dropout in plan.dropouts:
-            self._workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
+            workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
         for row, norm in plan.batch_norms:
-            self._workspace.layers[row, FORWARDS] = norm.num_batches_tracked
+            workspace.layers[row, FORWARDS] = norm.num_batches_tracked
         state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
         step = self._step_for(steps, max_norm, scheduled)
-        is_whole = len(step.spans) == 1 and step.spans[0, 1] - step.spans[0, 0] == plan.parameter.size
-        fuses_update = self._may_fuse and opt.code == SGD and is_whole and max_norm is None
         run_train(
             team,
             plan.dtype,
             first,
             stop,
-            Network(self._workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
+            Network(workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
             TrainingRows(*self._rows, np.stack(orders) if orders else _NO_ORDER, self._size),
             ValidationRows(*self._val_rows),
             step,
-            self._workspace.for_a_call(mode, fuses_update),
+            workspace.for_a_call(mode, self._fuses_update),
             results,
         )
         opt.advance(steps)
@@ -293,6 +293,8 @@ class EngineTrainer:
             of_dtype = scalars.astype(plan.dtype)
             self._step = Step(self._loss, opt.code, of_dtype, spans, max_norm or 0.0, norm_sums, _NO_PENALTY)
             self._step_of = found_of
+            is_whole = len(spans) == 1 and spans[0, 1] - spans[0, 0] == plan.parameter.size
+            self._fuses_update = self._may_fuse and opt.code == SGD and is_whole and max_norm is None
         return self._step
 
     def _steps_within(self, first: int, stop: int) -> int:

@@ -13,13 +13,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from fastbp.nn.forward_state import ForwardState
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
 from fastbp.nn.utils import clip_grad_norm_
 from fastbp.runtime.buffers import Buffer
 from fastbp.training.accuracy import accuracy, records_accuracy
 from fastbp.training.data import takes_classes
-from fastbp.training.forward_state import ForwardState
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun, evaluation_of, loss_of
@@ -42,7 +42,7 @@ class ModuleTrainer:
     ) -> None:
         self._model, self._criterion, self._opt = model, criterion, opt
         self._train_rows, self._validation = train.guarded(), validation and validation.guarded()
-        self._size, self._forward_state = mini_batch_size, ForwardState(model)
+        self._size, self._forward_state = mini_batch_size, ForwardState(model.modules())
         self._input, self._target, self._weights = Buffer(), Buffer(), Buffer()
         self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
         self.batches = -(-len(train) // mini_batch_size)

@@ -63,15 +63,12 @@ class NonFiniteMonitor:
             raise ValueError(f"train_model takes on_nonfinite 'raise', 'warn' or 'ignore', got {action!r}")
         self._action, self._history, self._lr = action, history, lr
         self._before = 0, 0  # epochs and mini-batches before those that it is told of
-        self._data = {"train_input": train.input, "train_target": train.target}
-        if validation is not None:
-            self._data |= {"val_input": validation.input, "val_target": validation.target}
+        self._train, self._validation = train, validation
         self.wanted = action != "ignore"
 
     def look_at(self, train: Rows, epochs: int, batches: int) -> None:
         """Take other training data, which come after so many epochs and mini-batches of an epoch."""
-        self._data |= {"train_input": train.input, "train_target": train.target}
-        self._before = epochs, batches
+        self._train, self._before = train, (epochs, batches)
 
     def loss(self, epoch: int, batch: int | None) -> None:
         """Tell that the loss of a mini-batch, or of the validation data if ``batch`` is None, is not finite."""
@@ -86,6 +83,8 @@ class NonFiniteMonitor:
         of the validation after each epoch.
         """
         epoch, batch = of_batches.tolist()
+        if not epoch and not of_validation:
+            return
         before = next((n for n, loss in enumerate(of_validation, 1) if not isfinite(loss)), 0)
         if before and not 0 < epoch <= before:
             self.loss(epochs + before, None)
@@ -94,7 +93,7 @@ class NonFiniteMonitor:
 
     def parameters(self, vectors: list[Array], batch: int) -> None:
         """Tell if the parameters are not finite after the last update, ``batch``, whose loss nobody computes."""
-        if self.wanted and not all(_is_finite(vector) for vector in vectors):
+        if self.wanted and not all(map(_is_finite, vectors)):
             epoch = self._history.epochs
             self._tell(f"the parameters became NaN or infinite in epoch {epoch}, mini-batch {batch}", epoch, batch)
 
@@ -108,7 +107,10 @@ class NonFiniteMonitor:
         warn(text, DivergenceWarning)
 
     def _remedy(self, epoch: int, batch: int | None) -> str:
-        spoilt = [name for name, array in self._data.items() if not _is_finite(array)]
+        data = {"train_input": self._train.input, "train_target": self._train.target}
+        if self._validation is not None:
+            data |= {"val_input": self._validation.input, "val_target": self._validation.target}
+        spoilt = [name for name, array in data.items() if not _is_finite(array)]
         if spoilt:
             return f"{' and '.join(spoilt)} held NaN or infinity; remove such rows"
         if epoch == batch == 1:

@@ -30,7 +30,7 @@ class ProgressBar:
 
     def __init__(self, wanted: bool | None, epochs: int, done: int = 0, unit: str = "epoch") -> None:
         self._bar: Any = None
-        if wanted or (wanted is None and _someone_watches()):
+        if shows_bar(wanted):
             try:
                 from tqdm.auto import tqdm
             except ImportError as error:
@@ -54,6 +54,11 @@ class ProgressBar:
         """Leave the bar as it stands."""
         if self._bar is not None:
             self._bar.close()
+
+
+def shows_bar(wanted: bool | None) -> bool:
+    """Whether a ``ProgressBar`` shows a bar; None asks for one at a terminal or in a notebook."""
+    return wanted or (wanted is None and _someone_watches())
 
 
 def _someone_watches() -> bool:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from itertools import repeat
+from operator import is_
 from time import perf_counter
-from typing import TypeAlias
-
-import numpy as np
 
 from fastbp.engine.plan import plan_of
 from fastbp.engine.refusals import NotPlannable
 from fastbp.nn.module import Module
-from fastbp.nn.parameter import FlatView
 from fastbp.nn.utils.clip_grad import require_limit
 from fastbp.optim.lr_scheduler import LRScheduler
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
-from fastbp.training.after_epoch import AfterEpoch, after_epoch, go_on_without_rule
+from fastbp.training.after_epoch import after_epoch
 from fastbp.training.arguments import (
     count,
     named_pairs,
@@ -32,36 +30,18 @@ from fastbp.training.data import require_mini_batches, try_first_row
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.engine_trainer import EngineTrainer, waiting_trainer
 from fastbp.training.history import History, Setting
+from fastbp.training.loop import Trainer, TrainingInterrupted, train_and_look
 from fastbp.training.metrics import Metric
 from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.nonfinite import NonFiniteMonitor, OnNonfinite
 from fastbp.training.progress import ProgressBar
+from fastbp.training.repeated import Asked, remember, train_again
 from fastbp.training.row_blocks import BlockReader, RowBlocks
 from fastbp.training.schedule import Interval, require_schedule
 from fastbp.training.shuffle import shuffler_for
 from fastbp.training.trained_parts import TrainedParts
 from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
 from fastbp.validation.arrays import Array, RandomSource
-
-Trainer: TypeAlias = EngineTrainer | ModuleTrainer | BlockTrainer
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C in ``train_model``: the model is at a finished mini-batch.
-
-    Attributes
-    ----------
-    history : History
-        What was recorded so far. The same call with ``history=`` this one finishes the training.
-    """
-
-    def __init__(self, history: History) -> None:
-        batches = history.position.batches
-        where = f"after {history.epochs} epochs" + (f" and {batches} mini-batches" if batches else "")
-        super().__init__(
-            f"the training stopped {where}; the same call with history=<this exception>.history goes on from there"
-        )
-        self.history = history
 
 
 @holder
@@ -186,6 +166,16 @@ def train_model(
     Arrays that are not C-contiguous and aligned are copied once; class indices always are. Of ``RowBlocks`` one block
     is kept at a time.
     """
+    asked = Asked(criterion, opt, epochs, mini_batch_size, on_nonfinite, scheduler_interval, shuffle, progress)
+    options = (
+        val_input, val_target, sample_weight, val_sample_weight, rng, history, metrics, early_stopping, max_seconds,
+        scheduler, clip_grad_norm,
+    )  # fmt: skip
+    asks_for_no_more = all(map(is_, options, repeat(None)))
+    if asks_for_no_more:
+        again = train_again(model, train_input, train_target, asked)
+        if again is not None:
+            return again
     epochs, mini_batch_size = count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1)
     seconds = positive_seconds(max_seconds)
     require_parts(model, criterion, opt)
@@ -216,7 +206,9 @@ def train_model(
             stops = callable(progress) or after or (schedule and schedule.stops_at_epochs)
             run = TrainingRun(history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, bool(stops))
             run.deadline, run.schedule, run.clip_grad_norm = perf_counter() + seconds, schedule, clip
-            _run(trainer, run, model, flat, progress if callable(progress) else bar.show, after)
+            train_and_look(trainer, run, model, flat, progress if callable(progress) else bar.show, after)
+        if asks_for_no_more:
+            remember(trainer, asked, setting)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
     finally:
@@ -249,51 +241,3 @@ def _choose_trainer(
     if reader is None:
         return trainer, reason
     return BlockTrainer(type(trainer), reader, model, criterion, opt, validation, mini_batch_size), reason
-
-
-def _run(
-    trainer: Trainer,
-    run: TrainingRun,
-    model: Module,
-    flat: FlatView,
-    show: Callable[[History], object],
-    after: AfterEpoch | None,
-) -> None:
-    """Let a training begin or go on, until it ends or something stops it."""
-    if after is None:
-        if run.history.best is not None:
-            go_on_without_rule(run, model)
-        _train(trainer, run, flat, show)
-        return
-    if not after.begin(run):
-        _train(trainer, run, flat, lambda history: after(run, show))
-    after.finish(run)
-
-
-def _train(trainer: Trainer, run: TrainingRun, flat: FlatView, show: Callable[[History], object]) -> None:
-    """Train, show every epoch, and leave history and generator as they are to be found."""
-    history, before = run.history, run.history.epochs
-    shown = before
-    start = perf_counter() - history.seconds
-    run.shuffler.begin()
-    history.position.generator = run.shuffler.state
-    try:
-        for _ in trainer.train(run):
-            history.seconds = perf_counter() - start
-            if history.epochs > shown:
-                shown = history.epochs
-                stops = show(history)
-                if isinstance(stops, bool | np.bool_) and stops:
-                    history.stopped_by = history.stopped_by or "progress"
-                    break
-            if perf_counter() >= run.deadline and history.position.batches < trainer.batches:
-                history.stopped_by = "max_seconds"
-                break
-        if history.epochs == run.epochs and history.stopped_by != "early_stopping":
-            history.stopped_by = "epochs"
-        if run.monitor and shown > before:
-            run.monitor.parameters([data for data, _ in flat.runs], trainer.batches)
-    finally:
-        with run.held:
-            run.shuffler.put_back(1 if history.position.batches else 0)
-            history.seconds = perf_counter() - start

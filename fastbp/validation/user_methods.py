@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, ValuesView
 from itertools import chain
-from operator import is_
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -80,9 +79,10 @@ class _Known(NamedTuple):
 
     def is_current(self) -> bool:
         """Whether each attribute is that of then."""
-        return sum(map(len, self.attributes)) == len(self.then) and all(
-            map(is_, chain.from_iterable(self.attributes), self.then)
-        )
+        try:
+            return [*chain.from_iterable(self.attributes)] == self.then  # looks first whether they are the same objects
+        except Exception:  # of others that cannot be compared, such as arrays
+            return False
 
 
 _found: dict[type, _Known] = {}  # for ever: a class's methods may refer to it, so that weak keys would not die

@@ -87,6 +87,11 @@ class Subject:
     def train(self, **options):
         fastbp.train_model(self.model, X, TARGET, X, TARGET, self.criterion, self.opt, 1, 4, progress=False, **options)
 
+    def learn(self):
+        for start in (0, 2, 4):
+            rows = X[start : start + 2], TARGET[start : start + 2]
+            fastbp.train_model(self.model, *rows, None, None, self.criterion, self.opt, 1, 2, progress=False)
+
     def train_with_all_options(self):
         weights = numpy.linspace(0, 1, 6, dtype="f4")
         self.train(
@@ -113,6 +118,7 @@ CALLS = {
     "predict": lambda s: s.model.predict(X),
     "loss": lambda s: s.criterion(s.model(X), TARGET),
     "train_model": Subject.train,
+    "train_model again and again": Subject.learn,
     "train_model by blocks": lambda s: fastbp.train_model(
         s.model, fastbp.RowBlocks(lambda: [(X, TARGET)]), None, None, None, s.criterion, s.opt, 1, 4, progress=False
     ),

@@ -51,6 +51,10 @@ class OwnSGD(optim.SGD):
 class Machine(Passes):
     """Every rule is a call or two; the invariant of ``Models`` holds between them."""
 
+    def __init__(self):
+        super().__init__()
+        self.learners = []  # models with the optimiser and the loss that they go on learning with
+
     # ------------------------------------------------------------------ losses, parameters, optimisers
     @rule(shape=st.sampled_from([(3, 2), (1, 1), (0, 4), (5,), (), (2, 3, 4), (0, 3, 0)]), seed=SEEDS,
           dtype=st.sampled_from(DTYPES), reduction=st.sampled_from(["mean", "sum"]),
@@ -281,6 +285,34 @@ class Machine(Passes):
         self.forget_forwards(model)
         self.note(model)
 
+    @rule(number=SEEDS, n=st.sampled_from([1, 4]), seed=SEEDS, times=st.integers(1, 3), batches=st.booleans())
+    def learn_online(self, number, n, seed, times, batches):
+        """The same call again for other rows, also after whatever was done between: with the bits of one unlike it."""
+        model, opt, criterion = self.learners[number % len(self.learners)] if self.learners else (None,) * 3
+        if model not in self.models or set(model.parameters()) != set(opt.parameters) or seed % 3 == 0:
+            model = self.pick(number)
+            opt, criterion = optim.Adam(model.parameters(), lr=1e-3), nn.SmoothL1Loss()
+            self.learners = [*self.learners[-2:], (model, opt, criterion)]
+        if has_own(model) or not tame(*(parameter.data for parameter in model.parameters())):
+            return
+        for turn in range(times):
+            data = self.training(model, n, seed + turn, "contiguous").values()
+            options = {"epochs": 1, "mini_batch_size": 2 if batches else 1}
+            if takes_batches(model) and (n == 1 or not batches):
+                self.must_not(fastbp.train_model, model, *data, None, None, criterion, opt, **options, progress=False)
+                continue
+            twin, its_opt = copy.deepcopy((model, opt))
+            ends = [
+                self.must(fastbp.train_model, trained, *data, None, None, criterion, its, **options, progress=progress)
+                for trained, its, progress in ((model, opt, False), (twin, its_opt, lambda history: None))
+            ]
+            assert dict(ends[0]) == dict(ends[1])
+            for mine, theirs in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
+                numpy.testing.assert_array_equal(mine, theirs)
+            self.memory.note_change(model.parameters())
+        self.forget_forwards(model)
+        self.note(model)
+
     @rule(number=SEEDS, seed=SEEDS, data=st.data())
     def train_badly(self, number, seed, data):
         model = self.pick(number)
@@ -296,8 +328,6 @@ class Machine(Passes):
             wrong = REFUSED[case](arguments[name].shape, arguments[name].dtype)
         self.must_not(fastbp.train_model, **{**arguments, name: wrong})
         self.forget_forwards(model)
-        if has_own(model):
-            self.note_statistics(model)  # a forward of the user's was tried on the first row
         if name == "train_input":
             self.must_not(fastbp.compute_accuracy, model, wrong, arguments["train_target"])
 

@@ -48,7 +48,6 @@ class Passes(Models):
         if len(x) == 1 and takes_batches(module):
             self.must_not(module.forward, x)
             self.memory.note_structure(*leaves(module))  # the first ones have taken it
-            self.note_statistics(module)
             return False
         twin = None if is_known(module) or has_own(module) else copy.deepcopy(module)
         prediction = self.must(module.predict, x)
@@ -115,8 +114,6 @@ class Passes(Models):
         self.must_not(getattr(model, where), REFUSED_ARRAYS[case]((4, features), dtype_of(model)))
         if where == "forward" and not isinstance(leaves(model)[0], nn.Linear):
             self.memory.note_structure(*leaves(model))  # the first ones may have taken it
-        if has_own(model):
-            self.note_statistics(model)  # where predict goes through a forward
 
     # ------------------------------------------------------------------ backward
     @precondition(lambda self: self.memory.outputs)

@@ -179,7 +179,7 @@ class KernelLoss(Loss):
         """Return weights of the prediction's rows, of which there are none for None."""
         dtype = prediction.dtype
         if sample_weight is None:
-            return _NO_WEIGHTS[dtype.char]
+            return no_weights(dtype)
         owner, shape = type(self).__name__, prediction.shape[:1]
         return plain(require_row_weights(sample_weight, dtype, shape, owner, "sample_weight"))
 
@@ -289,6 +289,11 @@ class KernelLoss(Loss):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_grad": Buffer(), "_scaled": Buffer(), "_last": None, "_calls": {}}
+
+
+def no_weights(dtype: np.dtype[Any]) -> Array:
+    """Return what stands for the weights of rows that have none."""
+    return _NO_WEIGHTS[dtype.char]
 
 
 def no_values(dtype: np.dtype[Any]) -> Array:
