@@ -1,6 +1,7 @@
 """BatchNorm1d beside torch's, and what mini-batches it takes."""
 
 import pickle
+import warnings
 
 import numpy
 import pytest
@@ -105,3 +106,14 @@ def test_a_network_predicts_places_of_samples_as_its_forward_does():
     model[1].running_mean = draw((4,), numpy.float32)
     x = draw((2, 4, 5), numpy.float32)
     assert model.predict(x).tobytes() == model(x).tobytes()
+
+
+def test_running_statistics_beyond_float32_become_infinite_as_in_torch():
+    norm = nn.BatchNorm1d(2).double()
+    norm.running_mean[...], norm.running_var[...] = [1e300, -1e300], 1e301
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        norm.float()
+    assert norm.running_mean.tolist() == [numpy.inf, -numpy.inf]
+    assert norm.running_var.tolist() == [numpy.inf, numpy.inf]
+    assert norm(draw((4, 2), numpy.float32)).dtype == numpy.float32

@@ -8,6 +8,8 @@ import pytest
 from helpers import draw
 from tied import TIED, step, ties
 
+from fastbp import nn
+
 DUPLICATES = {"deepcopy": copy.deepcopy} | {
     f"pickle {protocol}": lambda model, protocol=protocol: pickle.loads(pickle.dumps(model, protocol))
     for protocol in range(2, 6)
@@ -33,3 +35,26 @@ def test_a_copy_has_the_same_ties_and_none_with_the_original(tied, duplicate, dt
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         numpy.testing.assert_array_equal(mine.grad, theirs.grad)
     assert step(model, x) == step(other, x)
+
+
+LAYERS = {
+    "Linear": lambda: nn.Linear(3, 3, rng=0),
+    "BatchNorm1d": lambda: nn.BatchNorm1d(3),
+    "LayerNorm": lambda: nn.LayerNorm(3),
+    "PReLU": lambda: nn.PReLU(3),
+}
+
+
+@pytest.mark.parametrize("use", ["forward", "predict"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_follows_another_of_the_same_parameters_that_is_converted(name, use):
+    one, other, expected = LAYERS[name](), LAYERS[name](), LAYERS[name]().double()
+    for parameter in vars(one).keys() & {"weight", "bias"}:
+        setattr(other, parameter, getattr(one, parameter))
+    other.predict(draw((4, 3), numpy.float32))
+    one.double()
+    with pytest.raises(TypeError, match=rf"^{name}.* takes float64 arrays, got float32"):
+        getattr(other, use)(draw((4, 3), numpy.float32))
+    x = draw((4, 3), numpy.float64)
+    numpy.testing.assert_array_equal(getattr(other, use)(x), getattr(expected, use)(x))
+    assert getattr(other, "dtype", x.dtype) == numpy.float64

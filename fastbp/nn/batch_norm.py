@@ -144,10 +144,16 @@ class BatchNorm1d(RowModule):
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.running_mean[...], self.running_var[...], self.num_batches_tracked[...] = 0, 1, 0
 
+    def _follow_dtype(self) -> None:
+        if self.weight is not None and self.weight.dtype is not self._dtype:
+            self._convert_buffers(self.weight.dtype)
+
     def _convert_buffers(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
         if self.running_mean is not None and self.running_var is not None:
-            vars(self).update(running_mean=self.running_mean.astype(dtype), running_var=self.running_var.astype(dtype))
+            with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
+                statistics = self.running_mean.astype(dtype), self.running_var.astype(dtype)
+            vars(self).update(zip(("running_mean", "running_var"), statistics, strict=True))
 
     def _checked(self, input: Array) -> Array:
         input = require_floats(input, "BatchNorm1d", self._dtype)

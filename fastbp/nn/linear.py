@@ -117,7 +117,7 @@ class Linear(Module):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._dtype
+        return self.weight.dtype
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Let another parameter take the place of weight or bias where it has its shape and dtype; None for no bias."""
@@ -160,7 +160,7 @@ class Linear(Module):
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
             return super().predict(input)
-        input, lock = self._checked(input), self._current().lock
+        lock, input = self._current().lock, self._checked(input)
         changes = lock.changes
         output = np.empty((*input.shape[:-1], self._out_features), self._dtype)
         self._compute(input, output)
@@ -225,7 +225,6 @@ class Linear(Module):
 
     def _checked(self, input: Array) -> Array:
         if type(input) is not np.ndarray or input.dtype != self._dtype:
-            self._follow_dtype()  # a layer that shares the weight may have converted it
             require_floats(input, self._name, self._dtype)
         shape = input.shape
         if not shape or shape[-1] != self._in_features:

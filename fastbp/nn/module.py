@@ -240,7 +240,7 @@ class Module(ModuleTree):
         return self
 
     def _follow_dtype(self) -> None:
-        """Note the parameters' dtype after they were converted."""
+        """Note the parameters' dtype after they were converted, maybe by another module that shares them."""
 
     def _convert_buffers(self, dtype: np.dtype[Any]) -> None:
         """Convert what belongs to the state and is no parameter."""
@@ -249,7 +249,10 @@ class Module(ModuleTree):
         """Return the parameters' flat vectors, with the lock that keeps a second thread out."""
         flat = self._flat
         if flat is None or not flat.is_current:
-            before, flat = flat, FlatView(self.parameters(), self._modules_in_order())
+            before, modules = flat, list(self._modules_in_order())
+            for module in modules:
+                module._follow_dtype()
+            flat = FlatView(self.parameters(), modules)
             if before is not None and not (before.runs or flat.runs):
                 flat.lock = before.lock  # without parameters it is the lock of this view alone
             self._flat = flat

@@ -54,7 +54,7 @@ class RowModule(Module):
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
             return super().predict(input)
-        input, lock = self._checked(input), self._current().lock
+        lock, input = self._current().lock, self._checked(input)
         changes = lock.changes
         output = np.empty_like(input)
         self._predict_rows(self._rows(input), self._rows(output))
