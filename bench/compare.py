@@ -21,13 +21,13 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from bench.workers import Worker, in_turn
-from bench.workloads import KERNELS, PREDICTIONS, TRAININGS, Workload
+from bench.workloads import KERNELS, ONLINE, PREDICTIONS, TRAININGS, Workload
 
 ROOT = Path(__file__).parents[1]
 THRESHOLD = 0.03  # by bench.noise: in 130 comparisons five pairs of equal code agreed on 1.3 % at most
 PAIRS, PLACES, ROUNDS, SECONDS = 5, 3, 7, 0.008
 LIBRARY = ("fastbp", "kernels")  # what is exported: the benchmarks are those of the working tree
-COMPARED: tuple[Workload, ...] = (*TRAININGS, *KERNELS, *PREDICTIONS)
+COMPARED: tuple[Workload, ...] = (*TRAININGS, ONLINE, *KERNELS, *PREDICTIONS)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """asv: the trainings of ``make speed``, on one thread."""
 
 from bench import in_asv
-from bench.workloads import TRAININGS
+from bench.workloads import ONLINE, TRAININGS
 
-WORKLOADS = in_asv.by_name(TRAININGS)
+WORKLOADS = in_asv.by_name((*TRAININGS, ONLINE))
 
 
 class Libraries(in_asv.Libraries):

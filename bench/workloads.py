@@ -112,6 +112,13 @@ class Training(Workload):
 
 
 @dataclass(frozen=True)
+class Online(Training):
+    """The same, where each mini-batch comes by itself: a call for each."""
+
+    kind = "online"
+
+
+@dataclass(frozen=True)
 class Predict(Workload):
     """The prediction for ``samples`` at once, input and output as the library's own arrays."""
 
@@ -239,6 +246,7 @@ TRAININGS = (
         "4-32-16-4 tanh, full batch 10,000", widths=(4, 32, 16, 4), activation="tanh", samples=10_000, mini_batch=10_000
     ),
 )
+ONLINE = Online("6-64-8-4 ReLU, a call for each sample", widths=(6, 64, 8, 4), samples=64, mini_batch=1)
 SWEEP_WIDTHS = (8, 16, 31, 32, 33, 45, 46, 64, 100, 128, 256, 512)
 SWEEP = tuple(
     Training(f"10-{w}-{w}-10 ReLU, batch 128", widths=(10, w, w, 10), samples=1280, mini_batch=128)

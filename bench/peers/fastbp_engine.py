@@ -15,6 +15,7 @@ from bench.workloads import (
     Layers,
     Linear,
     LinearBackward,
+    Online,
     Predict,
     SquaredError,
     Tanh,
@@ -75,6 +76,19 @@ def training(workload: Training) -> Contender:
         )
         backend = history.backend if hasattr(history, "backend") else history.way  # its name in older commits
         assert backend == "engine", getattr(history, "fallback_reason", backend)
+
+    return Contender(run, lambda: [parameter.data for parameter in model.parameters()])
+
+
+def online(workload: Online) -> Contender:
+    model, data, size = network(workload.layers(), workload.activation), workload.data(), workload.mini_batch
+    criterion, opt = nn.MSELoss(reduction=workload.reduction), optim.SGD(model.parameters(), lr=workload.lr)
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            for first in range(0, workload.samples, size):
+                rows = data.train_input[first : first + size], data.train_target[first : first + size]
+                fastbp.train_model(model, *rows, None, None, criterion, opt, 1, size, progress=False)
 
     return Contender(run, lambda: [parameter.data for parameter in model.parameters()])
 

@@ -75,6 +75,9 @@ def training(workload: Training) -> Contender:
     return Contender(run, lambda: [parameter.detach().numpy() for parameter in model.parameters()])
 
 
+online = training
+
+
 def predict(workload: Predict) -> Contender:
     model = network(workload.layers(), workload.activation).eval()
     sample = torch.from_numpy(workload.sample())
