@@ -11,6 +11,7 @@ from strategies import dtypes, examples, rows, widths
 
 import fastbp
 from fastbp import nn
+from fastbp.nn.activations import activation_classes
 
 F32 = numpy.float32
 NETWORKS = {
@@ -24,6 +25,7 @@ NETWORKS = {
     "wide hidden": Network((10, 530, 6), ("Sigmoid", "ReLU")),
     "without bias": Network((5, 17, 9, 3), ("ReLU", "Tanh", None), bias=False),
 }
+EVERY_ACTIVATION = [kind.__name__ for kind in activation_classes()]
 SHAPES = [(), (0,), (1,), (50,), (257,), (600,), (3, 5), (2, 0), (2, 1, 3)]
 
 
@@ -46,7 +48,7 @@ def test_a_model_gives_the_bits_of_its_modules_one_by_one(network, count, dtype)
 def test_any_network_gives_the_bits_of_its_modules_one_by_one(data, dtype, n, layers):
     network = Network(
         tuple(data.draw(widths(dtype)) for _ in range(layers + 1)),
-        tuple(data.draw(st.sampled_from([None, "ReLU", "Tanh", "Sigmoid"])) for _ in range(layers)),
+        tuple(data.draw(st.sampled_from([None, *EVERY_ACTIVATION])) for _ in range(layers)),
         data.draw(st.booleans()),
     )
     x, grad_output = batch(network, (n,), dtype)
@@ -114,6 +116,18 @@ def test_modules_may_be_called_backward_one_by_one_after_the_models_forward(netw
     model.zero_grad()
     model.backward(grad_output)
     assert_bits(gradients(model), expected[2:])
+
+
+@pytest.mark.parametrize("name", EVERY_ACTIVATION)
+def test_every_activation_may_be_called_backward_after_the_models_forward(name, dtype):
+    network = Network((4, 9, 3), (name, name))
+    x, grad_output = batch(network, (50,), dtype)
+    expected = one_by_one(network.build(dtype), x, grad_output)
+    model = network.build(dtype)
+    model.forward(x)
+    assert_bits(backward_one_by_one(model, grad_output, retain_graph=True), expected[1:])
+    model.zero_grad()
+    assert_bits(backward_one_by_one(model, grad_output), expected[1:])
 
 
 def test_a_model_may_be_called_backward_after_its_modules_forward_one_by_one(dtype):

@@ -152,11 +152,16 @@ class Chain:
             token = whole.token if part is parts[-1] else new_token()
             self.tokens.add(token)
             if part.chain is self:
-                part.keep_part(whole, self._output, input, input_token, output, token, type(module) is Linear)
+                activation = module._activation
+                of_part = activation is None, activation is not None and activation.keeps_derivative
+                part.keep_part(whole, self._output, input, input_token, output, token, *of_part)
             input, input_token = output, token
 
     def _outputs(self) -> list[Array]:
-        """Return the last output of each module; an activation has written where it read, unless that is kept."""
+        """Return the last output of each module; an activation has written where it read, unless that is kept.
+
+        That of a ``Linear`` may be the derivative of the activation behind it: see ``input_is_derivative``.
+        """
         layers, memory, whole = self._scratch.layers, self._scratch.memory, self.last
         before, n = whole.output.shape[:-1], prod(whole.output.shape[:-1])
         outputs: list[Array] = []

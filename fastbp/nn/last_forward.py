@@ -60,6 +60,8 @@ class LastForward:
         As the kernels take it; a copy only where it did not come like that.
     input_token : int or None
         Of the forward whose output the input was.
+    input_is_derivative : bool
+        Whether a chain has replaced the input of an activation by the derivative there.
     is_spent : bool
         Whether a backward has followed.
     chain : Chain or None
@@ -67,12 +69,13 @@ class LastForward:
     """
 
     __slots__ = (
-        "_chain_outputs", "_changes", "_changes_then", "_output", "_shape", "_slot", "chain", "input", "input_token",
-        "is_spent", "token",
+        "_chain_outputs", "_changes", "_changes_then", "_output", "_shape", "_slot", "chain", "input",
+        "input_is_derivative", "input_token", "is_spent", "token",
     )  # fmt: skip
 
     input: Array
     input_token: int | None
+    input_is_derivative: bool
     is_spent: bool
     token: int | None
     chain: Chain | None
@@ -89,7 +92,7 @@ class LastForward:
         if self.chain is not None:
             self.chain.is_whole = False
         self.chain = self.token = self._output = self._slot = self._chain_outputs = None
-        self.input = _NOTHING
+        self.input, self.input_is_derivative = _NOTHING, False
 
     def keep(self, input: Array, input_token: int | None, slot: Slot, changes: object) -> Array:
         """Note a forward, and return its output as the caller gets it: to be read.
@@ -114,12 +117,13 @@ class LastForward:
 
     def keep_part(
         self, whole: LastForward, outputs: Buffer, input: Array, input_token: int | None, output: Array, token: int,
-        depends: bool,
+        depends: bool, input_is_derivative: bool,
     ) -> None:  # fmt: skip
         """Note a part of the forward of a chain, whose last part has its output, from its ``outputs``.
 
         ``depends`` tells whether it is one with parameters.
         """
+        self.input_is_derivative = input_is_derivative
         self.input, self._shape, self.input_token = input, input.shape, input_token
         self._slot = whole._slot if output is whole.output else None
         self._output, self._chain_outputs = (None, outputs) if self._slot else (output, None)

@@ -25,6 +25,8 @@ class ActivationCall(NamedTuple):
         As the code's row names them.
     addresses : callable or None
         For ``OWN``: returns those of value and derivative for a dtype.
+    keeps_derivative : bool
+        Whether the engine replaces the input by the derivative there.
     """
 
     code: int
@@ -32,6 +34,7 @@ class ActivationCall(NamedTuple):
     flop: int
     scalars: tuple[float, ...] = ()
     addresses: Callable[[np.dtype[Any]], tuple[int, int]] | None = None
+    keeps_derivative: bool = False
 
 
 class Operation(NamedTuple):

@@ -15,7 +15,7 @@ from fastbp.nn.operation import ActivationCall
 from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_floats
 from fastbp_kernels import activation_backward, activation_forward
-from fastbp_kernels.functions.activations import ACTIVATION_CODES, ACTIVATIONS
+from fastbp_kernels.functions.activations import ACTIVATION_CODES, ACTIVATIONS, KEEPS_DERIVATIVE
 
 
 class Activation(Module):
@@ -45,7 +45,8 @@ class Activation(Module):
     @property
     def _activation(self) -> ActivationCall:
         code = ACTIVATION_CODES[self.row]
-        return ActivationCall(code, ACTIVATIONS[code].saves == "input", ACTIVATIONS[code].flop, self.scalars)
+        row, keeps = ACTIVATIONS[code], KEEPS_DERIVATIVE[code]
+        return ActivationCall(code, row.saves == "input", row.flop, self.scalars, keeps_derivative=keeps)
 
     def forward_kernel(self, input: Array, output: Array) -> None:
         """Write the function of ``input`` to ``output``."""
@@ -86,7 +87,10 @@ class Activation(Module):
         saved = plain(last.input) if self._activation.saves_input else last.output
         slot = self._grad_input.take(saved.shape, saved.dtype)
         last.spend(retain_graph)
-        self.backward_kernel(grad_output, saved, slot.array)
+        if last.input_is_derivative:
+            np.multiply(grad_output, saved, out=slot.array)
+        else:
+            self.backward_kernel(grad_output, saved, slot.array)
         slot.memory.gradient_for = last.input_token
         return slot.array.view()
 
