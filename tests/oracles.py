@@ -115,6 +115,12 @@ def _elu_derivative(x, alpha=1.0, scale=1.0):
     return scale * (1.0 if x > 0.0 else alpha * math.exp(x))
 
 
+def _tanh_derivative(x):
+    """``1 / cosh(x)**2``, where cosh is beyond what a number holds too."""
+    small = math.exp(-2.0 * abs(x))
+    return 4.0 * small / (1.0 + small) ** 2
+
+
 def _softplus(x):
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
@@ -150,7 +156,7 @@ _VALUES = {
 _DERIVATIVES = {
     "Identity": lambda x: 1.0,
     "ReLU": lambda x: 1.0 if x > 0.0 else 0.0,
-    "Tanh": lambda x: 1.0 / math.cosh(x) ** 2,
+    "Tanh": _tanh_derivative,
     "Sigmoid": lambda x: _sigmoid(x) * _sigmoid(-x),
     "GELU": lambda x: _normal(x) + x * _density(x),
     "GELU:tanh": _gelu_tanh_derivative,
