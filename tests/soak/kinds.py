@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy
+from calls import tame
 
 from fastbp import nn
 
@@ -105,6 +106,13 @@ def is_known(model):
         isinstance(leaf, nn.Linear) or getattr(leaf, "row", None) == type(leaf).__name__.removeprefix("Own")
         for leaf in leaves(model)
     )
+
+
+def is_tame(model):
+    """Whether training it is a matter of ordinary numbers, as it is not behind a negative variance that was loaded."""
+    variances = [array for name, array in model.named_buffers() if name.endswith("running_var")]
+    arrays = [parameter.data for parameter in model.parameters()] + [array for _, array in model.named_buffers()]
+    return tame(*arrays) and all((variance >= 0).all() for variance in variances)
 
 
 def takes_batches(model):

@@ -16,6 +16,7 @@ from kinds import (
     has_own,
     in_features,
     is_known,
+    is_tame,
     leaves,
     network,
     out_features,
@@ -208,7 +209,7 @@ class Machine(Passes):
           shuffle=st.booleans(), own=st.booleans(), reduction=st.sampled_from(["mean", "sum"]))  # fmt: skip
     def train(self, number, n, seed, layout, size, epochs, shuffle, own, reduction):
         model = self.pick(number)
-        if not tame(*(parameter.data for parameter in model.parameters())):
+        if not is_tame(model):
             return
         data = self.training(model, n, seed, layout)
         opt = (OwnSGD if own else optim.SGD)(model.parameters(), lr=1e-3)
@@ -258,7 +259,7 @@ class Machine(Passes):
     def train_by_any_parts(self, number, n, seed):
         """With a drawn loss, optimiser, schedule and options: with the bits of a copy that trains module by module."""
         model, rng = self.pick(number), numpy.random.default_rng(seed)
-        if has_own(model) or not tame(*(parameter.data for parameter in model.parameters())):
+        if has_own(model) or not is_tame(model):
             return
         dtype, o = dtype_of(model), out_features(model)
         loss = LOSSES[rng.integers(len(LOSSES))]
@@ -293,7 +294,7 @@ class Machine(Passes):
             model = self.pick(number)
             opt, criterion = optim.Adam(model.parameters(), lr=1e-3), nn.SmoothL1Loss()
             self.learners = [*self.learners[-2:], (model, opt, criterion)]
-        if has_own(model) or not tame(*(parameter.data for parameter in model.parameters())):
+        if has_own(model) or not is_tame(model):
             return
         for turn in range(times):
             data = self.training(model, n, seed + turn, "contiguous").values()
