@@ -130,6 +130,23 @@ def test_every_activation_may_be_called_backward_after_the_models_forward(name, 
     assert_bits(backward_one_by_one(model, grad_output), expected[1:])
 
 
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.AlphaDropout])
+@pytest.mark.parametrize("before", [False, True], ids=["at once", "after training"])
+def test_dropout_in_evaluation_may_be_called_backward_after_the_models_forward(kind, before, dtype):
+    x, grad_output = draw((50, 4), dtype), draw((50, 3), dtype, 1)
+
+    def build():
+        modules = nn.Linear(4, 9, rng=0, dtype=dtype), nn.Tanh(), kind(0.5, rng=2), nn.Linear(9, 3, rng=1, dtype=dtype)
+        model = nn.Sequential(*modules)
+        if before:
+            model(x)
+        return model.eval()
+
+    expected = one_by_one(build(), x, grad_output)
+    model = build()
+    assert_bits([model.forward(x), *backward_one_by_one(model, grad_output)], expected)
+
+
 def test_a_model_may_be_called_backward_after_its_modules_forward_one_by_one(dtype):
     x, grad_output = batch(SMOOTH, (40,), dtype)
     expected = one_by_one(SMOOTH.build(dtype), x, grad_output)

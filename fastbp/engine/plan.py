@@ -87,7 +87,9 @@ class Plan(Derived):
         The first one, which checks what the network is given.
     out_features : int
     is_linear : bool
-        Whether all modules are ``Linear`` or activations behind one.
+        Whether all rows are those of ``Linear`` or of activations behind one.
+    may_chain : bool
+        Whether all modules are too: none, such as dropout in evaluation, has no row.
     flattens : bool
         Whether a ``Flatten`` makes rows of inputs of any shape.
     takes_rows_only : bool
@@ -149,6 +151,7 @@ class Plan(Derived):
                     row.columns[table.VALUE_AT], row.columns[table.DERIVATIVE_AT] = addresses
         self.flattens = builder.flattens
         self.is_linear = not self.flattens and all(row.columns[table.OPERATION] == table.LINEAR for row in self._rows)
+        self.may_chain = self.is_linear and all(type(m) is Linear or m._activation is not None for m in modules)
         self.dropouts, self.batch_norms = self._rows_of(table.DROPOUT), self._rows_of(table.BATCH_NORM)
         slopes = max((prelu.num_parameters for _, prelu in self._rows_of(table.PRELU)), default=0)
         self.takes_rows_only = self.flattens or bool(self.batch_norms) or slopes > 1

@@ -143,7 +143,7 @@ class Sequential(Container):
         plan = self._plan
         if plan is None or not plan.is_current:
             plan = plan_of(self)
-        if plan.chain is None and isinstance(plan, Plan) and plan.is_linear:
+        if plan.chain is None and isinstance(plan, Plan) and plan.may_chain:
             plan.chain = Chain(plan, self._output)
         chain: Chain | None = plan.chain
         return chain
