@@ -33,6 +33,10 @@ KINDS = {
 }  # fmt: skip
 
 
+class OwnAdam(optim.Adam):
+    """Trains module by module."""
+
+
 def learner(kind="sgd"):
     model, opt, criterion = KINDS[kind]
     model, criterion = model(), criterion()
@@ -289,3 +293,25 @@ def test_another_thread_in_the_model_is_an_error():
     learn(model, opt, criterion, rows(2), progress=progress)
     assert len(errors) == 1
     assert errors[0].startswith("another thread is using this model")
+
+
+@pytest.mark.parametrize("in_between", ["between two calls", "in progress"])
+def test_an_optimiser_of_a_part_may_serve_the_part_and_the_whole_in_turn(in_between):
+    ends = []
+    for kind in (optim.Adam, OwnAdam):
+        model = KINDS["sgd"][0]()
+        part, criterion = model[:2], nn.MSELoss()
+        opt = kind(model[0].parameters(), lr=0.1)
+
+        def train_the_part(history=None, part=part, opt=opt):
+            learn(part, opt, nn.MSELoss(), (rows(9)[0], draw((6, 5), F32, seed=9)))
+
+        for turn in range(4):
+            if in_between == "in progress":
+                learn(model, opt, criterion, rows(turn), epochs=3, progress=train_the_part)
+            else:
+                learn(model, opt, criterion, rows(turn))
+                train_the_part()
+        ends.append([value.copy() for value in model.state_dict().values()])
+    for mine, theirs in zip(*ends, strict=True):
+        np.testing.assert_array_equal(mine, theirs)

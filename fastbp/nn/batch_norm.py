@@ -147,6 +147,7 @@ class BatchNorm1d(RowModule):
     def _follow_dtype(self) -> None:
         if self.weight is not None and self.weight.dtype is not self._dtype:
             self._convert_buffers(self.weight.dtype)
+            self.changed()
 
     def _convert_buffers(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype

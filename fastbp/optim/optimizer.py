@@ -230,7 +230,8 @@ class Optimizer:
         """Return the state (vectors, parameters) beside the vector ``parameter``, or None if that is not one run."""
         flat = self._current()
         if self._beside[0] is not flat or self._beside[1] is not parameter:  # looked for once, for trainings are many
-            if len(flat.runs) != 1 or flat.runs[0][0].ctypes.data != parameter.ctypes.data:
+            (data, _), *others = flat.runs
+            if others or data.size != parameter.size or data.ctypes.data != parameter.ctypes.data:
                 return None
             self._beside = flat, parameter
         return self._state.beside(flat, self._in_order)[0][2]

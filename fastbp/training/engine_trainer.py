@@ -263,6 +263,9 @@ class EngineTrainer:
         for row, norm in plan.batch_norms:
             workspace.layers[row, FORWARDS] = norm.num_batches_tracked
         state = opt.state_beside(plan.parameter)
+        if state is None:  # another training with this optimiser was of other parameters beside its own
+            opt.lie_among(plan.parameters)
+            state = opt.state_beside(plan.parameter)
         assert state is not None  # of all parameters of the model, which lie one behind the other
         step = self._step_for(steps, max_norm, scheduled)
         run_train(

@@ -18,6 +18,7 @@ from kinds import (
     is_known,
     is_tame,
     leaves,
+    linears,
     network,
     out_features,
     owners,
@@ -54,7 +55,7 @@ class Machine(Passes):
 
     def __init__(self):
         super().__init__()
-        self.learners = []  # models with the optimiser and the loss that they go on learning with
+        self.learners = []  # an optimiser and a loss, with which models or their parts go on learning
 
     # ------------------------------------------------------------------ losses, parameters, optimisers
     @rule(shape=st.sampled_from([(3, 2), (1, 1), (0, 4), (5,), (), (2, 3, 4), (0, 3, 0)]), seed=SEEDS,
@@ -289,11 +290,16 @@ class Machine(Passes):
     @rule(number=SEEDS, n=st.sampled_from([1, 4]), seed=SEEDS, times=st.integers(1, 3), batches=st.booleans())
     def learn_online(self, number, n, seed, times, batches):
         """The same call again for other rows, also after whatever was done between: with the bits of one unlike it."""
-        model, opt, criterion = self.learners[number % len(self.learners)] if self.learners else (None,) * 3
-        if model not in self.models or set(model.parameters()) != set(opt.parameters) or seed % 3 == 0:
-            model = self.pick(number)
-            opt, criterion = optim.Adam(model.parameters(), lr=1e-3), nn.SmoothL1Loss()
-            self.learners = [*self.learners[-2:], (model, opt, criterion)]
+        if seed % 3 == 0 or not self.learners:
+            learning = self.pick(number)
+            if seed % 2:
+                learning = linears(learning)[seed % len(linears(learning))]
+            self.learners = [*self.learners[-2:], (optim.Adam(learning.parameters(), lr=1e-3), nn.SmoothL1Loss())]
+        opt, criterion = self.learners[-1 - seed % len(self.learners)]
+        fitting = [model for model in self.models if set(opt.parameters) <= set(model.parameters())]
+        if not fitting:
+            return
+        model = fitting[number % len(fitting)]
         if has_own(model) or not is_tame(model):
             return
         for turn in range(times):

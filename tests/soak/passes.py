@@ -246,6 +246,8 @@ class Passes(Models):
         self.memory.note_backward(model, False)
         if forward.values is not None:
             self.compare_gradients(model, forward.values, numbers, before, grad)
+        if forward.twin is not None and forward.is_whole and forward.owner is model:
+            self.compare_with_twin(model, forward.twin, numbers, before, grad)
         self.note(model)
 
     def compare_with_twin(self, module, twin, grad_output, before, grad_input):
