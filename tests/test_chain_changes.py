@@ -56,6 +56,18 @@ def test_a_backward_behind_an_input_that_is_not_as_it_was_is_refused(spoil, shap
     refused(model, grad_output, r"Linear\.backward needs the array of the last forward as it was, float32 of shape")
 
 
+@pytest.mark.filterwarnings("ignore:Setting the")
+@pytest.mark.parametrize("spoil", [reshape, resize, reinterpret])
+@pytest.mark.parametrize("shape", [(6, 4), (2, 3, 4), (3000, 4)], ids=str)
+def test_so_is_the_first_modules_own_backward(spoil, shape):
+    model, x = SMOOTH.build(F32), draw(shape, F32)
+    grad_output = model.forward(x).copy()
+    spoil(x)
+    for module in reversed(list(model)[1:]):
+        grad_output = module.backward(grad_output)
+    refused(model[0], grad_output, r"Linear\.backward needs the array of the last forward as it was, float32 of shape")
+
+
 def test_an_input_that_was_frozen_since_serves_its_backward(dtype):
     model, other = SMOOTH.build(dtype), SMOOTH.build(dtype)
     x, grad_output = batch(SMOOTH, (40,), dtype)

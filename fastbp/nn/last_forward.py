@@ -124,7 +124,8 @@ class LastForward:
         ``depends`` tells whether it is one with parameters.
         """
         self.input_is_derivative = input_is_derivative
-        self.input, self._shape, self.input_token = input, input.shape, input_token
+        self.input, self.input_token = input, input_token
+        self._shape = whole._shape if input is whole.input else input.shape  # as it was then
         self._slot = whole._slot if output is whole.output else None
         self._output, self._chain_outputs = (None, outputs) if self._slot else (output, None)
         self._changes, self.is_spent, self.chain = whole._changes if depends else None, whole.is_spent, None
