@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sys
 import tempfile
 
 import pytest
@@ -16,8 +17,9 @@ def place(tmp_path, monkeypatch, capsys):
     return Place(tmp_path, monkeypatch, capsys)
 
 
-def test_a_file_that_cannot_grow_is_not_kept_in_part(place):
+def test_a_file_that_cannot_grow_is_not_kept_in_part(place, monkeypatch):
     """The system itself refuses the write, as on a full disk: after 1,000 bytes."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python itself would keep bytecode in part
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
