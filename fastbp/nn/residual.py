@@ -60,7 +60,7 @@ class Residual(Module):
             raise
         slot = self._output.take(inner.shape, inner.dtype)
         last.forget()
-        np.add(input, inner, out=slot.array)
+        _add(input, inner, slot.array)
         return last.keep(input, token_of_input(input), slot, self._current().changes)
 
     def predict(self, input: Array) -> Array:
@@ -68,7 +68,8 @@ class Residual(Module):
             return super().predict(input)
         inner = self._inner.predict(input)
         self._require_same_shape(input.shape, inner.shape)
-        return np.add(input, inner, out=inner)
+        _add(input, inner, inner)
+        return inner
 
     @locked
     def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
@@ -84,7 +85,7 @@ class Residual(Module):
         of_inner.memory.gradient_for = self._inner_token
         inner = self._inner.backward(of_inner.array.view(), retain_graph=retain_graph)
         last.spend(retain_graph)
-        np.add(inner, grad_output, out=slot.array)
+        _add(inner, grad_output, slot.array)
         slot.memory.gradient_for = last.input_token
         return slot.array.view()
 
@@ -93,3 +94,8 @@ class Residual(Module):
             raise ValueError(
                 f"Residual takes modules whose output has the shape of their input, got {returned} for {taken}"
             )
+
+
+def _add(one: Array, other: Array, out: Array) -> None:
+    with np.errstate(all="ignore"):  # numbers beyond the dtype become infinite in silence, as in the kernels
+        np.add(one, other, out=out)

@@ -19,11 +19,13 @@ Metric: TypeAlias = Callable[[Array, Array], float]
 """A function of predictions and targets, a row a sample each."""
 
 
+@np.errstate(all="ignore")  # of predictions that are not finite it is none, which a training tells in its own way
 def mae(prediction: Array, target: Array) -> float:
     """Return the mean absolute error over all elements."""
     return float(np.abs(np.subtract(prediction, target, dtype=np.float64)).mean()) if target.size else float("nan")
 
 
+@np.errstate(all="ignore")
 def r2(prediction: Array, target: Array) -> float:
     """Return R², the coefficient of determination: the mean over the outputs, as ``sklearn.metrics.r2_score``.
 

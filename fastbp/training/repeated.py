@@ -55,7 +55,7 @@ def remember(trainer: Trainer, asked: Asked, setting: Setting) -> None:
 @holder
 def train_again(model: Module, input: Any, target: Any, asked: Asked) -> History | None:
     """Train as the last call did, if it asked for the same with rows of the same kind; else return None."""
-    plan = getattr(model, "_plan", None)
+    plan = model._plan if isinstance(model, Module) else None
     trainer: EngineTrainer | None = plan.trainer if plan is not None and plan.is_current else None
     if trainer is None or trainer.remembered is None or type(input) is not np.ndarray:
         return None

@@ -88,7 +88,8 @@ class Activation(Module):
         slot = self._grad_input.take(saved.shape, saved.dtype)
         last.spend(retain_graph)
         if last.input_is_derivative:
-            np.multiply(grad_output, saved, out=slot.array)
+            with np.errstate(all="ignore"):  # as in the kernels
+                np.multiply(grad_output, saved, out=slot.array)
         else:
             self.backward_kernel(grad_output, saved, slot.array)
         slot.memory.gradient_for = last.input_token

@@ -235,7 +235,8 @@ class KernelLoss(Loss):
             out = values.reshape(len(rows.prediction), -1)
             loss_values(call, rows.prediction, rows.target, rows.classes, out)
             if rows.weights.size:
-                out *= rows.weights[:, None]
+                with np.errstate(all="ignore"):  # as in the kernels
+                    out *= rows.weights[:, None]
         return values
 
     def evaluate(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
@@ -283,7 +284,8 @@ class KernelLoss(Loss):
         if grad_output.shape != shape:
             raise ValueError(f"{name}.backward takes grad_output of shape {shape}, got {grad_output.shape}")
         slot = self._scaled.take(last.shape, last.dtype)
-        np.multiply(last.array, grad_output[:, None] if self._is_over_rows else grad_output, out=slot.array)
+        with np.errstate(all="ignore"):  # as in the kernels
+            np.multiply(last.array, grad_output[:, None] if self._is_over_rows else grad_output, out=slot.array)
         slot.memory.gradient_for = last.memory.gradient_for
         return slot
 

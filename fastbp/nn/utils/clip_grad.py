@@ -117,4 +117,5 @@ def _norm(grads: list[np.ndarray], power: float) -> float:
     sizes = np.abs(np.concatenate(grads).astype(np.float64))
     if power == inf:
         return float(sizes.max(initial=0.0))
-    return float(np.sum(sizes**power) ** (1 / power))
+    with np.errstate(all="ignore"):  # a norm beyond the numbers is infinite
+        return float(np.sum(sizes**power) ** (1 / power))
