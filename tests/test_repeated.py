@@ -89,6 +89,13 @@ def test_a_history_of_such_a_call_goes_on_like_any_other():
     assert learn(model, opt, criterion, rows(1), epochs=2, history=history).epochs == 2
 
 
+def test_small_integers_of_numpy_do_not_overflow_in_a_later_call_either():
+    model, opt, criterion = learner()
+    sizes = {"epochs": np.int8(100), "size": np.int8(3)}
+    for turn in range(3):
+        assert learn(model, opt, criterion, rows(turn), **sizes).epochs == 100
+
+
 def freeze(model, opt, criterion):
     model[0].weight.requires_grad = False
 

@@ -1,5 +1,7 @@
 """Many models in one call: each with the bits of its own training."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 from helpers import assert_unchanged, draw, snapshot
@@ -149,6 +151,15 @@ def test_a_small_model_of_many_epochs_keeps_to_one_thread(two_threads, monkeypat
     monkeypatch.setattr(many, "share_out", lambda work, *rest: shared_out.append(len(work)) or share_out(work, *rest))
     assert_as_alone(lambda: [job_of(seed=seed, epochs=40 if seed else 2) for seed in range(2)])
     assert shared_out[0] == 2
+
+
+def test_small_integers_of_numpy_do_not_overflow(two_threads):
+    def job(seed):
+        made = job_of(seed=seed, n=1000, epochs=numpy.int8(100), size=numpy.int8(7))
+        schedule = lr_scheduler.StepLR(made.opt, 300)
+        return replace(made, scheduler=schedule, scheduler_interval="batch")
+
+    assert [history.epochs for history in fastbp.train_models([job(0), job(1)])] == [100, 100]
 
 
 def test_no_jobs_are_no_histories():

@@ -56,7 +56,7 @@ class Residual(Module):
         try:
             self._require_same_shape(input.shape, inner.shape)
         except ValueError:
-            self._inner._plan.forward_state.put_back()
+            self._inner._plan.forward_state.put_back()  # which the forward within has kept
             raise
         slot = self._output.take(inner.shape, inner.dtype)
         last.forget()

@@ -93,7 +93,6 @@ class EngineTrainer:
         self._workspace: Workspace | None = None
         self.remembered: Remembered | None = None
         self._none: Checked | None = None
-        self._step_of: tuple[Any, ...] = (None,)
         self._take(train, validation)
         self._divide()
         plan.trainer = self if plan.parameter.nbytes <= KEPT_BYTES else None
@@ -163,7 +162,8 @@ class EngineTrainer:
         whole = bool(plan.batch_norms)
         division = divide(plan.flop, plan.parameter.size, self._size, rows, val_rows, beside=beside, whole=whole)
         self._may_fuse = not division.in_place and self._size <= K_BLOCK and plan.is_linear
-        self._division, self._step_of = division, (None,)
+        self._division = division
+        self._step_of: tuple[Any, ...] = (None,)  # what the last step was made for: nothing any more
         self._team = Team(division.ranks + division.validators)
         self._units = self.batches + -(-val_rows // division.block_rows)
 

@@ -204,8 +204,8 @@ class _Trainings:
         rows = trial.setting.training_rows
         if not rows:  # blocks, whose number nobody knows
             return
-        self._work[number] = float(job.epochs - history.epochs) * rows * plan.flop
-        size, whole = min(job.mini_batch_size, rows), bool(plan.batch_norms)
+        self._work[number] = float(int(job.epochs) - history.epochs) * rows * plan.flop
+        size, whole = min(trial.setting.mini_batch_size, rows), bool(plan.batch_norms)
         if divide(plan.flop, plan.parameter.size, size, rows, 0, whole=whole).ranks > 1:
             self._can_be_shared.add(number)
 
@@ -219,15 +219,15 @@ class _Trainings:
                 trial = train_model(**arguments)
         finally:
             warnings_to.reset(token)
-        count("epochs", job.epochs, 0)
+        epochs = count("epochs", job.epochs, 0)
         assert trial.setting is not None
-        history.check_going_on(trial.setting, job.epochs)
+        history.check_going_on(trial.setting, epochs)
         if history.has_begun:
             generator_at(job.rng, bool(job.shuffle), history.position.generator)
         schedule = require_schedule(job.scheduler, job.scheduler_interval, job.opt)
         if schedule:
-            rows = trial.setting.training_rows
-            schedule.require_steps(history, job.epochs, -(-rows // job.mini_batch_size) if rows else None)
+            rows, size = trial.setting.training_rows, trial.setting.mini_batch_size
+            schedule.require_steps(history, epochs, -(-rows // size) if rows else None)
         return trial
 
     def train(self, number: int) -> None:

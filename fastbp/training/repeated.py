@@ -37,19 +37,20 @@ class Asked(NamedTuple):
 
 
 class Remembered(NamedTuple):
-    """What the last training with a trainer was asked for, and what its histories note."""
+    """What the last training with a trainer was asked for, and how it was understood."""
 
     asked: Asked
+    epochs: int
     setting: Setting
 
 
 _IN_ORDER = EpochShuffler(None, 0)
 
 
-def remember(trainer: Trainer, asked: Asked, setting: Setting) -> None:
-    """Let the next call know this one, whose rows were taken in their order while nobody looked on."""
-    if isinstance(trainer, EngineTrainer) and asked.shuffle is False and asked.progress in (None, False):
-        trainer.remembered = Remembered(asked, setting)
+def remember(trainer: Trainer, asked: Asked, epochs: int, setting: Setting) -> None:
+    """Let the next call know this one, if its rows were taken in their order while nobody looked on."""
+    if isinstance(trainer, EngineTrainer) and not asked.shuffle and not asked.progress:
+        trainer.remembered = Remembered(asked, epochs, setting)
 
 
 @holder
@@ -59,10 +60,10 @@ def train_again(model: Module, input: Any, target: Any, asked: Asked) -> History
     trainer: EngineTrainer | None = plan.trainer if plan is not None and plan.is_current else None
     if trainer is None or trainer.remembered is None or type(input) is not np.ndarray:
         return None
-    known, setting = trainer.remembered
-    criterion, opt, epochs, mini_batch_size, on_nonfinite, _, _, progress = asked
-    if not all(map(is_, asked, known)) or shows_bar(progress):
+    known, epochs, setting = trainer.remembered
+    if not all(map(is_, asked, known)) or shows_bar(asked.progress):
         return None
+    criterion, opt = asked.criterion, asked.opt
     if trainer.has_seen(criterion, input, target, None):
         rows = Rows(input, target)
     else:
@@ -71,11 +72,11 @@ def train_again(model: Module, input: Any, target: Any, asked: Asked) -> History
     lock = flat.lock
     taken = lock.acquire()
     try:
-        if not trainer.serves(criterion, opt, rows, None, mini_batch_size):
+        if not trainer.serves(criterion, opt, rows, None, setting.mini_batch_size):
             return None
         history.begin(setting, trainer.backend, "")
         with lock, Interrupts() as interrupts:
-            monitor = NonFiniteMonitor(on_nonfinite, history, rows, None, opt.lr)
+            monitor = NonFiniteMonitor(asked.on_nonfinite, history, rows, None, opt.lr)
             train_to_end(trainer, TrainingRun(history, epochs, _IN_ORDER, interrupts.held, monitor), flat)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None

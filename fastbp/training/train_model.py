@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The one call that trains: its arguments are checked here, and what trains is chosen."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def train_model(
             run.deadline, run.schedule, run.clip_grad_norm = perf_counter() + seconds, schedule, clip
             train_and_look(trainer, run, model, flat, progress if callable(progress) else bar.show, after)
         if asks_for_no_more:
-            remember(trainer, asked, setting)
+            remember(trainer, asked, epochs, setting)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
     finally:

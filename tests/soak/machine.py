@@ -43,6 +43,7 @@ BAD_TRAINING = {
     "rng": ["a", -1, object()],
 }
 NO_FLOATS = ("None", "text", "number", "scalar", "int", "bool", "complex", "object", "structured", "text array")
+SMALL = numpy.int8(1)  # in whose dtype products would overflow
 BAD_LR = (-1, numpy.nan, numpy.inf, 10**400, "0.1", None, True, [0.1], 1e300j)
 
 
@@ -304,7 +305,7 @@ class Machine(Passes):
             return
         for turn in range(times):
             data = self.training(model, n, seed + turn, "contiguous").values()
-            options = {"epochs": 1, "mini_batch_size": 2 if batches else 1}
+            options = {"epochs": SMALL, "mini_batch_size": 2 if batches else SMALL}
             if takes_batches(model) and (n == 1 or not batches):
                 self.must_not(fastbp.train_model, model, *data, None, None, criterion, opt, **options, progress=False)
                 continue
