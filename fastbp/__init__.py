@@ -1,6 +1,7 @@
 """Backpropagation for the CPU: PyTorch's ``nn`` and ``optim`` for fully connected networks over compiled kernels."""
 
 from fastbp import datasets, nn, optim
+from fastbp.autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, tensor
 from fastbp.checkpoint.file_format import CheckpointError
 from fastbp.checkpoint.save_load import Checkpoint, load, save
 from fastbp.cross_validation import CrossValidation, cross_validate
@@ -30,6 +31,7 @@ __all__ = [
     "Ensemble",
     "History",
     "RowBlocks",
+    "Tensor",
     "TrainingInterrupted",
     "TrainingJob",
     "TrainingsFailed",
@@ -38,14 +40,19 @@ __all__ = [
     "compute_accuracy",
     "cross_validate",
     "datasets",
+    "enable_grad",
     "from_torch",
     "get_num_threads",
+    "grad",
+    "is_grad_enabled",
     "jacobian",
     "load",
     "nn",
+    "no_grad",
     "optim",
     "save",
     "set_num_threads",
+    "tensor",
     "to_torch",
     "train_model",
     "train_models",
