@@ -16,6 +16,7 @@ from fastbp.optim.state_vectors import StateVectors
 from fastbp.optim.step_counts import ScalarRow, StepCounts
 from fastbp.runtime.model_lock import ModelLock, holder
 from fastbp.validation.arrays import Array
+from fastbp.validation.read_only import tell_read_only
 from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS, step_parameters, step_spans
 
 Columns = Sequence[Any]
@@ -319,3 +320,8 @@ class Optimizer:
         if len(self._groups) == 1:
             return f"{type(self).__name__}({self._groups[0].described()})"
         return f"{type(self).__name__}({', '.join(f'[{group.described()}]' for group in self._groups)})"
+
+
+tell_read_only(
+    Optimizer, "set what the groups hold, group[\"lr\"] = ..., call add_param_group, or build another optimiser"
+)
