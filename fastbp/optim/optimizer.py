@@ -65,6 +65,7 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         refuse_unsupported(type(self), options)
         self._groups: list[ParameterGroup] = []
+        self._parameters: tuple[Parameter, ...] = ()
         self._steps = 0
         self._flat = FlatView()
         self._in_order: list[Parameter] = []
@@ -127,7 +128,7 @@ class Optimizer:
         self._require_group(group.values_by_name)
         group.take_notes(notes)
         groups = [*self._groups, group]
-        parameters = params if not self._groups else (*self._parameters, *params)
+        parameters = (*self._parameters, *params) if self._groups else params
         self._groups, self._parameters, self._flat = groups, parameters, FlatView()  # laid out anew
         self.settings_changed()
 
