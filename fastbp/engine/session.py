@@ -44,7 +44,7 @@ from fastbp_kernels.network.table import FORWARDS, SEED
 NO_ORDER = np.empty((0, 0), np.int64)
 _NO_SUMS = np.empty(0)
 NO_PENALTY = Penalty(np.empty((0, 2), np.int64), _NO_SUMS, _NO_SUMS)
-_NO_SPANS, _NO_SCALARS = np.empty((0, 3), np.int64), np.zeros((1, 1, 1))
+_NO_SPANS, _NO_SCALARS = np.empty((0, 4), np.int64), np.zeros((1, 1, 1))
 _NO_STATE = {char: np.empty((0, 0), char) for char in "fd"}  # by the dtype's letter
 _NO_ROWS = Rows(np.empty((0, 0)), np.empty((0, 0)), np.empty(0, np.int64), _NO_SUMS)
 
@@ -105,8 +105,6 @@ class Session:
         require_dimensions(train.input, train.target, any_input=plan.flattens, are_classes=are_classes)
         self.plan: Plan = plan
         self._features, self._outputs = plan.first.in_features, plan.out_features
-        if opt is not None:
-            opt.lie_among(plan.parameters)
         self._owner, self._found_for = owner, self._what_counts(opt, train, validation, mini_batch_size)
         self.size = min(mini_batch_size, train.n)
         self._row_counts = train.n, 0 if validation is None else validation.n
@@ -251,9 +249,7 @@ class Session:
             workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
         for row, norm in plan.batch_norms:
             workspace.layers[row, FORWARDS] = norm.num_batches_tracked
-        state = _NO_STATE[plan.dtype.char] if opt is None else opt.state_beside(plan.parameter)
-        if state is None:  # another training with this optimiser was of other parameters beside its own
-            state = self._laid_out_anew()
+        state = _NO_STATE[plan.dtype.char] if opt is None else opt.state(plan.dtype)
         step = self._step_for(steps, max_norm, scheduled, penalty)
         run_train(
             team,
@@ -274,14 +270,6 @@ class Session:
         for _, norm in plan.batch_norms:
             norm.num_batches_tracked += steps * norm.training
 
-    def _laid_out_anew(self) -> Array:
-        """Return the optimiser's state of all parameters of the model, which lie one behind the other."""
-        assert self.opt is not None
-        self.opt.lie_among(self.plan.parameters)
-        state = self.opt.state_beside(self.plan.parameter)
-        assert state is not None
-        return state
-
     def _step_for(
         self, steps: int, max_norm: float | None, scheduled: Sequence[Mapping[str, Any]] | None, penalty: Penalty
     ) -> Step:
@@ -290,7 +278,7 @@ class Session:
         if opt is None:
             scalars, spans = _NO_SCALARS, _NO_SPANS
         else:
-            scalars, spans = opt.scalars(steps, scheduled), opt.spans()
+            scalars, spans = opt.scalars(steps, scheduled), opt.spans(self.plan.parameters)
         found_of = scalars, spans, self._loss, max_norm, penalty
         if not all(map(is_, found_of, self._step_of)):
             code = SGD if opt is None else opt.code
