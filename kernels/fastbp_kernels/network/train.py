@@ -188,7 +188,8 @@ def _train_batch(
         if step.norm_sums.size:
             clipped = network.grad.dtype.type(_clip_factor(rank, ranks, size, g, step, wait))
             scale_gradient(own_stop - own_first, clipped, shift(g, own_first))
-        update_spans(step.optimizer, scalars, step.spans, own_first, own_stop, p, g, pointer(network.state), size)
+        state, row = pointer(network.state), network.state.shape[1]
+        update_spans(step.optimizer, scalars, step.spans, own_first, own_stop, p, g, state, row)
         barrier(ranks, wait)
     return total * scale + penalty
 
