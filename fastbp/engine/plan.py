@@ -16,6 +16,7 @@ from fastbp.engine.refusals import (
     require_linear,
     require_one_vector,
 )
+from fastbp.engine.sparse_rows import SparseRows
 from fastbp.engine.table_rows import RowsBuilder, parameters_of
 from fastbp.nn.forward_state import ForwardState
 from fastbp.nn.linear import Linear
@@ -161,14 +162,24 @@ class Plan(Derived):
         self.forward_state = ForwardState(around or modules)
         super().__init__([*modules, *around, parameters[0].storage])
 
+    @property
+    def takes_sparse_rows(self) -> bool:
+        """Whether the first layer may take the numbers of ``SparseRows``."""
+        return not self.flattens and self._rows[0].columns[table.OPERATION] == table.LINEAR
+
+    def flop_of(self, rows: Any) -> int:
+        """Return ``flop`` for rows like these, dense or ``SparseRows``."""
+        return self.flop - rows.spared_flop(self.first.out_features) if isinstance(rows, SparseRows) else self.flop
+
     def _rows_of(self, operation: int) -> list[tuple[int, Any]]:
         """Return the numbers of the rows of one operation, with its modules."""
         rows = enumerate(self._rows)
         return [(number, row.module) for number, row in rows if row.columns[table.OPERATION] == operation]
 
     def layout(
-        self, block_rows: int, *, in_place: bool = False, padded: bool = True, backward: bool = True
-    ) -> tuple[Array, int]:
+        self, block_rows: int, *, in_place: bool = False, padded: bool = True, backward: bool = True,
+        sparse_ranks: int = 0,
+    ) -> tuple[Array, int]:  # fmt: skip
         """Return the engine's table of layers for blocks of ``block_rows`` rows, and the size of their scratch memory.
 
         All areas start at a cache line, and where they are ``padded`` all rows do, but those of the last layer. Without
@@ -177,11 +188,15 @@ class Plan(Derived):
 
         ``in_place`` lets the gradients of all layers but the last replace the outputs, where the tile allows it: where
         ``K_BLOCK`` steps finish a product. It is for a thread that has the scratch memory to itself.
+
+        ``sparse_ranks`` is the number of threads that share the scratch memory where the first layer, which is a
+        ``Linear``, takes the numbers of ``SparseRows``; 0 where it takes dense rows.
         """
         layers = np.zeros((len(self._rows), table.COLUMNS), np.int64)
-        in_place = in_place and self.is_linear and all(row.columns[table.OUT] <= K_BLOCK for row in self._rows)
+        in_place = in_place and self.is_linear and not sparse_ranks
+        in_place = in_place and all(row.columns[table.OUT] <= K_BLOCK for row in self._rows)
         row_size = self._padded if padded else int
-        x, x_row = 0, row_size(self._rows[0].columns[table.IN])
+        x, x_row = 0, row_size(8 // self.dtype.itemsize if sparse_ranks else self._rows[0].columns[table.IN])
         place = self._whole_lines(block_rows * x_row) if padded else 0
         for row, planned in zip(layers, self._rows, strict=True):
             for column, value in planned.columns.items():
@@ -204,6 +219,10 @@ class Plan(Derived):
                 row[[table.SAVED, table.SAVED_ROW]] = place, place + area
                 place += area + self._whole_lines(max(block_rows, o))
             x, x_row = y, y_row
+        if sparse_ranks:
+            size = self._whole_lines(2 * layers[0, table.IN])
+            layers[0, [table.OPERATION, table.SAVED, table.SAVED_ROW]] = table.SPARSE_LINEAR, place, size
+            place += sparse_ranks * size if backward else 0
         for row, planned in zip(layers, self._rows, strict=True):
             other, added = layers[planned.other], layers[planned.added_by]
             row[[table.OTHER, table.OTHER_ROW]] = other[[table.Y, table.Y_ROW]]

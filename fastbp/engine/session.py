@@ -18,6 +18,7 @@ from fastbp.engine.compiled_train import is_compiled, room_for_results, run_trai
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.refusals import NotPlannable, require_dimensions, require_known_part, require_no_methods
+from fastbp.engine.sparse_rows import SparseRows
 from fastbp.engine.workspace import KEPT_BYTES, Workspace, new_workspace
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
@@ -113,9 +114,12 @@ class Session:
         self._keeps_memory = True
         self._none: Rows | None = None
         self.remembered: Any = None
+        self._sparse: SparseRows | None = train.input if isinstance(train.input, SparseRows) else None
+        if self._sparse is not None and not plan.takes_sparse_rows:
+            raise NotPlannable("sparse rows are taken by a Linear as the first layer, and another one is")
         self.divide()
         self.take(train, validation, loss)
-        self.first_length = first_length(plan.flop, self.size)
+        self.first_length = first_length(plan.flop_of(train.input), self.size)
         waiting: Session | None = model._session
         if waiting is not None and waiting.plan is plan:
             self._workspace = waiting._workspace
@@ -127,7 +131,7 @@ class Session:
             return False
         if type(input) is not np.ndarray or type(target) is not np.ndarray or target.dtype is not input.dtype:
             return False
-        kind = input.shape, target.shape, input.dtype, target.dtype
+        kind = input.shape, target.shape, input.dtype, target.dtype, False
         return kind == self._found_for[0] and input.flags.carray and target.flags.carray
 
     def serves(self, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int) -> bool:
@@ -144,7 +148,8 @@ class Session:
         """Return what a session is found from, besides the network."""
         of_validation = None if validation is None else validation.kind()
         parameters = None if opt is None else opt.parameters
-        return train.kind(), of_validation, mini_batch_size, self.criterion.reduction, parameters, thread_limits()
+        kind = *train.kind(), isinstance(train.input, SparseRows)
+        return kind, of_validation, mini_batch_size, self.criterion.reduction, parameters, thread_limits()
 
     def take(self, train: Rows, validation: Rows | None = None, loss: LossCall | None = None) -> None:
         """Train and validate these rows from now on, which are of the same kind; to train maybe fewer at a time."""
@@ -163,12 +168,16 @@ class Session:
     def _for_kernels(self, rows: Rows, name: str) -> Rows:
         self.criterion.require_targets(rows.target, self._outputs, self._owner, name)
         target, classes = self.criterion.for_kernels(rows.target, rows.input.dtype)
-        input = rows.input
-        if self.plan.flattens:
+        given: Any = rows.input
+        input = given
+        if isinstance(given, SparseRows):
+            self._sparse, input = given, given.numbers
+        elif self.plan.flattens:
             input = input.reshape(len(input), prod(input.shape[1:]))
+        features = given.shape[1] if isinstance(given, SparseRows) else input.shape[1]
         values, n = (len(classes),) if classes.size else target.shape, len(input)
         fitting = (n,) if classes.size else (n, self._outputs)
-        if n and (input.shape[1] != self._features or values != fitting or rows.weights.size not in (0, n)):
+        if n and (features != self._features or values != fitting or rows.weights.size not in (0, n)):
             raise ValueError(
                 f"{self._owner} takes inputs (n, {self._features}), targets for {self._outputs} outputs and weights "
                 f"(n,) or none, got {rows.input.shape}, {rows.target.shape} and {rows.weights.shape}"
@@ -184,8 +193,10 @@ class Session:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
         plan = self.plan
         whole = bool(plan.batch_norms)
-        division = divide(plan.flop, plan.parameter.size, self.size, *self._row_counts, beside=beside, whole=whole)
-        self._may_fuse = not division.in_place and self.size <= K_BLOCK and plan.is_linear
+        flop, is_sparse = plan.flop_of(self._sparse), self._sparse is not None
+        division = divide(flop, plan.parameter.size, self.size, *self._row_counts, beside=beside, whole=whole)
+        division = division._replace(is_sparse=is_sparse)
+        self._may_fuse = not division.in_place and self.size <= K_BLOCK and plan.is_linear and not is_sparse
         self.division = division
         self._step_of: tuple[Any, ...] = (None,)  # what the last step was made for: nothing any more
         self._team = Team(division.ranks + division.validators)
@@ -216,7 +227,7 @@ class Session:
         """Let go of the rows, and of memory that is too much to wait for the next training."""
         if not self._keeps_memory:
             self._workspace = None
-        self.is_running = False
+        self.is_running, self._sparse = False, None
         self._rows = self._val_rows = _NO_ROWS
 
     def call(
@@ -245,6 +256,8 @@ class Session:
         if mode == VALIDATION_BESIDE and stop <= (first // self.units + 1) * self.units:
             mode, team = BY_ROWS, Team(1)  # no training follows the validation
         steps = self._trained_before(stop) - self._trained_before(first)
+        if self._sparse is not None:
+            self._sparse.write_to(workspace.layers)
         for row, dropout in plan.dropouts:
             workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
         for row, norm in plan.batch_norms:

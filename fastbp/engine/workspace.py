@@ -68,7 +68,10 @@ class Workspace:
 
 def new_workspace(plan: Plan, division: Division) -> Workspace:
     """Return memory for a training of ``plan``."""
-    layers, size = plan.layout(division.block_rows, in_place=division.in_place)
+    sparse_ranks = division.ranks if division.mode == arguments.BY_ROWS else 1
+    layers, size = plan.layout(
+        division.block_rows, in_place=division.in_place, sparse_ranks=sparse_ranks if division.is_sparse else 0
+    )
     parameters, snapshots = plan.parameter.size, 2 * division.validators
     return Workspace(
         division,

@@ -22,7 +22,7 @@ from fastbp.sklearn.loss_terms import LossTerms, loss_terms
 from fastbp.sklearn.network import Network, build_network, draw_parameters
 from fastbp.sklearn.optimizers import BaseOptimizer
 from fastbp.sklearn.outputs import apply_output
-from fastbp.sklearn.sparse_rows import SparseRows, rows_of
+from fastbp.sklearn.sparse_rows import predict, rows_of
 from fastbp.sklearn.stochastic import Split, fit_stochastic
 from fastbp.validation.arrays import FLOAT_DTYPES, Array
 
@@ -96,8 +96,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            The engine takes dense samples. A sparse matrix that would be larger than 64 MiB is made dense as it is
-            trained, 8 MiB or a mini-batch at a time; but "lbfgs" takes all samples at once.
+            A sparse matrix is read as it is by the first layer.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Classes, indicators of several labels, or numbers.
         sample_weight : array-like of shape (n_samples,), or None
@@ -189,8 +188,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         return build
 
     def _loss_terms(self, X: Any, y: Array, sample_weight: Array | None) -> LossTerms:
-        dtype = self._current_network().dtype
-        rows = rows_of(X, dtype) if issparse(X) else X.astype(dtype, copy=False)
+        network = self._current_network()
+        rows = rows_of(X, network.model, network.dtype) if issparse(X) else X.astype(network.dtype, copy=False)
         return loss_terms(self.loss, self.out_activation_, rows, y, sample_weight)
 
     def _outputs(self, X: Any, *, check_input: bool = True) -> Array:
@@ -214,7 +213,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         if issparse(X):
-            return np.concatenate([network.model.predict(part) for part in SparseRows(X, network.dtype).blocks()])
+            return predict(network.model, X, network.dtype)
         return network.model.predict(np.asarray(X).astype(network.dtype, copy=False))
 
     def _activated(self, X: Any, *, check_input: bool = True) -> Array:

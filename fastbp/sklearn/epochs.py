@@ -17,7 +17,6 @@ from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
 from fastbp.sklearn.loss_terms import LossTerms
 from fastbp.sklearn.network import Network
-from fastbp.sklearn.sparse_rows import SparseRows
 from fastbp.validation.arrays import Array
 from fastbp_kernels.functions.gradient_clipping import NORM_SLAB
 from fastbp_kernels.functions.penalty import Penalty
@@ -77,8 +76,7 @@ class Epochs:
 
     def _find_session(self, model: Module, owner: str) -> Session:
         """Return the session of the last training if it serves this one, or a new one after all checks."""
-        terms, size, steps = self._terms, self._size, self._steps
-        rows = terms.dense(slice(0, size)) if isinstance(terms.inputs, SparseRows) else terms.dense()
+        terms, size, steps, rows = self._terms, self._size, self._steps, self._terms.rows
         waiting = waiting_session(model, terms.criterion, steps, rows, None, size, terms.call)
         if waiting is not None:
             return waiting
@@ -171,26 +169,16 @@ class Epochs:
         """Return where a call ends that begins with mini-batch ``done``, counted over all epochs."""
         if self._steps_itself:
             return done + 1
-        stop, inputs = min(done + self._length, total), self._terms.inputs
-        if not isinstance(inputs, SparseRows):
-            return stop
-        end_of_epoch = (done // self.batches + 1) * self.batches
-        return min(stop, end_of_epoch, done + inputs.rows_at_a_time(self._size) // self._size)
+        return min(done + self._length, total)
 
     @holder
     def _call(
         self, first: int, stop: int, orders: Array | None, results: Results, factors: Array, scheduled: Any = None
     ) -> None:
-        """Let the session work on mini-batches, which are of one epoch where rows are sparse."""
-        session, terms, size = self._session, self._terms, self._size
+        """Let the session work on the mini-batches from ``first`` up to ``stop``."""
+        session = self._session
         penalty = Penalty(self._spans, factors[first:stop] if len(factors) > 1 else factors, self._sums)
         order = NO_ORDER if orders is None else orders
-        if isinstance(terms.inputs, SparseRows):
-            epoch, before = divmod(first, self.batches)
-            part = slice(before * size, (before + stop - first) * size)
-            session.take(terms.dense(part if orders is None else orders[epoch, part]), None, terms.call)
-            results = results._replace(train_losses=results.train_losses[epoch : epoch + 1])
-            first, stop, order = 0, stop - first, NO_ORDER
         lock = session.plan.lock
         with lock:
             session.call(first, stop, order, results, None, scheduled, penalty)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
 from fastbp.sklearn.blas_threads import one_blas_thread
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def fit_lbfgs(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None) -> None:
     """Minimise the loss of all samples; ``n_iter_`` and ``loss_`` of ``mlp`` are written."""
     network = mlp._current_network()
-    terms = mlp._loss_terms(X.toarray() if issparse(X) else X, y, sample_weight)
+    terms = mlp._loss_terms(X, y, sample_weight)
     with Epochs(network, terms, len(terms.inputs), mlp.alpha, None, type(mlp).__name__) as epochs:
 
         def evaluate(values: Array) -> tuple[float, Array]:

@@ -7,14 +7,14 @@ the outputs too and halves it. Here that is told by the slope and the number of 
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import xlogy
 
 from fastbp import nn
+from fastbp.engine.sparse_rows import SparseRows
 from fastbp.nn.losses.kernel_loss import KernelLoss, given_rows
-from fastbp.sklearn.sparse_rows import SparseRows
 from fastbp.validation.arrays import Array, plain
 from fastbp.validation.user_methods import is_of_the_library, own_methods
 from fastbp_kernels.functions.losses.kernels import LossCall
@@ -45,11 +45,11 @@ class LossTerms(NamedTuple):
     call: LossCall
     constant: Array | None = None
 
-    def dense(self, rows: Array | slice = slice(None)) -> Rows:
-        """Return these rows of all, with dense inputs."""
-        inputs = self.inputs.dense(rows) if isinstance(self.inputs, SparseRows) else self.inputs[rows]
-        weights = self.weights[rows] if self.weights.size else self.weights
-        return given_rows(inputs, self.target[rows], weights)
+    @property
+    def rows(self) -> Rows:
+        """All rows as a session takes them."""
+        inputs: Any = self.inputs
+        return given_rows(inputs, self.target, self.weights)
 
     def batch_weights(self, orders: Array | None, size: int, epochs: int) -> Array:
         """Return the sums of the samples' weights, their number where there are none, of shape (epochs, batches)."""
