@@ -36,7 +36,7 @@ def run(model, factors, steps=STEPS):
     call = nn.MSELoss().call(y, 3, x.dtype, False)
     penalty = Penalty(spans_of(model), factors, numpy.empty(-(-plan.parameter.size // NORM_SLAB)))
     scalars = opt.scalars(steps).astype(x.dtype)
-    step = arguments.Step(call, opt.code, scalars, opt.spans(), 0.0, numpy.empty(0), penalty)
+    step = arguments.Step(call, opt.code, scalars, opt.spans(plan.parameters), 0.0, numpy.empty(0), penalty)
     classes, results = numpy.empty(0, numpy.int64), arguments.Results(
         numpy.zeros((2, 2)), numpy.zeros(2, numpy.int64), numpy.zeros(2), numpy.zeros(2, numpy.int64)
     )
@@ -44,7 +44,7 @@ def run(model, factors, steps=STEPS):
         team.run(
             train, 0, steps,
             arguments.Network(
-                workspace.layers, plan.parameter, plan.grad, opt.state_beside(plan.parameter), plan.scalars
+                workspace.layers, plan.parameter, plan.grad, opt.state(plan.dtype), plan.scalars
             ),
             arguments.TrainingRows(x, y, classes, none, numpy.empty((0, 0), numpy.int64), SIZE),
             arguments.ValidationRows(x[:0], y[:0], classes, none),

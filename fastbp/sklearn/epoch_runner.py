@@ -123,9 +123,9 @@ class EpochRunner:
             begun = perf_counter()
             with self._interrupts.held:
                 scalars = optimizer.scalars(stop - done, scheduled)
-                state = optimizer.state_beside(self.parameter)
+                state = optimizer.state(self.parameter.dtype)
                 own = factors[done:stop] if len(factors) > 1 else factors
-                step = self._step(optimizer.spans(), scalars, optimizer.code, own)
+                step = self._step(optimizer.spans(self._plan.parameters), scalars, optimizer.code, own)
                 self._train(done, stop, orders, step, results, state)
                 optimizer.advance(stop - done)
             self._length = next_length(self._length, stop - done, perf_counter() - begun)

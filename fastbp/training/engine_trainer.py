@@ -81,7 +81,6 @@ class EngineTrainer:
         if isinstance(plan, NoPlan):
             raise NotPlannable(plan.reason)
         require_no_methods(model, plan.own_methods)
-        opt.lie_among(plan.parameters)
         are_classes = takes_classes(criterion, train.target)
         require_dimensions(train.input, train.target, any_input=plan.flattens, are_classes=are_classes)
         self._criterion, self._opt, self._plan = criterion, opt, plan
@@ -262,18 +261,13 @@ class EngineTrainer:
             workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
         for row, norm in plan.batch_norms:
             workspace.layers[row, FORWARDS] = norm.num_batches_tracked
-        state = opt.state_beside(plan.parameter)
-        if state is None:  # another training with this optimiser was of other parameters beside its own
-            opt.lie_among(plan.parameters)
-            state = opt.state_beside(plan.parameter)
-        assert state is not None  # of all parameters of the model, which lie one behind the other
         step = self._step_for(steps, max_norm, scheduled)
         run_train(
             team,
             plan.dtype,
             first,
             stop,
-            Network(workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
+            Network(workspace.layers, plan.parameter, plan.grad, opt.state(plan.dtype), plan.scalars),
             TrainingRows(*self._rows, np.stack(orders) if orders else _NO_ORDER, self._size),
             ValidationRows(*self._val_rows),
             step,
@@ -289,7 +283,7 @@ class EngineTrainer:
     def _step_for(self, steps: int, max_norm: float | None, scheduled: Sequence[Mapping[str, Any]] | None) -> Step:
         """Return what is done with each of so many mini-batches."""
         opt, plan = self._opt, self._plan
-        scalars, spans = opt.scalars(steps, scheduled), opt.spans()
+        scalars, spans = opt.scalars(steps, scheduled), opt.spans(plan.parameters)
         found_of = scalars, spans, self._loss, max_norm
         if not all(map(is_, found_of, self._step_of)):
             norm_sums = _NO_SUMS if max_norm is None else np.empty(-(-plan.parameter.size // NORM_SLAB))

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastbp.nn.last_forward import token_of_output
 from fastbp.nn.losses.loss import Loss, LossValue
+from fastbp.nn.losses.one_sample import as_arrays
 from fastbp.runtime.buffers import Buffer, Slot
 from fastbp.validation.arrays import Array, plain, require_floats
 from fastbp.validation.user_methods import is_of_the_library
@@ -173,15 +174,21 @@ class KernelLoss(Loss):
                 f"{name} takes a target of the prediction's shape {prediction.shape}, got {target.shape}; "
                 f"reshape the target{remedy}, nothing is broadcast"
             )
-        return _rows(plain(prediction)), _rows(plain(target)), NO_CLASSES
+        return self._as_rows(plain(prediction)), self._as_rows(plain(target)), NO_CLASSES
 
-    def _row_weights(self, sample_weight: Array | None, prediction: Array) -> Array:
+    def _as_rows(self, array: Array) -> Array:
+        """View an array of any shape as (n, elements), a vector or a number as one column."""
+        if array.ndim == 2:
+            return array
+        n = len(array) if array.ndim else 1
+        return array.reshape(n, array.size // n if n else 0) if array.ndim > 1 else array.reshape(n, 1)
+
+    def _row_weights(self, sample_weight: Array | None, rows: Array) -> Array:
         """Return weights of the prediction's rows, of which there are none for None."""
-        dtype = prediction.dtype
+        dtype = rows.dtype
         if sample_weight is None:
             return no_weights(dtype)
-        owner, shape = type(self).__name__, prediction.shape[:1]
-        return plain(require_row_weights(sample_weight, dtype, shape, owner, "sample_weight"))
+        return plain(require_row_weights(sample_weight, dtype, rows.shape[:1], type(self).__name__, "sample_weight"))
 
     def _call_of(self, target: Array, rows: Array, weights: Array) -> LossCall:
         """Return what the kernels take for ``rows``; to look whether classes count differently would take longer."""
@@ -205,14 +212,15 @@ class KernelLoss(Loss):
         LossValue, or for the reduction "none" an ndarray
             Of the prediction's shape, or (n,) where a row has one loss.
         """
+        prediction, target = as_arrays(prediction, target)
         rows, values, classes = self._checked(prediction, target)
-        weights = self._row_weights(sample_weight, prediction)
+        weights = self._row_weights(sample_weight, rows)
         call = self._call_of(target, rows, weights)
         scale = self.scale_of(call, len(rows), classes, weights)
         slot = self._grad.take(prediction.shape, prediction.dtype)
         factor = prediction.dtype.type(call.slope * scale)
         self._last = None
-        total = self._value_and_gradient(call, rows, values, classes, weights, factor, _rows(slot.array))
+        total = self._value_and_gradient(call, rows, values, classes, weights, factor, self._as_rows(slot.array))
         slot.memory.gradient_for = token_of_output(prediction)
         self._last, self._is_spent, self._is_over_rows = slot, False, call.is_over_rows
         if self._reduction == "none":
@@ -243,8 +251,9 @@ class KernelLoss(Loss):
         """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
         if "evaluate" in self._passed_by or "forward" in vars(self):
             return super().evaluate(prediction, target, sample_weight)
+        prediction, target = as_arrays(prediction, target)
         rows, values, classes = self._checked(prediction, target)
-        weights = self._row_weights(sample_weight, prediction)
+        weights = self._row_weights(sample_weight, rows)
         call = self._call_of(target, rows, weights)
         if self._reduction == "none":
             return self._values(call, Checked(rows, values, classes, weights), prediction)
@@ -301,11 +310,3 @@ def no_weights(dtype: np.dtype[Any]) -> Array:
 def no_values(dtype: np.dtype[Any]) -> Array:
     """Return what stands for targets where a loss takes classes."""
     return _NO_VALUES[dtype.char]
-
-
-def _rows(array: Array) -> Array:
-    """View an array of any shape as (n, elements), a vector or a number as one column."""
-    if array.ndim == 2:
-        return array
-    n = len(array) if array.ndim else 1
-    return array.reshape(n, array.size // n if n else 0) if array.ndim > 1 else array.reshape(n, 1)

@@ -24,7 +24,7 @@ class Network(NamedTuple):
         See ``table``.
     parameter, grad : vectors, read and written
         ``grad`` is left with the gradient of the last mini-batch.
-    state : array of shape (vectors, parameters), read and written
+    state : array of shape (vectors, those of the optimiser), read and written
         The optimiser's; of no vectors if it has none.
     scalars : array of shape (layers, SCALARS), read
         Beside the table.
@@ -81,9 +81,9 @@ class Step(NamedTuple):
         Its code.
     scalars : array of shape (steps, rows, scalars), read
         The optimiser's for each step of the call, or one for all of them; a row for each kind of span.
-    spans : array of int64, shape (spans, 3), read
-        The first parameter and the last + 1 of those that are stepped, and their row of scalars. Frozen parameters are
-        in none.
+    spans : array of int64, shape (spans, 4), read
+        The first parameter and the last + 1 of those that are stepped, their row of scalars, and where their part of a
+        vector of the state begins. Frozen parameters are in none.
     max_norm : float
         What the norm of the gradient is clipped to.
     norm_sums : vector of float64, written
