@@ -74,8 +74,9 @@ class Module(ModuleTree):
     _last_forward: LastForward | None = None
     _flat: FlatView | None = None
     _plan: Any = None  # fastbp.engine.plan: how the engine runs this module, or why it does not
+    _session: Any = None  # fastbp.engine.session: the engine's last training of this module, if it is small
     # Attributes that are found again and have no place in a copy.
-    _derived: ClassVar[tuple[str, ...]] = ("_flat", "_plan", "_told")
+    _derived: ClassVar[tuple[str, ...]] = ("_flat", "_plan", "_session", "_told")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

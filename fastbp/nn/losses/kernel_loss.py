@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inspect import signature
 from math import nan
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,36 +26,11 @@ from fastbp_kernels.functions.losses.kernels import (
     loss_values,
     sum_of_weights,
 )
+from fastbp_kernels.network.arguments import Rows
 
 NO_CLASSES = np.empty(0, np.int64)
 _NO_VALUES = {char: np.empty((0, 0), char) for char in "fd"}  # by the dtype's letter, whose hash is at hand
 _NO_WEIGHTS = {char: np.empty(0, char) for char in "fd"}
-
-
-class Checked(NamedTuple):
-    """What a loss is computed of, as the kernels take it.
-
-    Attributes
-    ----------
-    prediction : ndarray of shape (n, o)
-    target : ndarray of that shape, or of no numbers where the loss takes classes
-    classes : ndarray of int64, shape (n,), or empty
-        -1 where a row is ignored.
-    weights : ndarray of shape (n,), or empty
-    """
-
-    prediction: Array
-    target: Array
-    classes: Array
-    weights: Array
-
-    def counted(self) -> tuple[int, Array, Array]:
-        """Return what a mean divides by: the number of rows, their classes and their weights."""
-        return len(self.prediction), self.classes, self.weights
-
-    def none(self) -> Checked:
-        """Return no rows, in arrays of the same kind."""
-        return Checked(*(array[:0] for array in self))
 
 
 class _Setting:
@@ -147,6 +122,10 @@ class KernelLoss(Loss):
         """Whether rows of these classes, without weights of their own, count differently in a mean."""
         return False
 
+    def takes_indices(self, target: Array) -> bool:
+        """Whether targets like ``target`` are class indices."""
+        return self.takes_classes is True
+
     @property
     def columns_per_target(self) -> int:
         """How many columns of a prediction there are for each of the target."""
@@ -224,7 +203,7 @@ class KernelLoss(Loss):
         slot.memory.gradient_for = token_of_output(prediction)
         self._last, self._is_spent, self._is_over_rows = slot, False, call.is_over_rows
         if self._reduction == "none":
-            return self._values(call, Checked(rows, values, classes, weights), prediction)
+            return self._values(call, Rows(rows, values, classes, weights), prediction)
         return LossValue(total * scale)
 
     def _value_and_gradient(
@@ -235,13 +214,13 @@ class KernelLoss(Loss):
             code, takes_classes, is_over_rows, call.settings, rows, values, classes, weights, factor, grad
         )
 
-    def _values(self, call: LossCall, rows: Checked, prediction: Array) -> Array:
+    def _values(self, call: LossCall, rows: Rows, prediction: Array) -> Array:
         """Return the loss of each element, or of each row, in a new array."""
         shape = prediction.shape[:1] if call.is_over_rows else prediction.shape
         values = np.empty(shape, prediction.dtype)
         if values.size:
-            out = values.reshape(len(rows.prediction), -1)
-            loss_values(call, rows.prediction, rows.target, rows.classes, out)
+            out = values.reshape(len(rows.input), -1)
+            loss_values(call, rows.input, rows.target, rows.classes, out)
             if rows.weights.size:
                 with np.errstate(all="ignore"):  # as in the kernels
                     out *= rows.weights[:, None]
@@ -256,7 +235,7 @@ class KernelLoss(Loss):
         weights = self._row_weights(sample_weight, rows)
         call = self._call_of(target, rows, weights)
         if self._reduction == "none":
-            return self._values(call, Checked(rows, values, classes, weights), prediction)
+            return self._values(call, Rows(rows, values, classes, weights), prediction)
         code, takes_classes, is_over_rows = call[:3]
         total = loss_forward(code, takes_classes, is_over_rows, call.settings, rows, values, classes, weights)
         return total * self.scale_of(call, len(rows), classes, weights)
@@ -300,6 +279,11 @@ class KernelLoss(Loss):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_grad": Buffer(), "_scaled": Buffer(), "_last": None, "_calls": {}}
+
+
+def given_rows(input: Array, target: Array, weights: Array | None = None) -> Rows:
+    """Return rows with a target as a criterion takes it, and maybe with a weight for each row."""
+    return Rows(input, target, NO_CLASSES, _NO_WEIGHTS[input.dtype.char] if weights is None else weights)
 
 
 def no_weights(dtype: np.dtype[Any]) -> Array:

@@ -49,9 +49,9 @@ from fastbp_kernels.network.arguments import (
     Block,
     Network,
     Results,
+    Rows,
     Step,
     TrainingRows,
-    ValidationRows,
     Workspace,
 )
 from fastbp_kernels.network.evaluate import evaluate_blocks, evaluate_snapshots, validation_blocks
@@ -65,7 +65,7 @@ BLOCK_ROWS = 2 * K_BLOCK  # whole k_blocks, so that gradients are summed in the 
 
 @kernel
 def train(
-    rank: int, ranks: int, first: int, stop: int, network: Network, data: TrainingRows, validation: ValidationRows,
+    rank: int, ranks: int, first: int, stop: int, network: Network, data: TrainingRows, validation: Rows,
     step: Step, workspace: Workspace, results: Results,
 ) -> None:  # fmt: skip
     """Train and validate from the ``first`` unit of work up to ``stop``.
