@@ -259,12 +259,26 @@ class Learners(Caller, RuleBasedStateMachine):
         prediction = case.predictions(normal) if normal.ndim == 2 else normal
         target = ODD_TARGETS[odd](prediction)
         criterion = case.ours(reduction)
-        _, error = self.call(criterion, prediction if shape else prediction[0], target)
+        prediction = prediction if shape else prediction[0]
+        value, error = self.call(criterion, prediction, target)
         if error is None and reduction != "none" and numpy.ndim(prediction):
             self.must(criterion.backward)
+        expected = _by_torch(case, reduction, prediction, target)
+        if error is None and expected is not None and tame(expected):
+            counts["compared"] += 1
+            numpy.testing.assert_allclose(numpy.asarray(value), expected, rtol=1e-4, atol=1e-4)
         if train and normal.ndim == 2:
             model = nn.Sequential(nn.Linear(4, 4, dtype=normal.dtype, rng=seed))
             self.call(
                 fastbp.train_model, model, normal, target, None, None, criterion, optim.SGD(model.parameters(), lr=0.0),
                 1, 2, progress=False, on_nonfinite="ignore",
             )  # fmt: skip
+
+
+def _by_torch(case, reduction, prediction, target):
+    """The loss that PyTorch computes, None where it refuses."""
+    try:
+        theirs = case.theirs(reduction, prediction.dtype)
+        return numpy.asarray(theirs(torch.as_tensor(prediction), torch.as_tensor(target)))
+    except Exception:  # in its own words
+        return None
