@@ -24,15 +24,15 @@ from fastbp_kernels.network import train
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, capsys):
-    return Place(tmp_path, monkeypatch, capsys)
+def place(tmp_path, monkeypatch):
+    return Place(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):
     """The cache folder after a child has called ``relu_forward``, and what that child found and said."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        place = Place(tmp_path_factory.mktemp("warm"), monkeypatch, None)
+        place = Place(tmp_path_factory.mktemp("warm"), monkeypatch)
         kept_by_the_import = "import fastbp_kernels, os; print(os.path.exists(os.environ['FASTBP_CACHE_DIR']))\n"
         return place.cache, place.run(kept_by_the_import + RELU)
 
