@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import numba
 import numpy
 import pytest
 from memory import assert_survives
@@ -42,9 +43,11 @@ def storing(number, meanwhile=lambda: None):
 
 
 def compile_and_run(number):
+    """Compile a kernel, and a function by numba itself in the main thread."""
     out = numpy.zeros(1)
     storing(number)(out)
     assert out[0] == number
+    assert numba.njit(lambda x: x + 1)(number) == number + 1
 
 
 def test_a_fork_waits_for_a_thread_that_compiles_and_its_child_compiles_too():

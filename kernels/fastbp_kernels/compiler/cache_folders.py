@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+_ADMINISTRATOR = 0  # root's user number
 _DAY = 86_400.0
 UNUSED_DAYS = 30
 
@@ -110,7 +111,7 @@ def prepared_folders(stamp: str, on_error: Callable[[Exception], None]) -> Itera
         folder = folder_in(root, stamp)
         try:
             _make(folder)
-            _require_trusted(folder)
+            require_trusted(folder)
         except OSError as error:
             on_error(error)
             continue
@@ -130,14 +131,14 @@ def _make(folder: Path) -> None:
             remove(other)
 
 
-def _require_trusted(folder: Path) -> None:
+def require_trusted(folder: Path) -> None:
     """Raise UnusableFolder if others than the user and root own the folder or the one around it, or may write there."""
     if not hasattr(os, "getuid"):  # Windows: the user's profile is private by its access list
         return
     user, remedy = os.getuid(), "set FASTBP_CACHE_DIR to a folder of your own"
     status = {place: place.stat() for place in (folder.parent, folder)}
     for place, of_place in status.items():
-        if of_place.st_uid not in (user, 0):
+        if of_place.st_uid not in (user, _ADMINISTRATOR):
             raise UnusableFolder(f"{place} belongs to another user; {remedy}")
     open_ones = [place for place, of_place in status.items() if of_place.st_mode & (stat.S_IWGRP | stat.S_IWOTH)]
     if open_ones:

@@ -6,7 +6,7 @@ import threading
 
 from fastbp_kernels.compiler.forks import hold_around_forks
 
-STACK_BYTES = 16 << 20  # LLVM compiles the largest kernels in 1 MiB; the rest is for functions of the user's
+STACK_BYTES = 16 << 20  # twice what Linux gives by default
 _one_at_a_time = threading.Lock()
 hold_around_forks([_one_at_a_time])
 
@@ -20,12 +20,10 @@ def start_with_stack(thread: threading.Thread) -> None:
         If the system gives no thread.
     """
     with _one_at_a_time:
-        of_program = threading.stack_size()
-        if not 0 < of_program < STACK_BYTES:  # 0 is the system's default
-            thread.start()
-            return
-        threading.stack_size(STACK_BYTES)
+        of_program = threading.stack_size(STACK_BYTES)  # returns what was set before; there is no other way to ask
         try:
+            if not 0 < of_program < STACK_BYTES:  # 0 is the system's default
+                threading.stack_size(of_program)
             thread.start()
         finally:
             threading.stack_size(of_program)
