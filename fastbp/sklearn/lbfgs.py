@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
 from fastbp.sklearn.blas_threads import one_blas_thread
-from fastbp.sklearn.epoch_runner import EpochRunner
+from fastbp.sklearn.epochs import Epochs
 from fastbp.validation.arrays import Array
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ def fit_lbfgs(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None) -> No
     """Minimise the loss of all samples; ``n_iter_`` and ``loss_`` of ``mlp`` are written."""
     network = mlp._current_network()
     terms = mlp._loss_terms(X.toarray() if issparse(X) else X, y, sample_weight)
-    with EpochRunner(network, terms, len(terms.rows.inputs), mlp.alpha) as runner:
+    with Epochs(network, terms, len(terms.inputs), mlp.alpha, None, type(mlp).__name__) as epochs:
 
         def evaluate(values: Array) -> tuple[float, Array]:
             network.put_packed(values)
-            loss = runner.loss_and_gradient()
+            loss = epochs.loss_and_gradient()
             return loss, network.packed_gradient()
 
         options = {"maxfun": mlp.max_fun, "maxiter": mlp.max_iter, "gtol": mlp.tol}
@@ -52,5 +52,5 @@ def loss_and_gradient(mlp: BaseMLP, packed: Array, X: Any, y: Array, sample_weig
     network = mlp._current_network()
     network.put_packed(np.asarray(packed))
     terms = mlp._loss_terms(X, y, sample_weight)
-    with EpochRunner(network, terms, len(terms.rows.inputs), mlp.alpha) as runner:
-        return runner.loss_and_gradient(), network.packed_gradient()
+    with Epochs(network, terms, len(terms.inputs), mlp.alpha, None, type(mlp).__name__) as epochs:
+        return epochs.loss_and_gradient(), network.packed_gradient()

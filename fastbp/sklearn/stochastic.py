@@ -14,7 +14,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from fastbp.sklearn.epoch_runner import EpochRunner
+from fastbp.sklearn.epochs import Epochs
 from fastbp.sklearn.optimizers import AdamOptimizer, BaseOptimizer, OtherOptimizer, SGDOptimizer
 from fastbp.sklearn.progress import progress_of
 from fastbp.validation.arrays import Array
@@ -80,7 +80,8 @@ def fit_stochastic(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None, 
     split = Split(mlp, X, y, sample_weight)
     terms = mlp._loss_terms(split.X, split.y, split.weights)
     size = _batch_size(mlp.batch_size, split.X.shape[0])
-    course = _Course(mlp, split, EpochRunner(mlp._current_network(), terms, size, mlp.alpha))
+    steps, owner = mlp._optimizer.steps, type(mlp).__name__
+    course = _Course(mlp, split, Epochs(mlp._current_network(), terms, size, mlp.alpha, steps, owner))
     mlp.n_iter_ = 0
     try:
         with course.runner, progress_of(mlp) as show:
@@ -124,7 +125,7 @@ def _batch_size(batch_size: Any, samples: int) -> int:
 class _Course:
     """The epochs of one call of ``fit``."""
 
-    def __init__(self, mlp: BaseMLP, split: Split, runner: EpochRunner) -> None:
+    def __init__(self, mlp: BaseMLP, split: Split, runner: Epochs) -> None:
         self.mlp, self.split, self.runner = mlp, split, runner
         assert mlp._optimizer is not None
         self.optimizer = mlp._optimizer
@@ -136,13 +137,12 @@ class _Course:
 
     def epochs(self, most: int) -> Iterator[None]:
         """Train ``most`` epochs or fewer, and yield after each."""
-        steps, mlp = self.optimizer.steps, self.mlp
-        assert steps is not None
+        mlp = self.mlp
         while most and not self.is_stopped:
             count = self._ahead(most)
             orders = self._draw(count)
             rates = self.optimizer.rates_ahead(mlp.t_, self.samples, count)
-            for loss in self.runner.run(count, orders, steps, rates):
+            for loss in self.runner.run(count, orders, rates):
                 self._note(loss)
                 yield
             most -= count
