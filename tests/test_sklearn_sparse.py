@@ -1,6 +1,5 @@
 """Sparse samples: read by the first layer, with the bits of the dense ones."""
 
-import copy
 import tracemalloc
 
 import numpy
@@ -9,8 +8,7 @@ import scipy.sparse
 from sklearn_cases import pair
 
 import fastbp
-from fastbp import nn
-from fastbp.sklearn import MLPClassifier, MLPRegressor, from_model, sparse_rows
+from fastbp.sklearn import MLPClassifier, MLPRegressor, sparse_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 rng = numpy.random.default_rng(0)
@@ -124,15 +122,6 @@ def test_arrays_of_no_compressed_matrix_are_refused(fault, kind):
             getattr(X, name)[2] = wrong
         with pytest.raises(ValueError, match="sparse matrix"):
             call(X)
-
-
-def test_a_network_that_begins_otherwise_takes_dense_rows():
-    model = nn.Sequential(nn.LayerNorm(23, dtype=numpy.float64), nn.Linear(23, 3, rng=0, dtype=numpy.float64))
-    X = scipy.sparse.csr_array(numpy.where(DENSE > 1.5, DENSE, 0))
-    fits = [from_model(copy.deepcopy(model), [0, 1, 2]) for _ in range(2)]
-    for fit, samples in zip(fits, (X, X.toarray()), strict=True):
-        fit.partial_fit(samples, OF_CLASSES)
-    numpy.testing.assert_array_equal(fits[0].predict_proba(X), fits[1].predict_proba(X.toarray()))
 
 
 def test_a_matrix_that_would_be_large_is_never_dense_as_a_whole():

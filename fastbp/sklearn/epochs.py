@@ -177,6 +177,11 @@ class Epochs:
     ) -> None:
         """Let the session work on the mini-batches from ``first`` up to ``stop``."""
         session = self._session
+        if not session.plan.is_current:
+            raise RuntimeError(
+                "a module or a parameter of the network was set, moved, converted or frozen during the training, which "
+                "stopped there"
+            )
         penalty = Penalty(self._spans, factors[first:stop] if len(factors) > 1 else factors, self._sums)
         order = NO_ORDER if orders is None else orders
         lock = session.plan.lock

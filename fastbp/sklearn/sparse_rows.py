@@ -1,4 +1,4 @@
-"""Sparse samples: read by the network's first layer, or made dense where that is faster or none can read them."""
+"""Sparse samples: read by the network's first layer, or made dense where that is faster."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.engine.plan import Plan, plan_of
+from fastbp.engine.predictor import Predictor
 from fastbp.engine.sparse_rows import SparseRows, require_compressed
 from fastbp.nn.module import Module
 from fastbp.validation.arrays import Array
@@ -21,7 +22,7 @@ def rows_of(matrix: Any, model: Module, dtype: np.dtype[Any]) -> Array | SparseR
     require_compressed(matrix)
     numbers = np.prod(matrix.shape, dtype=np.float64)
     plan = plan_of(model)
-    takes = isinstance(plan, Plan) and plan.takes_sparse_rows and plan.predictor is not None
+    takes = isinstance(plan, Plan) and plan.takes_sparse_rows and plan.may_predict
     if not takes or (numbers <= _AT_ONCE and matrix.nnz * _DENSE >= numbers):
         dense: Array = matrix.astype(dtype, copy=False).toarray(order="C")
         return dense
@@ -36,8 +37,7 @@ def predict(model: Any, matrix: Any, dtype: np.dtype[Any]) -> Array:
         return outputs
     plan = plan_of(model)
     assert isinstance(plan, Plan)
-    assert plan.predictor is not None
     changes = plan.lock.changes
-    outputs = plan.predictor.predict_sparse(rows)
+    outputs = Predictor(plan).predict_sparse(rows)
     plan.lock.check_reading(changes)
     return outputs
