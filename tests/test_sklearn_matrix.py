@@ -88,6 +88,9 @@ CHANGES = {
     "coefs_ that do not fit": attribute("coefs_", lambda coefs: [coefs[0], coefs[1][:5].copy()]),
 }  # fmt: skip
 
+# docs/sklearn.md: another number of layers than that of ``coefs_`` is an error before anything changes.
+OTHER_LAYERS = ("more layers", "no layers")
+
 
 def repeated(method, times):
     def call(mlp, y):
@@ -168,16 +171,21 @@ def outcome(library, target, solver, change, call):
                 found |= {f"{name}[{place}] of {number}": array for place, array in enumerate(value)}
             else:
                 found[f"{name} of {number}"] = value
-        if hasattr(result, "_optimizer"):
+        if getattr(result, "_optimizer", None) is not None:
             found[f"learning rate of {number}"] = result._optimizer.learning_rate
     return found
+
+
+def _builtin(result):
+    """The type of an error, of NumPy's own the one of Python that it is; nothing for another result."""
+    return next((kind for kind in type(result).__mro__ if kind.__module__ == "builtins" and kind is not object), ())
 
 
 def differences(theirs, ours):
     """Yield the names of what is not the same."""
     if isinstance(theirs, Exception) or isinstance(ours, Exception):
-        if not (isinstance(theirs, Exception) and isinstance(ours, type(theirs).__mro__[-4 if False else 0])):
-            yield f"{theirs!r} and {ours!r}" if isinstance(ours, Exception) else f"{theirs!r} alone"
+        if not (isinstance(theirs, Exception) and isinstance(ours, _builtin(theirs))):
+            yield " and ".join(repr(each) if isinstance(each, Exception) else "no error" for each in (theirs, ours))
         return
     for name, value in theirs.items():
         mine = ours[name]
@@ -204,5 +212,7 @@ def test_each_change_has_the_effect_that_it_has_in_scikit_learn(target, solver):
         for change, call in ((change, call) for change in CHANGES for call in CALLS):
             pair = [outcome(library, target, solver, CHANGES[change], CALLS[call])
                     for library in (neural_network, fastbp.sklearn)]  # fmt: skip
+            if change in OTHER_LAYERS and isinstance(pair[0], Exception):
+                pair[0] = ValueError("where scikit-learn fails in the middle of a training")
             different += [f"{change}, {call}: {what}" for what in differences(*pair)]
     assert not different, "\n".join(different)
