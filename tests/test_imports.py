@@ -13,7 +13,7 @@ PACKAGES = [ROOT / "bench", ROOT / "fastbp", ROOT / "kernels" / "fastbp_kernels"
 # Each room imports those before it and itself; what stands beside the rooms may import all.
 ROOMS = {
     "fastbp": (
-        "validation", "runtime", "nn", "engine", "optim", "training", "checkpoint", "interop", "sklearn",
+        "validation", "runtime", "nn", "optim", "engine", "training", "checkpoint", "interop", "sklearn",
         "integrations", "commands",
     ),
     "fastbp_kernels": ("compiler", "functions", "parallel", "linalg", "layers", "network"),

@@ -29,8 +29,6 @@ from fastbp_kernels.network import table
 
 if TYPE_CHECKING:
     from fastbp.engine.chain import Chain
-    from fastbp.engine.workspace import Workspace
-    from fastbp.training.engine_trainer import EngineTrainer
 
 
 class NoPlan(Derived):
@@ -55,7 +53,7 @@ class NoPlan(Derived):
 
     __slots__ = ("description", "dtypes", "forward_state", "may_predict", "parameters", "reason", "with_own_methods")
 
-    predictor = trainer = chain = None
+    predictor = chain = None
     takes_rows_only = False
 
     def __init__(
@@ -110,9 +108,6 @@ class Plan(Derived):
         Predicts for the whole, unless it has a ``forward`` of its user's.
     chain : Chain or None
         Runs forward and backward, once it was made.
-    workspace : Workspace or None
-    trainer : EngineTrainer or None
-        Of the last training, if they are small.
     parameters, dtypes, description, forward_state, may_predict
         As ``NoPlan`` has them.
     takes_gradients : bool
@@ -162,8 +157,6 @@ class Plan(Derived):
         self.may_predict = self.takes_gradients = True
         self.predictor: Predictor | None = Predictor(self)
         self.chain: Chain | None = None
-        self.workspace: Workspace | None = None
-        self.trainer: EngineTrainer | None = None
         self.parameters, self.dtypes, self.description = dict.fromkeys(parameters), {self.dtype}, ""
         self.forward_state = ForwardState(around or modules)
         super().__init__([*modules, *around, parameters[0].storage])

@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastbp import optim
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.runtime.threads import get_num_threads, threads_limited
-from fastbp.sklearn.epoch_runner import EpochRunner
+from fastbp.sklearn.epochs import Epochs
 from fastbp.sklearn.from_attributes import FromAttributes, predictions
 from fastbp.sklearn.lbfgs import fit_lbfgs
 from fastbp.sklearn.loss_terms import loss_terms
@@ -116,9 +116,10 @@ class BaseMLP(FromAttributes, BaseEstimator):  # type: ignore[misc]
         self._random_state = check_random_state(self.random_state)
         if is_first:
             self._begin(units, X.dtype)
-        self._require_layers(units)
+        is_lbfgs = self.solver == "lbfgs" and self.optimizer is None
+        self._require_layers(units, exactly=is_lbfgs)
         with threads_limited(threads_for(self.n_jobs)):
-            if self.solver == "lbfgs" and self.optimizer is None:
+            if is_lbfgs:
                 fit_lbfgs(self, X, y, sample_weight)
             else:
                 fit_stochastic(self, X, y, sample_weight, incremental=incremental)
@@ -164,15 +165,17 @@ class BaseMLP(FromAttributes, BaseEstimator):  # type: ignore[misc]
         return build
 
     def _epochs(
-        self, network: Network, X: Any, y: Array, sample_weight: Array | None, batch_size: int
-    ) -> EpochRunner | OtherOutputs:
+        self, network: Network, X: Any, y: Array, sample_weight: Array | None, batch_size: int, steps: Any = None
+    ) -> Epochs | OtherOutputs:
         """Return what trains the network on samples, or computes their gradient."""
         rows = rows_of(X, network.dtype) if issparse(X) else X.astype(network.dtype, copy=False)
         weights = self._weights_of_loss(y, sample_weight)
         if self._knows_output():
             terms = loss_terms(self.loss, self.out_activation_, rows, y, weights)
-            return EpochRunner(network, terms, batch_size, self.alpha)
-        return OtherOutputs(network, rows, y, weights, self.loss, self.out_activation_, batch_size, self.alpha)
+            epochs = Epochs(network, terms, batch_size, self.alpha, steps, type(self).__name__)
+            epochs.between_calls = self._turns.give_way
+            return epochs
+        return OtherOutputs(network, rows, y, weights, self.loss, self.out_activation_, batch_size, self.alpha, steps)
 
     def _weights_of_loss(self, y: Array, sample_weight: Array | None) -> Array | None:
         """Return by which the loss of each sample is multiplied."""

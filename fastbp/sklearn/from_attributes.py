@@ -133,11 +133,14 @@ class FromAttributes:
         wide.take(network)
         return wide
 
-    def _require_layers(self, units: list[int]) -> None:
-        """Raise ValueError unless a training of samples and targets of these sizes can go on with the attributes."""
+    def _require_layers(self, units: list[int], *, exactly: bool) -> None:
+        """Raise ValueError unless a training of samples and targets of these sizes can go on with the attributes.
+
+        Other hidden layers of the same number are passed by unless ``exactly``, as in scikit-learn.
+        """
         found = self._current_network().units
-        asked_for_as_many = len(found) == len(units)
-        if not asked_for_as_many or (found[0], found[-1]) != (units[0], units[-1]):
+        asked_for = units if exactly or len(found) != len(units) else [units[0], *found[1:-1], units[-1]]
+        if found != asked_for:
             raise ValueError(
                 f"{type(self).__name__} goes on with coefs_ of layers of {found} features, got hidden_layer_sizes, "
                 f"samples and targets for {units}; fit with warm_start=False for a new network"

@@ -21,12 +21,11 @@ def fit_lbfgs(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None) -> No
     """Minimise the loss of all samples; ``n_iter_`` and ``loss_`` of ``mlp`` are written."""
     network = mlp._current_network()
     network = network.copy(np.dtype(np.float64) if mlp.dtype is None else network.dtype)
-    with mlp._epochs(network, X.toarray() if issparse(X) else X, y, sample_weight, X.shape[0]) as runner:
+    with mlp._epochs(network, X.toarray() if issparse(X) else X, y, sample_weight, X.shape[0]) as epochs:
 
         def evaluate(values: Array) -> tuple[float, Array]:
             network.put_packed(values)
-            loss = runner.loss_and_gradient()
-            mlp._turns.give_way()
+            loss = epochs.loss_and_gradient()
             return loss, network.packed_gradient()
 
         options = {"maxfun": mlp.max_fun, "maxiter": mlp.max_iter, "gtol": mlp.tol}
@@ -55,5 +54,5 @@ def loss_and_gradient(mlp: BaseMLP, packed: Array, X: Any, y: Array, sample_weig
     """Return the loss at the parameters ``packed``, and its gradient in their order."""
     network = mlp._current_network()
     network.put_packed(np.asarray(packed))
-    with mlp._epochs(network, X, y, sample_weight, X.shape[0]) as runner:
-        return runner.loss_and_gradient(), network.packed_gradient()
+    with mlp._epochs(network, X, y, sample_weight, X.shape[0]) as epochs:
+        return epochs.loss_and_gradient(), network.packed_gradient()

@@ -61,6 +61,11 @@ class BaseOptimizer:
         before, self._params = self._params, list(params)
         if self._build is None or (len(before) == len(self._params) and all(map(is_, before, self._params))):
             return
+        if not hasattr(self.steps, "load_state_dict"):
+            raise TypeError(
+                "optimizer needs state_dict() and load_state_dict() to go on with coefs_ or settings that were "
+                f"replaced, got {self.steps!r}; call fit instead of partial_fit"
+            )
         assert self.steps is not None
         state = self.steps.state_dict()
         self.steps = self._build(self._params)

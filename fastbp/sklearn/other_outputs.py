@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from scipy.special import xlogy
 
-from fastbp.optim.optimizer import Optimizer
 from fastbp.sklearn.network import Network
 from fastbp.sklearn.outputs import apply_output
 from fastbp.sklearn.sparse_rows import SparseRows
@@ -33,6 +32,7 @@ class OtherOutputs:
         scikit-learn's names.
     batch_size : int
     alpha : float
+    steps : object with ``step()``, or None
 
     Raises
     ------
@@ -44,12 +44,13 @@ class OtherOutputs:
 
     def __init__(
         self, network: Network, inputs: Array | SparseRows, target: Array, weights: Array | None, loss: Any,
-        output: str, batch_size: int, alpha: float,
+        output: str, batch_size: int, alpha: float, steps: Any,
     ) -> None:  # fmt: skip
         if not isinstance(loss, str) or loss not in _LOSSES:
             raise ValueError(f"loss={loss!r} trains with out_activation_='identity', got {output!r}; set it back")
         self._network, self._inputs, self._target, self._weights = network, inputs, target, weights
         self._loss, self._output, self._size, self._alpha = loss, output, batch_size, alpha
+        self._steps = steps
 
     def __enter__(self) -> OtherOutputs:
         return self
@@ -57,18 +58,18 @@ class OtherOutputs:
     def __exit__(self, *error: Any) -> None:
         """Nothing is held."""
 
-    def run(self, epochs: int, orders: Array | None, optimizer: Optimizer, rates: list[float] | None) -> list[float]:
+    def run(self, epochs: int, orders: Array | None, rates: list[float] | None) -> list[float]:
         """Train so many epochs and return the loss of each, averaged over the samples."""
         losses, samples = [], len(self._target)
         for epoch in range(epochs):
             total = 0.0
             if rates is not None:
-                optimizer.lr = rates[epoch]
+                self._steps.lr = rates[epoch]
             for start in range(0, samples, self._size):
                 part = slice(start, min(start + self._size, samples))
                 rows = part if orders is None else orders[epoch, part]
                 total += self._gradients(rows) * (part.stop - part.start)
-                optimizer.step()
+                self._steps.step()
             losses.append(total / samples)
         return losses
 

@@ -21,7 +21,7 @@ from fastbp.validation.arrays import Array
 
 if TYPE_CHECKING:
     from fastbp.sklearn.base import BaseMLP
-    from fastbp.sklearn.epoch_runner import EpochRunner
+    from fastbp.sklearn.epochs import Epochs
     from fastbp.sklearn.other_outputs import OtherOutputs
 
 # Whether Ctrl-C ends what this fit is a part of, and not this fit alone.
@@ -92,7 +92,8 @@ def _fit_network(
         mlp._optimizer.follow(network.model.parameters())
     split = Split(mlp, X, y, sample_weight)
     size = _batch_size(mlp.batch_size, split.X.shape[0])
-    course = _Course(mlp, split, network, mlp._epochs(network, split.X, split.y, split.weights, size))
+    epochs = mlp._epochs(network, split.X, split.y, split.weights, size, mlp._optimizer.steps)
+    course = _Course(mlp, split, network, epochs)
     mlp.n_iter_ = 0
     try:
         with course.runner, progress_of(mlp) as show:
@@ -134,7 +135,7 @@ def _batch_size(batch_size: Any, samples: int) -> int:
 class _Course:
     """The epochs of one call of ``fit``."""
 
-    def __init__(self, mlp: BaseMLP, split: Split, network: Network, runner: EpochRunner | OtherOutputs) -> None:
+    def __init__(self, mlp: BaseMLP, split: Split, network: Network, runner: Epochs | OtherOutputs) -> None:
         self.mlp, self.split, self.network, self.runner = mlp, split, network, runner
         self.best: list[Array] | None = None
         assert mlp._optimizer is not None
@@ -147,17 +148,15 @@ class _Course:
 
     def epochs(self, most: int) -> Iterator[None]:
         """Train ``most`` epochs or fewer, and yield after each."""
-        steps, mlp = self.optimizer.steps, self.mlp
-        assert steps is not None
+        mlp = self.mlp
         while most and not self.is_stopped:
             count = self._ahead(most)
             orders = self._draw(count)
             rates = self.optimizer.rates_ahead(mlp.t_, self.samples, count)
-            for loss in self.runner.run(count, orders, steps, rates):
+            for loss in self.runner.run(count, orders, rates):
                 self._note(loss)
                 yield
             most -= count
-            mlp._turns.give_way()
 
     def _ahead(self, most: int) -> int:
         """Return the number of epochs that can be trained at once: no rule can end the training before their end."""

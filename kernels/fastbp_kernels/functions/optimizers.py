@@ -180,9 +180,9 @@ def update_spans(
     for span in range(spans.shape[0]):
         begin, end = max(first, spans[span, 0]), min(stop, spans[span, 1])
         if begin < end:
-            own = pointer(scalars[spans[span, 2]])
+            own, place = pointer(scalars[spans[span, 2]]), spans[span, 3] + begin - spans[span, 0]
             update(
-                optimizer, end - begin, own, shift(parameter, begin), shift(grad, begin), shift(state, begin), size
+                optimizer, end - begin, own, shift(parameter, begin), shift(grad, begin), shift(state, place), size
             )  # fmt: skip
 
 
@@ -192,15 +192,16 @@ def step_spans(optimizer: int, scalars: Array, spans: Array, parameter: Array, g
 
     Parameters
     ----------
-    optimizer, parameter, grad, state
+    optimizer, parameter, grad
         As ``step_parameters`` takes them.
     scalars : array of shape (rows, scalars), read
         Each in the order of the optimiser's row.
-    spans : array of int64, shape (spans, 3), read
-        The first parameter and the last + 1 of each, and its row of scalars.
+    spans : array of int64, shape (spans, 4), read
+        The first parameter and the last + 1 of each, its row of scalars, and where its part of the state begins.
+    state : array of shape (vectors, any), read and written
     """
-    size = parameter.size
-    update_spans(optimizer, scalars, spans, 0, size, pointer(parameter), pointer(grad), pointer(state), size)
+    p, g, size = pointer(parameter), pointer(grad), state.shape[1]
+    update_spans(optimizer, scalars, spans, 0, parameter.size, p, g, pointer(state), size)
 
 
 @public_kernel(parameter=written(), grad=read())

@@ -26,12 +26,19 @@ by whoever computes it, in one of three divisions of labour:
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, sqrt
 
 from fastbp_kernels.compiler.decorators import inlined_kernel, inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop, zero_loop
 from fastbp_kernels.compiler.pointers import Pointer, pointer, shift
-from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, clip_factor, scale_gradient, square_sums
+from fastbp_kernels.functions.gradient_clipping import (
+    NORM_SLAB,
+    clip_factor,
+    leaves_range,
+    norm_beyond_squares,
+    scale_gradient,
+    square_sums,
+)
 from fastbp_kernels.functions.losses.kernels import SLAB, LossCall, row_weight, scale_of_weights
 from fastbp_kernels.functions.optimizers import update_spans
 from fastbp_kernels.functions.penalty import add_penalty_gradient
@@ -42,9 +49,9 @@ from fastbp_kernels.network.arguments import (
     Block,
     Network,
     Results,
+    Rows,
     Step,
     TrainingRows,
-    ValidationRows,
     Workspace,
 )
 from fastbp_kernels.network.evaluate import evaluate_blocks, evaluate_snapshots, validation_blocks
@@ -58,7 +65,7 @@ BLOCK_ROWS = 2 * K_BLOCK  # whole k_blocks, so that gradients are summed in the 
 
 @kernel
 def train(
-    rank: int, ranks: int, first: int, stop: int, network: Network, data: TrainingRows, validation: ValidationRows,
+    rank: int, ranks: int, first: int, stop: int, network: Network, data: TrainingRows, validation: Rows,
     step: Step, workspace: Workspace, results: Results,
 ) -> None:  # fmt: skip
     """Train and validate from the ``first`` unit of work up to ``stop``.
@@ -181,7 +188,8 @@ def _train_batch(
         if step.norm_sums.size:
             clipped = network.grad.dtype.type(_clip_factor(rank, ranks, size, g, step, wait))
             scale_gradient(own_stop - own_first, clipped, shift(g, own_first))
-        update_spans(step.optimizer, scalars, step.spans, own_first, own_stop, p, g, pointer(network.state), size)
+        state, row = pointer(network.state), network.state.shape[1]
+        update_spans(step.optimizer, scalars, step.spans, own_first, own_stop, p, g, state, row)
         barrier(ranks, wait)
     return total * scale + penalty
 
@@ -228,7 +236,12 @@ def _clip_factor(rank: int, ranks: int, size: int, grad: Pointer, step: Step, wa
     barrier(ranks, wait)
     for slab in range(slabs):
         total += step.norm_sums[slab]
-    return clip_factor(total, step.max_norm)
+    if leaves_range(total):
+        norm = norm_beyond_squares(size, grad, step.norm_sums)
+        barrier(ranks, wait)  # before anybody scales what another reads
+    else:
+        norm = sqrt(total)
+    return clip_factor(norm, step.max_norm)
 
 
 @inner_kernel
