@@ -50,17 +50,21 @@ class BaseOptimizer:
         self.steps = None if build is None else build(self._params)
         self._rate = float(learning_rate_init)
 
-    def follow(self, params: Iterable[Parameter]) -> None:
-        """Go on with these parameters in the place of those before, which they are like.
+    def follow(self, params: Iterable[Parameter]) -> bool:
+        """Go on with these parameters in the place of those before; return False if they are of another number.
 
         Raises
         ------
         ValueError
-            If their number or shapes are others.
+            If their shapes are others.
+        TypeError
+            If an optimiser of the user's own cannot hand its state on.
         """
         before, self._params = self._params, list(params)
         if self._build is None or (len(before) == len(self._params) and all(map(is_, before, self._params))):
-            return
+            return True
+        if len(before) != len(self._params):
+            return False
         if not hasattr(self.steps, "load_state_dict"):
             raise TypeError(
                 "optimizer needs state_dict() and load_state_dict() to go on with coefs_ or settings that were "
@@ -70,6 +74,7 @@ class BaseOptimizer:
         state = self.steps.state_dict()
         self.steps = self._build(self._params)
         self.steps.load_state_dict(state)
+        return True
 
     @property
     def learning_rate(self) -> float:

@@ -25,7 +25,7 @@ def progress_of(mlp: BaseMLP) -> Iterator[Callable[[BaseMLP], bool]]:
         If a bar is wanted and tqdm is missing.
     """
     if callable(mlp.progress):
-        yield _of_user
+        yield partial(_of_user, mlp.progress)
     elif not mlp.progress:
         yield _nothing
     else:
@@ -43,8 +43,8 @@ def _nothing(mlp: BaseMLP) -> bool:
     return False
 
 
-def _of_user(mlp: BaseMLP) -> bool:
+def _of_user(progress: Callable[[BaseMLP], object], mlp: BaseMLP) -> bool:
     """Call the user's function, which may read the estimator in threads of its own."""
     with mlp._turns.aside():
-        stops = mlp.progress(mlp)
+        stops = progress(mlp)
     return stops is True or stops is np.True_

@@ -86,13 +86,12 @@ def _fit_network(
     mlp: BaseMLP, network: Network, X: Any, y: Array, sample_weight: Array | None, incremental: bool
 ) -> list[Array] | None:
     """Train the network and return its best parameters, where a score tells which these are."""
-    if not incremental or mlp._optimizer is None:
-        mlp._optimizer = _optimizer_of(mlp, network)
-    else:
-        mlp._optimizer.follow(network.model.parameters())
+    optimizer = mlp._optimizer
+    if not incremental or optimizer is None or not optimizer.follow(network.model.parameters()):
+        optimizer = mlp._optimizer = _optimizer_of(mlp, network)
     split = Split(mlp, X, y, sample_weight)
     size = _batch_size(mlp.batch_size, split.X.shape[0])
-    epochs = mlp._epochs(network, split.X, split.y, split.weights, size, mlp._optimizer.steps)
+    epochs = mlp._epochs(network, split.X, split.y, split.weights, size, optimizer.steps)
     course = _Course(mlp, split, network, epochs)
     mlp.n_iter_ = 0
     try:
