@@ -27,7 +27,8 @@ def _lower(name: str) -> str:
     return words.get(name, name.lower())
 
 
-_ACTIVATIONS: dict[str, type[Module]] = {_lower(kind.__name__): kind for kind in activation_classes()}
+_WITHOUT_ARGUMENTS = [kind for kind in activation_classes() if not kind.example]
+_ACTIVATIONS: dict[str, type[Module]] = {_lower(kind.__name__): kind for kind in _WITHOUT_ARGUMENTS}
 _ACTIVATIONS |= {name: _ACTIVATIONS[kind.lower()] for name, kind in _OF_SKLEARN.items()}
 ACTIVATIONS = frozenset(("identity", *_ACTIVATIONS))
 """The names of activations of hidden layers."""
