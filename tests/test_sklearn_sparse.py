@@ -124,6 +124,16 @@ def test_arrays_of_no_compressed_matrix_are_refused(fault, kind):
             call(X)
 
 
+@pytest.mark.usefixtures("read")
+def test_another_activation_of_the_outputs_is_trained_by_the_same_rows():
+    fits = []
+    for samples in (DENSE, scipy.sparse.csr_array(DENSE)):
+        fits.append(MLPRegressor(**OPTIONS | {"warm_start": True}).fit(samples, OF_NUMBERS))
+        fits[-1].out_activation_ = "tanh"
+        fits[-1].fit(samples, OF_NUMBERS)
+    assert_same_bits(*fits)
+
+
 def test_a_matrix_that_would_be_large_is_never_dense_as_a_whole():
     X = scipy.sparse.random_array((40_000, 500), density=0.002, rng=1, format="csr")  # 160 MB if it were dense
     y = numpy.asarray(X.sum(axis=1)).ravel()

@@ -35,11 +35,11 @@ from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
     BY_ROWS,
     VALIDATION_BESIDE,
+    Batches,
     Network,
     Results,
     Rows,
     Step,
-    TrainingRows,
 )
 from fastbp_kernels.network.table import FORWARDS, SEED
 
@@ -274,7 +274,7 @@ class Session:
             first,
             stop,
             Network(workspace.layers, plan.parameter, plan.grad, state, plan.scalars),
-            TrainingRows(*self._rows, orders, self.size),
+            Batches(self._rows, orders, self.size),
             self._val_rows,
             step,
             workspace.for_a_call(mode, self._fuses_update),

@@ -47,6 +47,15 @@ class SparseRows:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def dense(self, rows: Array | slice) -> Array:
+        """Return these rows, a slice or an array of their numbers, as a new array (k, i)."""
+        numbers = np.arange(len(self))[rows]
+        starts, counts = self._starts[numbers], self._starts[numbers + 1] - self._starts[numbers]
+        places = np.repeat(starts - counts.cumsum() + counts, counts) + np.arange(counts.sum())
+        array = np.zeros((len(numbers), self.shape[1]), self.dtype)
+        array[np.repeat(np.arange(len(numbers)), counts), self._columns[places]] = self._values[places]
+        return array
+
     def write_to(self, layers: Array) -> None:
         """Have the engine's table read these rows, which live as long as it is used."""
         arrays = self._values, self._columns, self._starts
