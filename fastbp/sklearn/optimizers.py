@@ -65,20 +65,21 @@ class BaseOptimizer:
         flat = model._current()
         if flat is self._flat:
             return True
-        before, self._params, self._flat = self._params, list(model.parameters()), flat
-        if self._build is None or (len(before) == len(self._params) and all(map(is_, before, self._params))):
-            return True
-        if len(before) != len(self._params):
+        before, params = self._params, list(model.parameters())
+        if len(before) != len(params) and self._build is not None:
             return False
+        if self._build is None or all(map(is_, before, params)):
+            self._flat = flat
+            return True
         if not hasattr(self.steps, "load_state_dict"):
             raise TypeError(
                 "optimizer needs state_dict() and load_state_dict() to go on with coefs_ or settings that were "
                 f"replaced, got {self.steps!r}; call fit instead of partial_fit"
             )
         assert self.steps is not None
-        state = self.steps.state_dict()
-        self.steps = self._build(self._params)
-        self.steps.load_state_dict(state)
+        steps = self._build(params)
+        steps.load_state_dict(self.steps.state_dict())
+        self.steps, self._params, self._flat = steps, params, flat
         return True
 
     @property
