@@ -17,8 +17,8 @@ class Turns:
     Attributes
     ----------
     trainings, lock : RLock
-        ``with turns.trainings, turns.lock:`` is a training, alone but for ``give_way`` and ``aside``. Trainings come one
-        after the other, each as a whole.
+        ``with turns.trainings, turns.lock:`` is a training, alone but for ``give_way`` and ``aside``. Trainings come
+        one after the other, each as a whole.
     """
 
     def __init__(self) -> None:
