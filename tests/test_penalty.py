@@ -46,7 +46,7 @@ def run(model, factors, steps=STEPS):
             arguments.Network(
                 workspace.layers, plan.parameter, plan.grad, opt.state(plan.dtype), plan.scalars
             ),
-            arguments.TrainingRows(x, y, classes, none, numpy.empty((0, 0), numpy.int64), SIZE),
+            arguments.Batches(arguments.Rows(x, y, classes, none), numpy.empty((0, 0), numpy.int64), SIZE),
             arguments.Rows(x[:0], y[:0], classes, none),
             step, workspace.for_a_call(workspace.division.mode, False), results,
         )  # fmt: skip

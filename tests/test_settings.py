@@ -87,7 +87,7 @@ def built():
     for name in nn.__all__:
         kind = getattr(nn, name)
         if inspect.isclass(kind) and hasattr(torch.nn, name) and name not in ("Module", "Parameter", "ModuleList"):
-            yield kind(*arguments.get(name, ()))
+            yield kind(*arguments.get(name, ()), **getattr(kind, "example", {}))
     model = mlp(3, 2)
     yield from (model[0].weight, model)
     for name in optim.__all__:

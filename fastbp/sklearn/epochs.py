@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -49,6 +50,8 @@ class Epochs:
         In an epoch.
     parameter : ndarray
         The flat vector.
+    between_calls : callable
+        Called without arguments after each compiled call.
 
     Raises
     ------
@@ -74,6 +77,7 @@ class Epochs:
         self._repeated = _NO_SUMS  # the factors of the first epoch, for several
         self._sums = np.empty(-(-self.parameter.size // NORM_SLAB))
         self._length = session.first_length
+        self.between_calls: Callable[[], object] = bool
 
     def _find_session(self, model: Module, owner: str) -> Session:
         """Return the session of the last training if it serves this one, or a new one after all checks."""
@@ -141,6 +145,7 @@ class Epochs:
                     self._steps.step()
             self._length = next_length(self._length, stop - done, perf_counter() - begun)
             done = stop
+            self.between_calls()
         sums = results.train_losses[:, 1] * (self._size / self._samples)
         losses: list[float] = (sums + constants).tolist()
         return losses
@@ -151,6 +156,7 @@ class Epochs:
         results = room_for_results(1)
         with self._interrupts.held:
             self._call(0, self.batches, None, results, factors)
+        self.between_calls()
         return float(results.train_losses[0, 0] + constants[0])
 
     def _of_batches(self, epochs: int, orders: Array | None) -> tuple[Array, Array]:
@@ -183,6 +189,11 @@ class Epochs:
     ) -> None:
         """Let the session work on mini-batches, which are of one epoch where rows are sparse."""
         session, terms, size = self._session, self._terms, self._size
+        if not session.plan.is_current:
+            raise RuntimeError(
+                "a module or a parameter of the network was set, moved, converted or frozen during the training, which "
+                "stopped there"
+            )
         penalty = Penalty(self._spans, factors[first:stop] if len(factors) > 1 else factors, self._sums)
         order = NO_ORDER if orders is None else orders
         if isinstance(terms.inputs, SparseRows):

@@ -7,6 +7,8 @@ of the learning rate, which scikit-learn keeps in its optimiser.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -29,17 +31,50 @@ class BaseOptimizer:
     Parameters
     ----------
     learning_rate_init : float
-    steps : Optimizer of ``fastbp.optim``, or None
+    params : iterable of Parameter
+    build : callable, or None
+        Returns an optimiser of ``fastbp.optim`` for parameters.
 
     Attributes
     ----------
     learning_rate : float
+    steps : Optimizer, or None
     """
 
-    def __init__(self, learning_rate_init: float = 0.1, steps: Steps | None = None) -> None:
+    def __init__(
+        self, learning_rate_init: float = 0.1, params: Iterable[Parameter] = (),
+        build: Callable[[list[Parameter]], Steps] | None = None,
+    ) -> None:  # fmt: skip
         self.learning_rate_init = learning_rate_init
-        self.steps = steps
+        self._params, self._build = list(params), build
+        self.steps = None if build is None else build(self._params)
         self._rate = float(learning_rate_init)
+
+    def follow(self, params: Iterable[Parameter]) -> bool:
+        """Go on with these parameters in the place of those before; return False if they are of another number.
+
+        Raises
+        ------
+        ValueError
+            If their shapes are others.
+        TypeError
+            If an optimiser of the user's own cannot hand its state on.
+        """
+        before, self._params = self._params, list(params)
+        if self._build is None or (len(before) == len(self._params) and all(map(is_, before, self._params))):
+            return True
+        if len(before) != len(self._params):
+            return False
+        if not hasattr(self.steps, "load_state_dict"):
+            raise TypeError(
+                "optimizer needs state_dict() and load_state_dict() to go on with coefs_ or settings that were "
+                f"replaced, got {self.steps!r}; call fit instead of partial_fit"
+            )
+        assert self.steps is not None
+        state = self.steps.state_dict()
+        self.steps = self._build(self._params)
+        self.steps.load_state_dict(state)
+        return True
 
     @property
     def learning_rate(self) -> float:
@@ -75,7 +110,8 @@ class SGDOptimizer(BaseOptimizer):
         self, params: Iterable[Parameter], learning_rate_init: float = 0.1, lr_schedule: str = "constant",
         momentum: float = 0.9, nesterov: bool = True, power_t: float = 0.5,
     ) -> None:  # fmt: skip
-        super().__init__(learning_rate_init, _Velocity(params, learning_rate_init, momentum, nesterov=bool(nesterov)))
+        build = partial(_Velocity, lr=learning_rate_init, momentum=momentum, nesterov=bool(nesterov))
+        super().__init__(learning_rate_init, params, build)
         self.lr_schedule, self.power_t = lr_schedule, power_t
 
     def iteration_ends(self, time_step: int) -> None:
@@ -125,7 +161,8 @@ class AdamOptimizer(BaseOptimizer):
         self, params: Iterable[Parameter], learning_rate_init: float = 0.001, beta_1: float = 0.9,
         beta_2: float = 0.999, epsilon: float = 1e-8,
     ) -> None:  # fmt: skip
-        super().__init__(learning_rate_init, _EarlyEpsilon(params, learning_rate_init, (beta_1, beta_2), epsilon))
+        build = partial(_EarlyEpsilon, lr=learning_rate_init, betas=(beta_1, beta_2), eps=epsilon)
+        super().__init__(learning_rate_init, params, build)
 
     @property
     def learning_rate(self) -> float:
@@ -140,7 +177,7 @@ class OtherOptimizer(BaseOptimizer):
     def __init__(
         self, params: Iterable[Parameter], build: Callable[..., Steps], learning_rate_init: float = 0.001
     ) -> None:
-        super().__init__(learning_rate_init, build(list(params), lr=learning_rate_init))
+        super().__init__(learning_rate_init, params, partial(build, lr=learning_rate_init))
 
 
 class _Velocity(SGD):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from fastbp.engine.refusals import require_mini_batches
+from fastbp.engine.refusals import NotPlannable, require_mini_batches
 from fastbp.nn.module import Module
 from fastbp.training.engine_trainer import EngineTrainer
 from fastbp.training.history import Backend, History, Position
 from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.row_blocks import BlockReader
+from fastbp.training.trained_parts import changed
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, TrainingRun
 from fastbp_kernels.network.arguments import Rows
 
@@ -70,6 +71,7 @@ class BlockTrainer:
 
     def _train_block(self, block: Rows, before: int, batches: int, run: TrainingRun) -> Iterator[None]:
         """Train what is left of a block's ``batches``, which have ``before`` others before them in the epoch."""
+        run.require_unchanged()
         require_mini_batches(self._model, block.n, self._size)
         position, per_sample = run.history.position, self._per_sample(block.n)
         # The only mini-batch of a short block counts as a whole one there, and as much less here.
@@ -100,7 +102,10 @@ class BlockTrainer:
 
     def _trainer(self, block: Rows) -> EngineTrainer | ModuleTrainer:
         """Return a trainer of one block that leaves the sum of the losses as it is."""
-        trainer = self._kind(self._model, self._criterion, self._opt, block, None, self._size)
+        try:
+            trainer = self._kind(self._model, self._criterion, self._opt, block, None, self._size)
+        except NotPlannable as why:
+            raise changed(f"the model was changed, {why},") from why
         trainer.per_sample.counted = 1.0
         return trainer
 

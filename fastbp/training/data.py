@@ -6,7 +6,6 @@ An error names all arguments that are wrong, each with its whole shape or dtype,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from math import prod
 from typing import Any
 
@@ -23,7 +22,7 @@ from fastbp.validation.callers import is_raised_here
 from fastbp.validation.classes import class_indices, require_classes, require_integers
 from fastbp.validation.foreign import require_array
 from fastbp.validation.user_methods import own_methods
-from fastbp.validation.weights import require_row_weights, require_some_weight
+from fastbp.validation.weights import require_row_weights, require_some_weight, require_weighing
 from fastbp_kernels.network.arguments import Rows
 
 
@@ -156,17 +155,8 @@ def require_weights(name: str, weights: Any, rows: Array, criterion: Criterion) 
     """Return weights of ``rows``, by the argument's ``name``, as the kernels take them, or raise an error."""
     given = require_row_weights(weights, rows.dtype, rows.shape[:1], "train_model", name)
     require_some_weight(given, "train_model", name)
-    require_weighing(criterion, name)
+    require_weighing(criterion, "train_model", name)
     return plain(given)
-
-
-def require_weighing(criterion: Criterion, name: str) -> None:
-    """Raise TypeError unless ``criterion`` takes weights of rows, which came by ``name``."""
-    if "sample_weight" not in signature(criterion.forward).parameters:
-        raise TypeError(
-            f"train_model takes {name} with a criterion whose forward takes sample_weight, got "
-            f"{type(criterion).__name__}; give its forward(prediction, target, sample_weight=None)"
-        )
 
 
 def require_number_of(criterion: Criterion) -> None:

@@ -14,12 +14,14 @@ import numpy as np
 
 from fastbp.engine.call_length import next_length
 from fastbp.engine.compiled_train import room_for_results
+from fastbp.engine.refusals import NotPlannable, require_mini_batches
 from fastbp.engine.session import NO_ORDER, Session, session_for
 from fastbp.nn.module import Module
 from fastbp.training.accuracy import records_accuracy
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.schedule import Part
+from fastbp.training.trained_parts import changed
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, TrainingRun
 from fastbp_kernels.network.arguments import Results, Rows
 
@@ -47,8 +49,9 @@ class EngineTrainer:
     ) -> None:
         if session is None:
             session = session_for(model, criterion, opt, train, validation, mini_batch_size)
+        self._parts = model, criterion, opt, train, validation, mini_batch_size
         self._session = session
-        self.per_sample = LossPerSample(criterion, train.n, validation, session.size)
+        self.per_sample = LossPerSample(criterion, len(train.input), validation, session.size)
         self.batches = session.batches
         self._val_rows = 0 if validation is None else validation.n
         self._scores = validation is not None and records_accuracy(criterion, validation)
@@ -56,23 +59,41 @@ class EngineTrainer:
 
     def train(self, run: TrainingRun) -> Iterator[None]:
         """Train, and yield after each compiled call."""
+        if run.history.epochs == run.epochs and self._session.is_compiled:
+            self._session.rest()  # without having taken memory
+            return
+        yield from self._calls(run)
+        while run.history.epochs < run.epochs:
+            self._session = self._session_anew()
+            yield from self._calls(run)
+
+    def _session_anew(self) -> Session:
+        """Return a session of the model as it is now."""
+        model, _, _, train, _, mini_batch_size = self._parts
+        require_mini_batches(model, train.n, mini_batch_size)
+        try:
+            return session_for(*self._parts)
+        except NotPlannable as why:
+            raise changed(f"the model was changed, {why},") from why
+
+    def _calls(self, run: TrainingRun) -> Iterator[None]:
+        """Train to the end, or until the session is of another model than there is now."""
         session = self._session
         if run.stops_at_epochs and session.division.validators:  # there is nothing to do meanwhile
             session.divide(beside=False)
-        if run.history.epochs == run.epochs and session.is_compiled:
-            session.rest()  # without having taken memory
-            return
         with session:
-            yield from self._calls(run)
+            yield from self._calls_of(session, run)
 
-    def _calls(self, run: TrainingRun) -> Iterator[None]:
-        session, history = self._session, run.history
+    def _calls_of(self, session: Session, run: TrainingRun) -> Iterator[None]:
+        history = run.history
         units, batches = session.units, session.batches
         done, total = history.epochs * units + history.position.batches, run.epochs * units
         unfinished = None  # of the validation of the epoch that the next call goes on with: loss and hits
         length = session.first_length
         while done < total:
             run.require_unchanged()
+            if not session.plan.is_current:
+                return
             first_epoch = history.epochs
             stop = min(done + length, (first_epoch + 1) * units if run.stops_at_epochs else total, total)
             touched = -(-stop // units) - first_epoch

@@ -43,7 +43,7 @@ class ModuleTrainer:
     ) -> None:
         self._model, self._criterion, self._opt = model, criterion, opt
         self._train_rows, self._validation = guarded_rows(train), validation and guarded_rows(validation)
-        self._size, self._forward_state = mini_batch_size, ForwardState(model.modules())
+        self._size = mini_batch_size
         self._input, self._target, self._weights = Buffer(), Buffer(), Buffer()
         self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
         self.batches = -(-train.n // mini_batch_size)
@@ -77,7 +77,7 @@ class ModuleTrainer:
 
     def _train_epoch(self, order: Array | None, run: TrainingRun) -> bool:
         """Train the mini-batches that are left of the epoch and return whether the time was enough for all."""
-        position, state = run.history.position, self._forward_state
+        position, state = run.history.position, ForwardState(self._model.modules())
         for start in range(position.batches * self._size, self._train_rows.n, self._size):
             finished = position.batches
             state.keep()

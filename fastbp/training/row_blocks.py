@@ -8,10 +8,10 @@ from typing import Any
 from fastbp.engine.plan import Plan, plan_of
 from fastbp.nn.losses import KernelLoss
 from fastbp.nn.module import Module
-from fastbp.training.data import checked_rows, require_weighing
+from fastbp.training.data import checked_rows
 from fastbp.training.training_run import Criterion
 from fastbp.validation.arrays import Array, plain
-from fastbp.validation.weights import require_row_weights
+from fastbp.validation.weights import require_row_weights, require_weighing
 from fastbp_kernels.network.arguments import Rows
 
 
@@ -105,6 +105,6 @@ class BlockReader:
         return rows
 
     def _weighted(self, rows: Rows, weights: Any, name: str) -> Rows:
-        require_weighing(self._criterion, name)
+        require_weighing(self._criterion, "train_model", name)
         given = require_row_weights(weights, rows.input.dtype, rows.input.shape[:1], "train_model", name)
         return rows._replace(weights=plain(given))

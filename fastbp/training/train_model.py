@@ -106,7 +106,9 @@ def train_model(
         state noted there.
     progress : bool, callable or None
         Whether to show a tqdm bar; None shows it at a terminal or in a notebook. A callable is called with the history
-        after every epoch, when the model is at the end of that epoch. If it returns True, the training ends there; any
+        after every epoch, when the model is at the end of that epoch. It may call ``model.eval()``, predict, freeze
+        parameters, add groups to the optimiser or set a dropout's ``p``: the next epoch goes by what is set then, as a
+        loop of one's own does. If it returns True, the training ends there; any
         other value is ignored. (tqdm's ``update`` returns True at times: call it in a function that returns nothing.)
     history : History or None
         Where to record the course. One of a training that stopped lets it go on, with the same bits as if it had not
@@ -150,8 +152,10 @@ def train_model(
     RuntimeError
         If another thread is using the model.
     TrainingInterrupted
-        On Ctrl-C. The model is at a finished mini-batch and the exception holds the history; so it is, with
-        ``history``, after an exception from ``progress``.
+        On Ctrl-C. The model is at a finished mini-batch.
+
+    Whatever exception ends a training, such as one from ``progress``, has the history so far as its attribute
+    ``history``; the same call with ``history=`` that one goes on.
 
     Notes
     -----
@@ -182,22 +186,24 @@ def train_model(
     epochs, mini_batch_size, seconds, clip = numbers
     data = (train_input, train_target, sample_weight), (val_input, val_target, val_sample_weight)
     train, validation, reader = rows_of(model, criterion, *data)
-    begins = history is None
+    rows, begins = len(train.input), history is None
     history = History() if begins else require_history(history)
     flat, bar = model._current(), None
     lock = flat.lock
     taken = lock.acquire()
     try:
         trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size, reader)
-        after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
-        sizes = 0 if reader else train.n, mini_batch_size, bool(shuffle), trainer.series
+        after = None
+        if metrics is not None or early_stopping is not None:
+            after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
+        sizes = 0 if reader else rows, mini_batch_size, bool(shuffle), trainer.series
         setting = Setting(*sizes, model._plan.description, () if after is None else after.metrics)
         if not begins:
             history.check_going_on(setting, epochs)
         if schedule:
             schedule.require_steps(history, epochs, None if reader else trainer.batches)
         in_order = begins and not shuffle and rng is None
-        shuffler = EpochShuffler(None, train.n) if in_order else shuffler_for(rng, bool(shuffle), history, train.n)
+        shuffler = EpochShuffler(None, rows) if in_order else shuffler_for(rng, bool(shuffle), history, rows)
         monitor = NonFiniteMonitor(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
         if not begins:
             history.warn_if_complete(epochs)
@@ -209,8 +215,9 @@ def train_model(
             show = bar.show
         history.begin(setting, trainer.backend, reason)
         with lock, Interrupts() as interrupts:
-            parts = TrainedParts(flat, criterion, opt, trainer.backend == "engine" and (callable(progress) or after))
-            stops = callable(progress) or after or (schedule and schedule.stops_at_epochs)
+            looks = (show is not None and bar is None) or after
+            parts = TrainedParts(model, flat, criterion, opt, trainer.backend == "engine" and looks)
+            stops = looks or (schedule and schedule.stops_at_epochs)
             run = TrainingRun(history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, bool(stops))
             run.deadline, run.schedule, run.clip_grad_norm = perf_counter() + seconds, schedule, clip
             train_and_look(trainer, run, model, flat, show, after)
@@ -218,6 +225,9 @@ def train_model(
             remember_numbers(model, asked, numbers)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
+    except BaseException as error:
+        history.note_on(error)
+        raise
     finally:
         taken.release()
         if bar is not None:

@@ -37,12 +37,15 @@ class Optimizer(NamedTuple):
         What is the same for all parameters in a step.
     update : callable
         ``update(v, scalars, parameter, grad, *state)`` emits vectors and returns parameter and state after the step.
+    in_torch : bool
+        Whether ``torch.optim`` has a class of that name.
     """
 
     name: str
     state: tuple[str, ...]
     scalars: tuple[str, ...]
     update: Callable[..., Sequence[ir.Value]]
+    in_torch: bool = True
 
 
 _ADAM = (
@@ -109,6 +112,13 @@ OPTIMIZERS = (
         ("prev", "step_size"),
         ("eta minus", "eta plus", "least step", "largest step", "lr", "is first step", "sign"),
         formulas.rprop,
+    ),
+    Optimizer(
+        "Lion",
+        ("exp_avg",),
+        ("lr", "beta1", "1 - beta1", "beta2", "1 - beta2", "sign", "kept"),
+        formulas.lion,
+        in_torch=False,
     ),
 )  # fmt: skip
 OPTIMIZER_CODES = {row.name: code for code, row in enumerate(OPTIMIZERS)}

@@ -74,22 +74,18 @@ class Rows(NamedTuple):
         return Rows(self.input[:0], self.target[:0], self.classes[:0], self.weights[:0])
 
 
-class TrainingRows(NamedTuple):
-    """``Rows`` that are trained, with the order in which they come.
+class Batches(NamedTuple):
+    """Rows that are trained, and the mini-batches in which they come.
 
     Attributes
     ----------
-    input, target, classes, weights
-        As ``Rows`` has them.
+    rows : Rows
     order : array of int64, shape (epochs, n) or (0, 0), read
         The rows of each epoch that the call touches, in order; without it the rows are taken as they stand.
     mini_batch_size : int
     """
 
-    input: Array
-    target: Array
-    classes: Array
-    weights: Array
+    rows: Rows
     order: Array
     mini_batch_size: int
 
