@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.nn.parameter import Parameter
+from fastbp.nn.module import Module
+from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.optim.adam import Adam
 from fastbp.optim.optimizer import Columns
 from fastbp.optim.optimizer import Optimizer as Steps
@@ -49,9 +50,10 @@ class BaseOptimizer:
         self._params, self._build = list(params), build
         self.steps = None if build is None else build(self._params)
         self._rate = float(learning_rate_init)
+        self._flat: FlatView | None = None  # of the parameters, once they were those of a network
 
-    def follow(self, params: Iterable[Parameter]) -> bool:
-        """Go on with these parameters in the place of those before; return False if they are of another number.
+    def follow(self, model: Module) -> bool:
+        """Go on with this network's parameters in the place of those before; return False if their number is another.
 
         Raises
         ------
@@ -60,20 +62,24 @@ class BaseOptimizer:
         TypeError
             If an optimiser of the user's own cannot hand its state on.
         """
-        before, self._params = self._params, list(params)
-        if self._build is None or (len(before) == len(self._params) and all(map(is_, before, self._params))):
+        flat = model._current()
+        if flat is self._flat:
             return True
-        if len(before) != len(self._params):
+        before, params = self._params, list(model.parameters())
+        if len(before) != len(params) and self._build is not None:
             return False
+        if self._build is None or all(map(is_, before, params)):
+            self._flat = flat
+            return True
         if not hasattr(self.steps, "load_state_dict"):
             raise TypeError(
                 "optimizer needs state_dict() and load_state_dict() to go on with coefs_ or settings that were "
                 f"replaced, got {self.steps!r}; call fit instead of partial_fit"
             )
         assert self.steps is not None
-        state = self.steps.state_dict()
-        self.steps = self._build(self._params)
-        self.steps.load_state_dict(state)
+        steps = self._build(params)
+        steps.load_state_dict(self.steps.state_dict())
+        self.steps, self._params, self._flat = steps, params, flat
         return True
 
     @property

@@ -87,7 +87,7 @@ def _fit_network(
 ) -> list[Array] | None:
     """Train the network and return its best parameters, where a score tells which these are."""
     optimizer = mlp._optimizer
-    if not incremental or optimizer is None or not optimizer.follow(network.model.parameters()):
+    if not incremental or optimizer is None or not optimizer.follow(network.model):
         optimizer = mlp._optimizer = _optimizer_of(mlp, network)
     split = Split(mlp, X, y, sample_weight)
     size = _batch_size(mlp.batch_size, split.X.shape[0])
@@ -114,7 +114,7 @@ def _fit_network(
 
 
 def _optimizer_of(mlp: BaseMLP, network: Network) -> BaseOptimizer:
-    parameters, rate = list(network.model.parameters()), mlp.learning_rate_init
+    parameters, rate = network.parameters, mlp.learning_rate_init
     build = mlp._other_optimizer()
     if build is not None:
         return OtherOptimizer(parameters, build, rate)

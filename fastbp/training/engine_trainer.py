@@ -62,10 +62,15 @@ class EngineTrainer:
         if run.history.epochs == run.epochs and self._session.is_compiled:
             self._session.rest()  # without having taken memory
             return
-        yield from self._calls(run)
-        while run.history.epochs < run.epochs:
+        while True:
+            session = self._session
+            if run.stops_at_epochs and session.division.validators:  # there is nothing to do meanwhile
+                session.divide(beside=False)
+            with session:
+                yield from self._calls(session, run)
+            if run.history.epochs == run.epochs:
+                return
             self._session = self._session_anew()
-            yield from self._calls(run)
 
     def _session_anew(self) -> Session:
         """Return a session of the model as it is now."""
@@ -76,22 +81,17 @@ class EngineTrainer:
         except NotPlannable as why:
             raise changed(f"the model was changed, {why},") from why
 
-    def _calls(self, run: TrainingRun) -> Iterator[None]:
+    def _calls(self, session: Session, run: TrainingRun) -> Iterator[None]:
         """Train to the end, or until the session is of another model than there is now."""
-        session = self._session
-        if run.stops_at_epochs and session.division.validators:  # there is nothing to do meanwhile
-            session.divide(beside=False)
-        with session:
-            yield from self._calls_of(session, run)
-
-    def _calls_of(self, session: Session, run: TrainingRun) -> Iterator[None]:
         history = run.history
         units, batches = session.units, session.batches
         done, total = history.epochs * units + history.position.batches, run.epochs * units
         unfinished = None  # of the validation of the epoch that the next call goes on with: loss and hits
-        length = session.first_length
+        length, is_first = session.first_length, True
         while done < total:
-            run.require_unchanged()
+            if not is_first or run.stops_at_epochs or not session.plan.is_current:  # else nobody has looked yet
+                run.require_unchanged()
+            is_first = False
             if not session.plan.is_current:
                 return
             first_epoch = history.epochs
