@@ -61,6 +61,10 @@ def test_arrays_that_a_training_cannot_write_into_are_refused_before_anything_ch
     with pytest.raises(ValueError, match=r"a training writes into coefs_\[1\], got an array that is read-only"):
         ours.partial_fit(X, y)
     numpy.testing.assert_array_equal(ours.coefs_[0], before)
+    other = MLPClassifier(**SMALL).fit(X, y)
+    other.coefs_[1].flags.writeable = False
+    with pytest.raises(ValueError, match=r"a training writes into coefs_\[1\], got an array that is read-only"):
+        other.partial_fit(X, y)
     ours.coefs_ = [coef[:, :2] for coef in ours.coefs_]
     with pytest.raises(ValueError, match=r"intercepts_\[0\] takes an array of shape \(2,\)"):
         ours.predict(X)

@@ -105,7 +105,7 @@ def test_readers_that_wait_come_before_the_next_call():
     started = threading.Event()
 
     def train():
-        with turns.training():
+        with turns.trainings, turns.lock:
             started.set()
             for _ in range(200):
                 turns.give_way()

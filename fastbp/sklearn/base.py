@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from math import isfinite
 from operator import index
 from typing import Any, ClassVar
@@ -96,7 +95,8 @@ class BaseMLP(FromAttributes, BaseEstimator):  # type: ignore[misc]
         return self._fit(X, y, sample_weight, incremental=False)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool) -> Any:
-        with self._turns.training():
+        turns = self._turns
+        with turns.trainings, turns.lock:
             self._fit_alone(X, y, sample_weight, incremental)
         return self
 
@@ -200,9 +200,14 @@ class BaseMLP(FromAttributes, BaseEstimator):  # type: ignore[misc]
             check_is_fitted(self)
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         network = self._held()
-        if network is not None and self._computes_in(X.dtype, network) == network.dtype:
-            with suppress(RuntimeError):  # another thread trains
+        try:
+            if network is not None and would_pass and X.dtype == network.dtype:
+                outputs: Array = network.model.predict(X)
+                return outputs
+            if network is not None and self._computes_in(X.dtype, network) == network.dtype:
                 return predictions(network, X)
+        except RuntimeError:  # another thread trains
+            pass
         check_is_fitted(self)
         with self._turns.reading():
             return predictions(self._predicting(X.dtype), X)

@@ -89,7 +89,9 @@ class FromAttributes:
         """Return the network whose parameters the attributes still are; None if something was put in their place."""
         own = vars(self)
         network: Network | None = own.get("_network")
-        if network is None or network.settings != self._settings or own.get("n_layers_") != len(network.units):
+        if network is None or network.settings != (self.activation, self.dropout, self.layer_norm):
+            return None
+        if own.get("n_layers_") != len(network.units):
             return None
         return network if network.holds(own.get("coefs_", ()), own.get("intercepts_", ())) else None
 
@@ -158,12 +160,12 @@ class FromAttributes:
             If they are no floats, or cannot be written into.
         """
         network = self._current_network()
-        if network.is_public:
-            yield network
-            return
         coefs, intercepts = self.coefs_, self.intercepts_
         _require_trainable("coefs_", coefs)
         _require_trainable("intercepts_", intercepts)
+        if network.is_public:
+            yield network
+            return
         self._publish(network)
         try:
             yield network
@@ -223,7 +225,7 @@ def predictions(network: Network, samples: Any) -> Array:
 
 
 def _require_trainable(name: str, arrays: list[Any]) -> None:
-    """Raise unless a training can write into arrays that were put into the attribute ``name``."""
+    """Raise unless a training can write into the arrays of the attribute ``name``."""
     for number, array in enumerate(arrays):
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__

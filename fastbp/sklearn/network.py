@@ -14,7 +14,6 @@ import numpy as np
 from fastbp import nn
 from fastbp.nn.activations import activation_classes
 from fastbp.nn.module import Module
-from fastbp.nn.parameter import Parameter
 from fastbp.runtime.model_lock import holder
 from fastbp.validation.arrays import Array
 
@@ -76,6 +75,8 @@ class Network:
     units : list of int
         Features of the inputs, of each hidden layer, and of the outputs.
     dtype : numpy.dtype
+    parameters : list of Parameter
+        All of the model's, those of other layers included.
     is_public : bool
         Whether the views are an estimator's attributes: nothing but a training may write into them then.
     """
@@ -91,6 +92,7 @@ class Network:
         self.intercepts = tuple(np.zeros(0) if each.bias is None else each.bias.data for each in self.linears)
         self.units = [self.linears[0].in_features, *(linear.out_features for linear in self.linears)]
         self.dtype: np.dtype[Any] = self.linears[0].dtype
+        self.parameters = list(dict.fromkeys(self.model.parameters()))
         self._storage = self.linears[0].weight.storage
 
     def holds(self, coefs: Sequence[Array], intercepts: Sequence[Array]) -> bool:
@@ -111,25 +113,21 @@ class Network:
 
     def take(self, other: Network) -> None:
         """Write all parameters and buffers of a network that this one is a copy of."""
-        for mine, theirs in zip(self.model.parameters(), other.model.parameters(), strict=True):
+        for mine, theirs in zip(self.parameters, other.parameters, strict=True):
             mine.data[...] = theirs.data
         for (_, buffer), (_, values) in zip(self.model.named_buffers(), other.model.named_buffers(), strict=True):
             buffer[...] = values
 
-    @property
-    def _in_order(self) -> list[Parameter]:
-        return list(dict.fromkeys(self.model.parameters()))
-
     def snapshot(self) -> list[Array]:
         """Return copies of all parameters."""
-        return [parameter.data.copy() for parameter in self._in_order]
+        return [parameter.data.copy() for parameter in self.parameters]
 
     @holder
     def put_back(self, snapshot: Sequence[Array]) -> None:
         """Write what ``snapshot`` returned; who predicts meanwhile notices."""
         lock = self.linears[0].weight.storage.lock
         with lock:
-            for parameter, values in zip(self._in_order, snapshot, strict=True):
+            for parameter, values in zip(self.parameters, snapshot, strict=True):
                 parameter.data[...] = values
 
     def packed(self) -> Array:

@@ -114,7 +114,7 @@ def _fit_network(
 
 
 def _optimizer_of(mlp: BaseMLP, network: Network) -> BaseOptimizer:
-    parameters, rate = list(network.model.parameters()), mlp.learning_rate_init
+    parameters, rate = network.parameters, mlp.learning_rate_init
     build = mlp._other_optimizer()
     if build is not None:
         return OtherOptimizer(parameters, build, rate)

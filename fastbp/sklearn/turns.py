@@ -13,18 +13,17 @@ class Turns:
     """A lock for one training or one reader at a time; readers that wait come before the training's next call.
 
     A thread that has it may take it again.
+
+    Attributes
+    ----------
+    trainings, lock : RLock
+        ``with turns.trainings, turns.lock:`` is a training, alone but for ``give_way`` and ``aside``. Trainings come
+        one after the other, each as a whole.
     """
 
     def __init__(self) -> None:
-        self._trainings = RLock()  # one after the other, each as a whole
-        self._lock = RLock()
+        self.trainings, self.lock = RLock(), RLock()
         self._waiting: list[Event] = []
-
-    @contextmanager
-    def training(self) -> Iterator[None]:
-        """Be the only one to use the estimator, but for ``give_way`` and ``aside``."""
-        with self._trainings, self._lock:
-            yield
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -32,7 +31,7 @@ class Turns:
         done = Event()
         self._waiting.append(done)
         try:
-            with self._lock:
+            with self.lock:
                 yield
         finally:
             self._waiting.remove(done)
@@ -49,8 +48,8 @@ class Turns:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Let others read while this training calls a function of the user's, which may wait for them."""
-        self._lock.release()
+        self.lock.release()
         try:
             yield
         finally:
-            self._lock.acquire()
+            self.lock.acquire()
