@@ -25,14 +25,15 @@ class SweepResult:
     ----------
     setting : object
         As it was given.
-    model : Module
+    model : Module or None
+        None where ``build`` raised an error.
     history : History
     error : str
-        What its training raised; "" if nothing.
+        What ``build`` or the training raised; "" if nothing.
     """
 
     setting: Any
-    model: Module
+    model: Module | None
     history: History
     error: str = ""
 
@@ -76,7 +77,7 @@ def sweep(
     Returns
     -------
     list of SweepResult
-        In the order of ``settings``. What a training raises is in its ``error``, and ends no other.
+        In the order of ``settings``. What ``build`` or a training raises is in its ``error``, and ends no other.
 
     Raises
     ------
@@ -107,17 +108,33 @@ def train_chunk(
     start: int, build: Callable[..., TrainingJob], settings: Sequence[Any], *data: Any
 ) -> tuple[int, list[SweepResult]]:
     """Train the models of some settings in one call; return the number of the first one with the results."""
-    jobs = [build(setting, *data) for setting in settings]
-    errors: Mapping[int, BaseException] = {}
+    jobs: dict[int, TrainingJob] = {}
+    errors: dict[int, BaseException] = {}
+    for number, setting in enumerate(settings):
+        try:
+            jobs[number] = _require_job(build(setting, *data))
+        except _killed():
+            raise
+        except Exception as error:  # whatever a function of the user's raises
+            errors[number] = error
     try:
-        histories = train_models(jobs, progress=False)
+        histories = train_models(jobs.values(), progress=False)
     except TrainingsFailed as failed:
-        histories, errors = failed.histories, failed.errors
-    told = {number: f"{type(error).__name__}: {error}" for number, error in errors.items()}
-    return start, [
-        SweepResult(setting, job.model, history, told.get(number, ""))
-        for number, (setting, job, history) in enumerate(zip(settings, jobs, histories, strict=True))
-    ]
+        histories, places = failed.histories, list(jobs)
+        errors |= {places[place]: error for place, error in failed.errors.items()}
+    trained = dict(zip(jobs, histories, strict=True))
+    results = []
+    for number, setting in enumerate(settings):
+        told = f"{type(errors[number]).__name__}: {errors[number]}" if number in errors else ""
+        model = jobs[number].model if number in jobs else None
+        results.append(SweepResult(setting, model, trained.get(number, History()), told))
+    return start, results
+
+
+def _require_job(job: Any) -> TrainingJob:
+    if not isinstance(job, TrainingJob):
+        raise TypeError(f"sweep takes a build that returns a fastbp.TrainingJob, got {type(job).__name__}")
+    return job
 
 
 def _rounds(

@@ -6,15 +6,16 @@ import numpy as np
 
 from fastbp import nn, optim
 from fastbp.nn.activations import activation_of_row
-from fastbp.nn.losses.kernel_loss import KernelLoss
+from fastbp.nn.losses.kernel_loss import KernelLoss, given_rows
 from fastbp.training.engine_trainer import EngineTrainer
 from fastbp.training.history import History
 from fastbp.training.module_trainer import ModuleTrainer
-from fastbp.training.training_run import Rows, TrainingRun
+from fastbp.training.training_run import TrainingRun
 from fastbp.validation.arrays import FLOAT_DTYPES, Array
 from fastbp_kernels import linear_backward_parameters_share, linear_backward_share, linear_forward_share
 from fastbp_kernels.compiler.late_function import load_all
 from fastbp_kernels.functions.activations import ACTIVATIONS
+from fastbp_kernels.network.arguments import Rows
 
 
 def warmup() -> None:
@@ -30,8 +31,8 @@ def warmup() -> None:
             layer.backward(layer(x))
         model = nn.Sequential(nn.Linear(1, 1, dtype=dtype))
         classes, weights = np.zeros(len(x), np.int64), np.ones(len(x), dtype)
-        _train(model, nn.MSELoss(), Rows(x, x.copy()))
-        _train(model, nn.CrossEntropyLoss(), Rows(x, classes, weights))  # with what all others take
+        _train(model, nn.MSELoss(), given_rows(x, x.copy()))
+        _train(model, nn.CrossEntropyLoss(), given_rows(x, classes, weights))  # with what all others take
         nn.CrossEntropyLoss(reduction="none").evaluate(x, classes)
         _step_groups(model)
         # What large layers use, with one thread for all: the number of threads makes no other code.

@@ -12,6 +12,7 @@ import numpy
 import fastbp
 import fastbp_kernels
 from fastbp import nn
+from fastbp.nn.activations import activation_of_row
 
 DTYPES = (numpy.float32, numpy.float64)
 ACTIVATIONS = ("ReLU", "Tanh", "Sigmoid")
@@ -120,7 +121,7 @@ def mlp(*widths, activation="ReLU", dtype=numpy.float32, seed=0, bias=True):
     rng = numpy.random.default_rng(seed)
     layers = []
     for inputs, outputs in pairwise(widths):
-        layers += [nn.Linear(inputs, outputs, bias, rng=rng, dtype=dtype), getattr(nn, activation)()]
+        layers += [nn.Linear(inputs, outputs, bias, rng=rng, dtype=dtype), activation_of_row(activation)]
     return nn.Sequential(*layers[:-1])
 
 

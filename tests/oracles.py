@@ -152,6 +152,10 @@ _VALUES = {
     "Hardsigmoid": lambda x: min(max(x + 3.0, 0.0), 6.0) / 6.0,
     "Hardswish": lambda x: x * min(max(x + 3.0, 0.0), 6.0) / 6.0,
     "LogSigmoid": lambda x: -_softplus(-x),
+    "Hardshrink": lambda x: 0.0 if -0.5 <= x <= 0.5 else x,
+    "Softshrink": lambda x: x - 0.5 if x > 0.5 else x + 0.5 if x < -0.5 else 0.0,
+    "Tanhshrink": lambda x: x - math.tanh(x),
+    "Threshold": lambda x: x if x > 0.1 else -0.5,
 }
 _DERIVATIVES = {
     "Identity": lambda x: 1.0,
@@ -173,6 +177,10 @@ _DERIVATIVES = {
     "Hardsigmoid": lambda x: 1.0 / 6.0 if -3.0 < x < 3.0 else 0.0,
     "Hardswish": lambda x: 0.0 if x <= -3.0 else 1.0 if x >= 3.0 else x / 3.0 + 0.5,
     "LogSigmoid": lambda x: _sigmoid(-x),
+    "Hardshrink": lambda x: 0.0 if -0.5 <= x <= 0.5 else 1.0,
+    "Softshrink": lambda x: 0.0 if -0.5 <= x <= 0.5 else 1.0,
+    "Tanhshrink": lambda x: math.tanh(x) ** 2,
+    "Threshold": lambda x: 1.0 if x > 0.1 else 0.0,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,7 +16,10 @@ from fastbp.nn.activations import activation_classes
 from fastbp.optim import lr_scheduler
 
 DTYPES = (numpy.float32, numpy.float64)
-ACTIVATIONS = (*activation_classes(), lambda: nn.GELU("tanh"), nn.Identity, nn.Softmax, nn.LogSoftmax)
+ACTIVATIONS = (
+    *(partial(kind, **kind.example) for kind in activation_classes()),
+    lambda: nn.GELU("tanh"), nn.Identity, nn.Softmax, nn.LogSoftmax,
+)  # fmt: skip
 
 
 class Loss(NamedTuple):
@@ -75,6 +79,7 @@ OPTIMIZERS = (
     lambda p: optim.Adagrad(p, 0.01, lr_decay=0.1),
     lambda p: optim.Adadelta(p),
     lambda p: optim.Rprop(p, 0.01),
+    lambda p: optim.Lion(p, 0.001, weight_decay=0.1),
 )
 # Each takes an optimiser and the number of its steps.
 SCHEDULERS = (

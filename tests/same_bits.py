@@ -9,6 +9,7 @@ from helpers import draw
 
 import fastbp
 from fastbp import nn, optim
+from fastbp.nn.activations import activation_of_row
 
 
 class Network(NamedTuple):
@@ -22,7 +23,7 @@ class Network(NamedTuple):
         rng, modules = numpy.random.default_rng(seed), []
         for (inputs, outputs), activation in zip(pairwise(self.widths), self.activations, strict=True):
             modules.append(nn.Linear(inputs, outputs, self.bias, rng=rng, dtype=dtype))
-            modules += [getattr(nn, activation)()] if activation else []
+            modules += [activation_of_row(activation)] if activation else []
         return nn.Sequential(*modules)
 
     def data(self, dtype, n, val=None):

@@ -16,6 +16,9 @@ CASES = {
     "CELU": [{"alpha": 0.4}, {"alpha": -2.0}],
     "Softplus": [{"beta": 0.5, "threshold": 1.0}, {"beta": 3, "threshold": -1}, {"beta": -1.0}],
     "Hardtanh": [{"min_val": -0.3, "max_val": 1.7}, {"min_val": 0.5, "max_val": 0.75}],
+    "Hardshrink": [{"lambd": 1.25}, {"lambd": 0}, {"lambd": -0.5}],
+    "Softshrink": [{"lambd": 1.25}, {"lambd": 0}],
+    "Threshold": [{"threshold": -1, "value": 2.0}, {"threshold": 0.5, "value": 0.5}],
 }
 BUILT = [(name, settings) for name, cases in CASES.items() for settings in cases]
 # Where formulas change, and numbers between.
@@ -28,7 +31,7 @@ def test_every_activation_with_a_number_has_a_case():
 
 
 def others():
-    return [(kind.__name__, {}) for kind in activation_classes()]
+    return [(kind.__name__, kind.example) for kind in activation_classes()]
 
 
 @pytest.mark.parametrize(("name", "settings"), [*BUILT, *others()])
@@ -116,6 +119,7 @@ REFUSED = {
     "NaN": (lambda: nn.Softplus(threshold=numpy.nan), "Softplus takes threshold as a finite number, got nan"),
     "infinity": (lambda: nn.Hardtanh(0, numpy.inf), "Hardtanh takes max_val as a finite number, got inf"),
     "zero": (lambda: nn.CELU(0), "CELU divides by alpha and takes any number but 0, got 0"),
+    "a width below zero": (lambda: nn.Softshrink(-1), "Softshrink takes lambd as a number of 0 or more, got -1"),
     "limits": (lambda: nn.Hardtanh(1, 1), "Hardtanh takes max_val above min_val, got min_val=1 and max_val=1"),
 }
 

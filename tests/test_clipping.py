@@ -76,6 +76,46 @@ def test_a_norm_does_not_depend_on_the_order_nor_overflow():
     assert clip_grad_norm_([], 1.0) == 0
 
 
+@pytest.mark.parametrize("norm_type", [1, 2, 3, numpy.inf])
+@pytest.mark.parametrize("scale", [5e-324, 1e-200, 1e-40, 1e-20, 1e20, 1e35, 1e155, 1e200, 1e300])
+def test_a_norm_of_any_size_is_told_and_clipped(scale, norm_type, dtype):
+    if not float(numpy.finfo(dtype).smallest_subnormal) <= scale < float(numpy.finfo(dtype).max):
+        return
+    model, other = with_gradients(dtype, scale)
+    wide = numpy.abs(numpy.concatenate([p.grad.ravel() for p in model.parameters()]).astype(numpy.longdouble))
+    largest = wide.max()
+    expected = largest if norm_type == numpy.inf else largest * ((wide / largest) ** norm_type).sum() ** (1 / norm_type)
+    norm = clip_grad_norm_(model.parameters(), 0.25, norm_type)
+    numpy.testing.assert_allclose(norm, float(expected), rtol=1e-13)
+    factor = min(1.0, 0.25 / (norm + 1e-6))
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        numpy.testing.assert_allclose(mine.grad, theirs.grad.numpy() * factor, rtol=8 * numpy.finfo(dtype).eps)
+    if norm_type in (1, numpy.inf):  # torch's other norms overflow and underflow
+        told = torch.nn.utils.clip_grad_norm_(other.parameters(), 0.25, norm_type).item()
+        numpy.testing.assert_allclose(norm, told, rtol=1e-6 if dtype == numpy.float32 else 1e-13)
+        assert_same_gradients(model, other, dtype)
+
+
+@pytest.mark.parametrize("scale", [1e160, 1e-200])
+def test_the_engine_clips_gradients_whose_squares_are_no_numbers_to_the_bits_of_the_modules(scale):
+    own, ends = type("Own", (nn.L1Loss,), {}), []
+    rows = draw((600, 5), numpy.float64) * scale, draw((600, 3), numpy.float64, seed=8)
+    for kind, threads in product((nn.L1Loss, own), (1, 3)):
+        fastbp.set_num_threads(threads)
+        model = mlp(5, 65, 33, 3, dtype=numpy.float64, bias=False)
+        before = [p.data.copy() for p in model.parameters()]
+        opt = optim.SGD(model.parameters(), lr=0.5)
+        history = fastbp.train_model(
+            model, *rows, None, None, kind(reduction="sum"), opt, 1, 600, clip_grad_norm=scale / 1e3 if scale < 1 else 1
+        )
+        assert history.backend == ("engine" if kind is nn.L1Loss else "modules")
+        steps = [numpy.linalg.norm(p.data - was) for p, was in zip(model.parameters(), before, strict=True)]
+        assert (numpy.hypot.reduce(steps) == pytest.approx(0.5, rel=1e-12)) == (scale > 1)
+        ends.append(outcome(model, history))
+    for end in ends[1:]:
+        assert_same_bits(ends[0], end)
+
+
 @pytest.mark.parametrize("opt", ["SGD", "AdamW"])
 @pytest.mark.parametrize("max_norm", [0.05, 1e9])
 def test_the_engine_gives_the_bits_of_the_modules(max_norm, opt, dtype):

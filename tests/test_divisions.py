@@ -5,9 +5,8 @@ import pytest
 from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, train
 
 import fastbp
-from fastbp.engine import call_length, parallelism
+from fastbp.engine import call_length, parallelism, session
 from fastbp.runtime import threads
-from fastbp.training import engine_trainer
 from fastbp_kernels.network.arguments import BY_CHUNKS, Workspace
 
 
@@ -23,7 +22,7 @@ def eager_threads(monkeypatch):
             super().run(kernel, *arguments)
 
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", 1.0)
-    monkeypatch.setattr(engine_trainer, "Team", Watched)
+    monkeypatch.setattr(session, "Team", Watched)
     before = fastbp.get_num_threads()
     yield calls
     fastbp.set_num_threads(before)

@@ -12,12 +12,11 @@ from same_bits import NETWORKS, ORIGINAL, SMOOTH, Network, assert_same_bits, dig
 
 from fastbp import nn, optim
 from fastbp.engine import call_length
+from fastbp.engine import session as session_module
 from fastbp.engine.compiled_train import room_for_results
 from fastbp.engine.plan import plan_of
-from fastbp.engine.workspace import workspace_for
+from fastbp.nn.losses.kernel_loss import given_rows
 from fastbp.runtime import threads
-from fastbp.training import engine_trainer
-from fastbp.training.training_run import Rows
 from fastbp_kernels.network import predict as predicting
 from fastbp_kernels.network import train as training
 
@@ -48,12 +47,12 @@ def test_a_long_shuffled_training_ends_with_the_same_bits(network, reduction, dt
 
 def keep_gradients(monkeypatch):
     """Let gradients replace outputs in the engine, also where weights could follow theirs at once."""
-    divide = engine_trainer.divide
+    divide = session_module.divide
 
     def in_place(*arguments, **options):
         return divide(*arguments, **options)._replace(in_place=True)
 
-    monkeypatch.setattr(engine_trainer, "divide", in_place)
+    monkeypatch.setattr(session_module, "divide", in_place)
 
 
 @pytest.fixture(params=[False, True], ids=["weights follow at once", "gradients kept"])
@@ -133,9 +132,10 @@ def test_a_compiled_call_leaves_the_gradients_of_its_last_mini_batch_wherever_it
             with monkeypatch.context() as patched:
                 if keeps:
                     keep_gradients(patched)
-                trainer = engine_trainer.EngineTrainer(model, nn.MSELoss(), opt, Rows(*data[:2]), Rows(*data[2:]), 20)
-                trainer._workspace = workspace_for(plan_of(model), trainer._division)
-            trainer._call([], 0, stop, room_for_results(-(-stop // 11)))
+                train_rows, val_rows = given_rows(*data[:2]), given_rows(*data[2:])
+                session = session_module.Session(model, nn.MSELoss(), opt, train_rows, val_rows, 20)
+            with session:
+                session.call(0, stop, session_module.NO_ORDER, room_for_results(-(-stop // 11)))
             outcomes.append([array.copy() for p in model.parameters() for array in (p.data, p.grad)])
         for one, two in zip(*outcomes, strict=True):
             numpy.testing.assert_array_equal(one, two)

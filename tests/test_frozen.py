@@ -202,18 +202,6 @@ def test_an_optimiser_over_a_part_of_the_parameters_leaves_the_others_alone(name
         assert_same_bits(ends[0], end)
 
 
-def test_freezing_during_a_training_stops_it_by_name():
-    model = network(numpy.float32)
-
-    def freeze(history):
-        model[0].requires_grad_(False)
-
-    with pytest.raises(RuntimeError, match=r"was set, moved, converted or frozen during the training"):
-        fastbp.train_model(
-            model, *data(numpy.float32), None, None, nn.MSELoss(), optim.SGD(model.parameters()), 3, 7, progress=freeze
-        )
-
-
 @pytest.mark.parametrize("name", ["weight", "bias"])
 def test_frozen_parameters_stay_so_on_their_way_from_torch_and_back(name):
     module = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(3, 2))

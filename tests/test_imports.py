@@ -13,13 +13,13 @@ PACKAGES = [ROOT / "bench", ROOT / "fastbp", ROOT / "kernels" / "fastbp_kernels"
 # Each room imports those before it and itself; what stands beside the rooms may import all.
 ROOMS = {
     "fastbp": (
-        "validation", "runtime", "autograd", "nn", "engine", "optim", "training", "checkpoint", "interop", "sklearn",
+        "validation", "runtime", "autograd", "nn", "optim", "engine", "training", "checkpoint", "interop", "sklearn",
         "integrations", "commands",
     ),
     "fastbp_kernels": ("compiler", "functions", "parallel", "linalg", "layers", "network"),
 }
 # A Sequential runs in one compiled call what it holds.
-UPWARDS = {("nn.sequential", "engine.plan"), ("nn.sequential", "engine.chain")}
+UPWARDS = {("nn.sequential", f"engine.{name}") for name in ("plan", "chain", "predictor")}
 
 
 def imports_within(package):

@@ -236,3 +236,26 @@ def test_a_schedule_of_ones_own_defines_its_learning_rates():
     assert schedule.get_last_lr() == [0.1, 0.025]
     with pytest.raises(NotImplementedError, match=r"LRScheduler does not define get_lr\(\)"):
         S.LRScheduler(opt)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")
+@pytest.mark.parametrize("milestones", [[0, 0], [0, 3], [3, 3], [5, 2], [-2, 0], [1, 2.5]], ids=str)
+@pytest.mark.parametrize("second", [case for case in CASES if case[:5] not in ("Seque", "Chain")])
+def test_schedules_that_follow_at_odd_milestones_report_torchs_rates(second, milestones):
+    traces = []
+    for library, opt in zip((lr_scheduler, torch.optim.lr_scheduler), optimizers(momentum=0.9), strict=True):
+        parts = [library.LinearLR(opt, 0.1, total_iters=4), CASES[second](library, opt), library.StepLR(opt, 2)]
+        schedule = library.SequentialLR(opt, parts, milestones)
+        traces.append([])
+        for _ in range(8):
+            traces[-1].append((watched(opt), schedule.get_last_lr(), schedule.last_epoch))
+            schedule.step()
+    assert traces[0] == traces[1]
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")
+def test_a_count_may_be_numpys_integer():
+    ours, theirs = optimizers()
+    for library, opt in ((lr_scheduler, ours), (torch.optim.lr_scheduler, theirs)):
+        library.StepLR(opt, numpy.int64(1)).step()
+    assert watched(ours) == watched(theirs)

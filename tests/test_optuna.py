@@ -8,6 +8,7 @@ from same_bits import SMOOTH
 import fastbp
 from fastbp import nn, optim
 from fastbp.integrations.optuna import PruningCallback, optimize
+from fastbp.sklearn import MLPClassifier
 
 States = optuna.trial.TrialState
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -108,6 +109,11 @@ def test_a_series_that_is_not_recorded_is_named():
         ({"n_trials": 1.5}, TypeError, "n_trials as an int, got 1.5"),
         ({"at_once": 0}, ValueError, "at_once of 1 or more, got 0"),
         ({"at_once": True}, TypeError, "at_once as an int, got True"),
+        ({"timeout": "1"}, TypeError, "timeout as a number, got '1'"),
+        ({"catch": 3}, TypeError, "catch as a class of exceptions or several, got 3"),
+        ({"catch": [int]}, TypeError, "catch as a class of exceptions or several, got <class 'int'>"),
+        ({"callbacks": [3]}, TypeError, "callbacks as functions of a study and a trial, got .3."),
+        ({"callbacks": print}, TypeError, "callbacks as functions of a study and a trial, got <built-in"),
         ({"study": optuna.create_study(directions=["minimize"] * 2)}, ValueError, "one objective, got one of 2"),
     ],
 )
@@ -125,3 +131,85 @@ def test_what_build_returns_is_a_job_without_a_progress_of_its_own():
     with pytest.raises(ValueError, match="takes jobs without, got <built-in function print>"):
         optimize(study, lambda trial: fastbp.TrainingJob(**vars(job_of(trial)) | {"progress": print}), 1)
     assert [trial.state for trial in study.trials] == [States.FAIL, States.FAIL]
+
+
+def estimator_of(trial, **options):
+    lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+    return MLPClassifier((8,), max_iter=12, learning_rate_init=lr, random_state=0, validation_fraction=0.5, **options)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("monitor", [None, "loss_curve_", "validation_scores_"])
+def test_the_callback_prunes_estimators(monitor):
+    x = numpy.random.default_rng(0).standard_normal((300, 4))
+    y, fits = x[:, 0] > 0, []
+
+    def objective(trial):
+        fits.append(estimator_of(trial, early_stopping=True, progress=PruningCallback(trial, monitor)))
+        fits[-1].fit(x, y)
+        return fits[-1].validation_scores_[-1] if monitor == "validation_scores_" else fits[-1].loss_
+
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=1)
+    direction = "maximize" if monitor == "validation_scores_" else "minimize"
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1), pruner=pruner, direction=direction)
+    study.optimize(objective, n_trials=8)
+    assert {trial.state for trial in study.trials} == {States.COMPLETE, States.PRUNED}
+    for trial, fit in zip(study.trials, fits, strict=True):
+        assert list(trial.intermediate_values.values()) == getattr(fit, monitor or "loss_curve_")
+        assert len(trial.intermediate_values) > 9 or trial.state == States.PRUNED
+
+
+def test_a_series_that_an_estimator_does_not_record_is_named():
+    trial = optuna.create_study().ask()
+    fit = estimator_of(trial, progress=PruningCallback(trial, "validation_scores_"))
+    with pytest.raises(ValueError, match=r"a series that the training records, loss_curve_, got 'validation_scores_'"):
+        fit.fit(numpy.eye(4), [0, 1, 0, 1])
+
+
+def test_callbacks_come_after_each_trial_and_may_stop_the_study():
+    study, seen = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), []
+
+    def build(trial):
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        return job_of(trial, epochs=1)
+
+    optimize(study, build, 3, at_once=2, callbacks=[lambda study, trial: seen.append((trial.number, trial.state))])
+    assert seen == [(1, States.PRUNED), (0, States.COMPLETE), (2, States.COMPLETE)]
+    optimize(study, build, at_once=2, callbacks=[optuna.study.MaxTrialsCallback(5, states=None)])
+    assert len(study.trials) == 5
+
+    def stopping(trial):
+        trial.study.stop()
+        return job_of(trial, epochs=1)
+
+    optimize(study, stopping, 10, at_once=1)
+    assert len(study.trials) == 6
+    with pytest.raises(RuntimeError, match=r"Study\.stop"):
+        study.stop()
+
+
+def test_no_call_begins_behind_the_time():
+    study = optuna.create_study()
+    optimize(study, job_of, 5, timeout=0)
+    assert study.trials == []
+    optimize(study, lambda trial: job_of(trial, epochs=1), at_once=2, timeout=0.05)
+    assert len(study.trials) >= 2
+
+
+def test_errors_that_are_caught_fail_their_trials_and_the_study_goes_on():
+    study, seen = optuna.create_study(), []
+
+    def build(trial):
+        if trial.number == 0:
+            raise KeyError("no data")
+        return fastbp.TrainingJob(**vars(job_of(trial, epochs=1)) | ({"epochs": -1} if trial.number == 3 else {}))
+
+    with pytest.warns(RuntimeWarning, match=r"^trial \d failed: (KeyError: 'no data'|ValueError: .*epochs)") as caught:
+        optimize(study, build, 5, at_once=2, catch=(KeyError, ValueError), callbacks=[lambda *told: seen.append(told)])
+    states = [States.FAIL, States.COMPLETE, States.FAIL, States.FAIL, States.COMPLETE]
+    assert [trial.state for trial in study.trials] == states
+    assert [warning.filename for warning in caught] == [__file__] * 3
+    assert len(seen) == 5
+    with pytest.raises(KeyError):
+        optimize(optuna.create_study(), build, 5, catch=ValueError)

@@ -8,7 +8,7 @@ import fastbp
 from fastbp import nn, optim
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import plan_of
-from fastbp.engine.workspace import workspace_for
+from fastbp.engine.workspace import new_workspace
 from fastbp.runtime.threads import Team
 from fastbp_kernels.functions.gradient_clipping import NORM_SLAB
 from fastbp_kernels.functions.penalty import Penalty
@@ -31,12 +31,12 @@ def run(model, factors, steps=STEPS):
     """Train by SGD without more than the penalty says; return the losses' sums and the last gradient."""
     x, y = draw((N, 5), model[0].dtype), draw((N, 3), model[0].dtype, seed=1)
     plan = plan_of(model)
-    workspace = workspace_for(plan, divide(plan.flop, plan.parameter.size, SIZE, N, 0))
+    workspace = new_workspace(plan, divide(plan.flop, plan.parameter.size, SIZE, N, 0))
     opt, none = optim.SGD(model.parameters(), lr=0.05), numpy.empty(0, x.dtype)
     call = nn.MSELoss().call(y, 3, x.dtype, False)
     penalty = Penalty(spans_of(model), factors, numpy.empty(-(-plan.parameter.size // NORM_SLAB)))
     scalars = opt.scalars(steps).astype(x.dtype)
-    step = arguments.Step(call, opt.code, scalars, opt.spans(), 0.0, numpy.empty(0), penalty)
+    step = arguments.Step(call, opt.code, scalars, opt.spans(plan.parameters), 0.0, numpy.empty(0), penalty)
     classes, results = numpy.empty(0, numpy.int64), arguments.Results(
         numpy.zeros((2, 2)), numpy.zeros(2, numpy.int64), numpy.zeros(2), numpy.zeros(2, numpy.int64)
     )
@@ -44,10 +44,10 @@ def run(model, factors, steps=STEPS):
         team.run(
             train, 0, steps,
             arguments.Network(
-                workspace.layers, plan.parameter, plan.grad, opt.state_beside(plan.parameter), plan.scalars
+                workspace.layers, plan.parameter, plan.grad, opt.state(plan.dtype), plan.scalars
             ),
-            arguments.TrainingRows(x, y, classes, none, numpy.empty((0, 0), numpy.int64), SIZE),
-            arguments.ValidationRows(x[:0], y[:0], classes, none),
+            arguments.Batches(arguments.Rows(x, y, classes, none), numpy.empty((0, 0), numpy.int64), SIZE),
+            arguments.Rows(x[:0], y[:0], classes, none),
             step, workspace.for_a_call(workspace.division.mode, False), results,
         )  # fmt: skip
     return results.train_losses[:, 0], plan.grad.copy()

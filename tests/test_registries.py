@@ -6,6 +6,7 @@ import numpy
 import oracles
 import pytest
 import torch
+import twins
 from helpers import draw, mlp
 from length import WHOLE
 from same_bits import assert_same_bits, outcome
@@ -17,7 +18,7 @@ from fastbp.nn.activations import activation_classes, activation_of_row
 from fastbp_kernels import cross_entropy_forward, cross_entropy_forward_backward
 from fastbp_kernels.functions.activations import ACTIVATION_CODES, ACTIVATIONS
 from fastbp_kernels.functions.losses.kernels import LOSSES
-from fastbp_kernels.functions.optimizers import OPTIMIZERS
+from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS
 from fastbp_kernels.network.table import ACTIVATION_SCALARS, OPERATION_SCALARS
 
 NAMES = [*(kind.__name__ for kind in activation_classes()), "GELU:tanh"]
@@ -27,7 +28,7 @@ def activation(name, library=nn):
     if library is nn:
         return activation_of_row(name)
     kind, _, form = name.partition(":")
-    return getattr(library, kind)(**({"approximate": form} if form else {}))
+    return getattr(library, kind)(**({"approximate": form} if form else getattr(nn, kind).example))
 
 
 def network(name, dtype, last=True):
@@ -56,11 +57,14 @@ OPTIONS = {
     "Adagrad": {"lr_decay": 0.01, "initial_accumulator_value": 0.1},
     "Adadelta": {"weight_decay": 0.01},
     "Rprop": {"etas": (0.4, 1.3), "step_sizes": (1e-5, 0.1)},
+    "Lion": {"betas": (0.8, 0.95), "weight_decay": 0.1},
 }
 
 
 def optimizer(row, parameters, lr, library=optim):
-    """An optimiser of a row, and in torch the same."""
+    """An optimiser of a row, and its twin: torch's, or where the row says that torch has none the one of ``twins``."""
+    if library is torch.optim and not OPTIMIZERS[OPTIMIZER_CODES[row]].in_torch:
+        library = twins
     opt = getattr(library, row.partition(":")[0])(parameters, lr=lr, **OPTIONS[row])
     if library is optim:
         assert OPTIMIZERS[opt.code].name == row
@@ -76,12 +80,12 @@ def target_of(loss, dtype, n=23):
 @pytest.mark.parametrize(
     ("rows", "library"), [(ACTIVATIONS, nn), (LOSSES, nn), (OPTIMIZERS, optim)], ids=["activations", "losses", "optims"]
 )
-def test_a_row_has_a_class_of_its_name_here_and_in_torch(rows, library):
+def test_a_row_has_a_class_of_its_name_here_and_in_torch_where_it_says_so(rows, library):
     twin = torch.optim if library is optim else torch.nn
     for row in rows:
         name = row.name.partition(":")[0]
         assert name in library.__all__
-        assert name == "QuantileLoss" or isinstance(getattr(twin, name), type)
+        assert hasattr(twin, name) == getattr(row, "in_torch", True)
 
 
 def test_every_row_of_an_activation_is_one_of_the_names():
@@ -307,7 +311,7 @@ def test_the_state_of_every_optimiser_goes_to_torch_and_back(row, tmp_path):
     steps(model, opt, other, theirs)
     fresh = getattr(optim, type(opt).__name__)(model.parameters())
     fresh.load_state_dict(theirs.state_dict())
-    back = getattr(torch.optim, type(opt).__name__)(other.parameters())
+    back = type(theirs)(other.parameters())
     state = opt.state_dict()
     back.load_state_dict(
         {

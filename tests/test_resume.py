@@ -10,7 +10,7 @@ from same_bits import Network, OwnSGD, assert_same_bits, outcome, train
 import fastbp
 from fastbp import nn, optim
 from fastbp.engine import call_length
-from fastbp.training import engine_trainer
+from fastbp.engine.session import Session
 
 NETWORK = Network((4, 9, 3), ("Tanh", None))
 SHUFFLED = {"shuffle": True, "rng": 5}
@@ -104,7 +104,7 @@ def test_the_engine_stops_at_any_unit_and_goes_on_there(unit, monkeypatch):
     data = NETWORK.data(numpy.float32, 40, 500)
     expected = train(NETWORK.build(numpy.float32), data, 3, 7, **SHUFFLED)
     model, history, rng = NETWORK.build(numpy.float32), fastbp.History(), numpy.random.default_rng(5)
-    opt, call, calls = optim.SGD(model.parameters(), lr=0.05), engine_trainer.EngineTrainer._call, []
+    opt, call, calls = optim.SGD(model.parameters(), lr=0.05), Session.call, []
     monkeypatch.setattr(call_length, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(call_length, "FIRST_FLOP", 0.0)
 
@@ -114,10 +114,10 @@ def test_the_engine_stops_at_any_unit_and_goes_on_there(unit, monkeypatch):
         calls.append(None)
         call(*arguments)
 
-    monkeypatch.setattr(engine_trainer.EngineTrainer, "_call", limited)
+    monkeypatch.setattr(Session, "call", limited)
     with pytest.raises(Stop):
         continued(model, data, opt, history, 3, shuffle=True, rng=rng)
-    monkeypatch.setattr(engine_trainer.EngineTrainer, "_call", call)
+    monkeypatch.setattr(Session, "call", call)
     assert (history.epochs, history.position.batches) == (unit // 10, min(unit % 10, 6))
     continued(model, data, opt, history, 3, shuffle=True, rng=rng)
     assert_same_bits(expected, outcome(model, history))

@@ -9,8 +9,8 @@ from same_bits import assert_same_bits, outcome
 import fastbp
 from fastbp import nn, optim
 from fastbp.engine import call_length
+from fastbp.engine.session import Session
 from fastbp.optim import lr_scheduler as s
-from fastbp.training import engine_trainer
 
 OWN = type("Own", (nn.MSELoss,), {})  # trained module by module
 F64 = numpy.float64
@@ -77,7 +77,7 @@ def test_a_training_that_stops_within_an_epoch_goes_on_with_the_same_bits(schedu
     expected = outcome(whole[0], train(*whole, schedule, kind))
     monkeypatch.setattr(call_length, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(call_length, "FIRST_FLOP", 0.0)
-    owner, name = (engine_trainer.EngineTrainer, "_call") if kind is nn.MSELoss else (optim.NAdam, "step")
+    owner, name = (Session, "call") if kind is nn.MSELoss else (optim.NAdam, "step")
     goes, calls = getattr(owner, name), []
 
     def limited(*arguments):

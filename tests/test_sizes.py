@@ -27,6 +27,8 @@ KERNELS = {
     "kernels/fastbp_kernels/layers/prelu.py: prelu_rows",
     "kernels/fastbp_kernels/linalg/product.py: product",
     "kernels/fastbp_kernels/linalg/product.py: transposed_product",
+    "kernels/fastbp_kernels/linalg/sparse.py: add_sparse_weight_gradient",
+    "kernels/fastbp_kernels/linalg/sparse.py: sparse_forward",
     "kernels/fastbp_kernels/linalg/tile.py: tile",
     "kernels/fastbp_kernels/network/chain.py: chain_backward",
     "kernels/fastbp_kernels/network/operations.py: operation_forward",

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastbp.sklearn import MLPClassifier
 from fastbp.sklearn.blas_threads import one_blas_thread
-from fastbp.sklearn.epoch_runner import EpochRunner
+from fastbp.sklearn.epochs import Epochs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -61,8 +61,8 @@ def test_another_thread_changes_nothing_for_the_main_one():
 def test_lbfgs_runs_under_it(monkeypatch):
     X, y = data("iris")
     seen = []
-    evaluate = EpochRunner.loss_and_gradient
-    monkeypatch.setattr(EpochRunner, "loss_and_gradient", lambda own: seen.append(blas_threads()) or evaluate(own))
+    evaluate = Epochs.loss_and_gradient
+    monkeypatch.setattr(Epochs, "loss_and_gradient", lambda own: seen.append(blas_threads()) or evaluate(own))
     MLPClassifier(solver="lbfgs", max_iter=2).fit(X, y)
     assert seen
     assert all(threads == {1} for threads in seen)

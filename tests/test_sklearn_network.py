@@ -43,7 +43,8 @@ def test_parameters_that_are_put_in_place_of_others_are_used():
         estimator.coefs_ = [coef + 0.25 for coef in estimator.coefs_]
         estimator.intercepts_[1] = numpy.arange(5.0)
     numpy.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=0, atol=1e-9)
-    assert numpy.shares_memory(ours.coefs_[0], ours.model_[0].weight.data)
+    model = ours.model_
+    assert numpy.shares_memory(ours.coefs_[0], model[0].weight.data)
     ours.coefs_[0][...] = 0
     numpy.testing.assert_array_equal(ours.model_[0].weight.data, 0)
 

@@ -74,8 +74,7 @@ class _OfArrays:
 
     def update_params(self, params, grads):
         steps = self.steps
-        flat = steps._current()
-        (state,) = (state for *_, state in steps._state.beside(flat, steps._in_order))
+        state = steps.state(self.parameters[0].dtype)
         for name, sign in self.state.items():
             values = numpy.concatenate([array.ravel() for array in vars(self).get(name, [])] or [state[0] * 0])
             state[list(self.state).index(name)] = sign * values

@@ -51,6 +51,27 @@ def test_what_a_training_raises_is_in_its_result():
     assert results[0].error.startswith("DivergenceError: the loss became NaN")
 
 
+def test_what_build_raises_is_the_failure_of_its_setting_alone():
+    def build_some(setting, *data):
+        if setting["seed"] in (0, 4):
+            raise LookupError(f"nothing of {setting['seed']}")
+        return None if setting["seed"] == 5 else build(setting, *data)
+
+    for chunk_size in (1, 3, 32):
+        results = sweep(build_some, SETTINGS, data(), chunk_size=chunk_size)
+        assert [result.setting for result in results] == SETTINGS
+        assert {result.setting["seed"]: result.error for result in results if result.error} == {
+            0: "LookupError: nothing of 0", 4: "LookupError: nothing of 4",
+            5: "TypeError: sweep takes a build that returns a fastbp.TrainingJob, got NoneType",
+        }  # fmt: skip
+        for result, one in zip(results, expected(), strict=True):
+            if result.error:
+                assert result.model is None
+                assert result.history.epochs == 0
+            else:
+                assert_same_bits(outcome(result.model, result.history), one)
+
+
 def test_a_bad_job_or_chunk_size_is_refused():
     with pytest.raises(ValueError, match="chunk_size of 1 or more, got 0"):
         sweep(build, SETTINGS, data(), chunk_size=0)

@@ -141,6 +141,20 @@ def test_arrays_and_classes_come_from_npy(folder, capsys):
     assert len(entries(folder)) == 1
 
 
+def test_a_setting_whose_model_cannot_be_built_fails_alone(folder, monkeypatch, capsys):
+    whole = command.build_job
+
+    def build_job(setting, *data):
+        if setting["lr"] == 0.001:
+            raise ValueError("no such model")
+        return whole(setting, *data)
+
+    monkeypatch.setattr(command, "build_job", build_job)
+    command.run_sweep(folder / "sweep.toml")
+    assert [value is None for value in entries(folder).values()] == [True, True, False, False] * 2
+    assert capsys.readouterr().out.count("ValueError: no such model") == 4
+
+
 def to_parquet(folder, table):
     parquet.write_table(pyarrow.table(table), folder / "table.parquet")
     (folder / "sweep.toml").write_text(FILE.replace("table.csv", "table.parquet"))

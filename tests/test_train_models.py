@@ -170,13 +170,13 @@ def test_scratch_is_held_by_no_model_that_waits_or_is_trained(two_threads):
     seen, jobs = [], []
 
     def look(history):
-        seen.append(sum(job.model._plan.workspace is not None for job in jobs))
+        seen.append(sum(job.model._session is not None for job in jobs))
 
     jobs += [job_of(seed=seed, progress=look, epochs=2) for seed in range(5)]
     fastbp.train_models(jobs)
     assert seen
     assert max(seen) <= 2
-    assert all(job.model._plan.workspace is None and job.model._plan.trainer is None for job in jobs)
+    assert all(job.model._session is None for job in jobs)
 
 
 def test_diverged_jobs_are_named_and_leave_the_others_whole(many_threads):

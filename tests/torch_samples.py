@@ -23,6 +23,7 @@ from helpers import (
 )
 
 from fastbp import nn, optim
+from fastbp_kernels.functions.optimizers import OPTIMIZERS
 
 # torch has none for these.
 WITHOUT_SAMPLES = {"Identity", "Module", "ModuleList", "Parameter", "Sequential", "init"} | {
@@ -30,7 +31,7 @@ WITHOUT_SAMPLES = {"Identity", "Module", "ModuleList", "Parameter", "Sequential"
     "utils",
 }  # fmt: skip
 MODULES = [name for name in nn.__all__ if name not in WITHOUT_SAMPLES]
-OPTIMISERS = [name for name in optim.__all__ if name not in ("Optimizer", "lr_scheduler", "minimize")]
+OPTIMISERS = list(dict.fromkeys(row.name.partition(":")[0] for row in OPTIMIZERS if row.in_torch))
 STEPS = 5
 
 

@@ -43,7 +43,7 @@ def run_sweep(path: Path, *, chunk_size: int | None = None) -> None:
     takes_classes = {getattr(nn, setting["loss"]).takes_classes for setting in file.settings}
     if len(takes_classes) > 1:
         raise SweepFileError(f"{path}: loss takes losses of values or losses of classes, got both")
-    input, target = read_data(file, takes_classes=takes_classes.pop() is True)
+    input, target, classes = read_data(file, takes_classes=takes_classes.pop() is True)
     order = np.random.default_rng(file.data["seed"]).permutation(len(input))
     validating = max(1, round(file.data["validation"] * len(input)))
     if validating >= len(input):
@@ -67,6 +67,8 @@ def run_sweep(path: Path, *, chunk_size: int | None = None) -> None:
             raise SweepFileError(f"{path}: {error}") from error
     entries = [entry for setting in file.settings if (entry := results.get(setting)) is not None]
     print(_printable(table_of(entries)))
+    if classes:
+        print(_printable(f"classes: {', '.join(f'{number} = {name}' for number, name in enumerate(classes))}"))
     if results.best is not None:
         setting = results.best.setting
         shown = ", ".join(f"{name} = {setting.get(name)}" for name in swept_names([*file.settings, setting]))

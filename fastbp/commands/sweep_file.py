@@ -2,7 +2,7 @@
 
 [data]
 file = "houses.csv"          # or .parquet; or input = "x.npy" and target = "y.npy"
-target = ["price"]           # columns; the others are inputs
+target = ["price"]           # columns; the others are inputs. A loss of classes takes names too, numbered as they sort
 validation = 0.2             # part of the rows
 seed = 0                     # which rows these are
 [model]                      # a list means: each of them

@@ -83,7 +83,7 @@ class SweepResults:
         lines = []
         for result in chunk:
             entry = _entry_of(result)
-            if self._note(entry):
+            if self._note(entry) and result.model is not None:
                 save(self.best_path, result.model)
             value = entry.val_loss if isfinite(entry.val_loss) else None
             line = {"setting": dict(entry.setting), "val_loss": value, "epochs": result.history.epochs}

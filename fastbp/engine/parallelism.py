@@ -42,6 +42,8 @@ class Division(NamedTuple):
         Gradients that are kept apart and added up BY_CHUNKS; else 0.
     in_place : bool
         Whether gradients take the place of outputs.
+    is_sparse : bool
+        Whether the first layer takes ``SparseRows``.
     """
 
     mode: int
@@ -50,6 +52,7 @@ class Division(NamedTuple):
     validators: int
     chunks: int
     in_place: bool
+    is_sparse: bool = False
 
     @property
     def blocks(self) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fastbp.engine.predictor import Predictor
 from fastbp.engine.refusals import (
     NotPlannable,
     require_all,
@@ -16,6 +15,7 @@ from fastbp.engine.refusals import (
     require_linear,
     require_one_vector,
 )
+from fastbp.engine.sparse_rows import SparseRows
 from fastbp.engine.table_rows import RowsBuilder, parameters_of
 from fastbp.nn.forward_state import ForwardState
 from fastbp.nn.linear import Linear
@@ -26,11 +26,6 @@ from fastbp.validation.arrays import ALIGNMENT, Array
 from fastbp.validation.user_methods import own_methods, passes_by
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network import table
-
-if TYPE_CHECKING:
-    from fastbp.engine.chain import Chain
-    from fastbp.engine.workspace import Workspace
-    from fastbp.training.engine_trainer import EngineTrainer
 
 
 class NoPlan(Derived):
@@ -55,7 +50,6 @@ class NoPlan(Derived):
 
     __slots__ = ("description", "dtypes", "forward_state", "may_predict", "parameters", "reason", "with_own_methods")
 
-    predictor = trainer = chain = None
     takes_rows_only = False
 
     def __init__(
@@ -106,13 +100,6 @@ class Plan(Derived):
         Of the parameters.
     own_methods : list of str
         Methods of its user's that the whole has.
-    predictor : Predictor or None
-        Predicts for the whole, unless it has a ``forward`` of its user's.
-    chain : Chain or None
-        Runs forward and backward, once it was made.
-    workspace : Workspace or None
-    trainer : EngineTrainer or None
-        Of the last training, if they are small.
     parameters, dtypes, description, forward_state, may_predict
         As ``NoPlan`` has them.
     takes_gradients : bool
@@ -160,13 +147,18 @@ class Plan(Derived):
         self.flop = sum(row.flop for row in self._rows)
         self.own_methods: list[str] = []
         self.may_predict = self.takes_gradients = True
-        self.predictor: Predictor | None = Predictor(self)
-        self.chain: Chain | None = None
-        self.workspace: Workspace | None = None
-        self.trainer: EngineTrainer | None = None
         self.parameters, self.dtypes, self.description = dict.fromkeys(parameters), {self.dtype}, ""
         self.forward_state = ForwardState(around or modules)
         super().__init__([*modules, *around, parameters[0].storage])
+
+    @property
+    def takes_sparse_rows(self) -> bool:
+        """Whether the first layer may take the numbers of ``SparseRows``."""
+        return not self.flattens and self._rows[0].columns[table.OPERATION] == table.LINEAR
+
+    def flop_of(self, rows: Any) -> int:
+        """Return ``flop`` for rows like these, dense or ``SparseRows``."""
+        return self.flop - rows.spared_flop(self.first.out_features) if isinstance(rows, SparseRows) else self.flop
 
     def _rows_of(self, operation: int) -> list[tuple[int, Any]]:
         """Return the numbers of the rows of one operation, with its modules."""
@@ -174,8 +166,9 @@ class Plan(Derived):
         return [(number, row.module) for number, row in rows if row.columns[table.OPERATION] == operation]
 
     def layout(
-        self, block_rows: int, *, in_place: bool = False, padded: bool = True, backward: bool = True
-    ) -> tuple[Array, int]:
+        self, block_rows: int, *, in_place: bool = False, padded: bool = True, backward: bool = True,
+        sparse_ranks: int = 0,
+    ) -> tuple[Array, int]:  # fmt: skip
         """Return the engine's table of layers for blocks of ``block_rows`` rows, and the size of their scratch memory.
 
         All areas start at a cache line, and where they are ``padded`` all rows do, but those of the last layer. Without
@@ -184,11 +177,15 @@ class Plan(Derived):
 
         ``in_place`` lets the gradients of all layers but the last replace the outputs, where the tile allows it: where
         ``K_BLOCK`` steps finish a product. It is for a thread that has the scratch memory to itself.
+
+        ``sparse_ranks`` is the number of threads that share the scratch memory where the first layer, which is a
+        ``Linear``, takes the numbers of ``SparseRows``; 0 where it takes dense rows.
         """
         layers = np.zeros((len(self._rows), table.COLUMNS), np.int64)
-        in_place = in_place and self.is_linear and all(row.columns[table.OUT] <= K_BLOCK for row in self._rows)
+        in_place = in_place and self.is_linear and not sparse_ranks
+        in_place = in_place and all(row.columns[table.OUT] <= K_BLOCK for row in self._rows)
         row_size = self._padded if padded else int
-        x, x_row = 0, row_size(self._rows[0].columns[table.IN])
+        x, x_row = 0, row_size(8 // self.dtype.itemsize if sparse_ranks else self._rows[0].columns[table.IN])
         place = self._whole_lines(block_rows * x_row) if padded else 0
         for row, planned in zip(layers, self._rows, strict=True):
             for column, value in planned.columns.items():
@@ -211,6 +208,10 @@ class Plan(Derived):
                 row[[table.SAVED, table.SAVED_ROW]] = place, place + area
                 place += area + self._whole_lines(max(block_rows, o))
             x, x_row = y, y_row
+        if sparse_ranks:
+            size = self._whole_lines(2 * layers[0, table.IN])
+            layers[0, [table.OPERATION, table.SAVED, table.SAVED_ROW]] = table.SPARSE_LINEAR, place, size
+            place += sparse_ranks * size if backward else 0
         for row, planned in zip(layers, self._rows, strict=True):
             other, added = layers[planned.other], layers[planned.added_by]
             row[[table.OTHER, table.OTHER_ROW]] = other[[table.Y, table.Y_ROW]]
@@ -241,8 +242,6 @@ def plan_of(model: Module) -> Plan | NoPlan:
     """Return how the engine runs ``model``, or why it does not; found anew only when something in it has changed."""
     plan: Plan | NoPlan | None = model._plan
     if plan is None or not plan.is_current:
-        if isinstance(plan, Plan):
-            plan.chain = None  # which refers to the plan: its last input would wait for the garbage collector
         plan = model._plan = _find_plan(model)
     return plan
 
@@ -262,8 +261,6 @@ def _find_plan(model: Module) -> Plan | NoPlan:
     if (model._flat is None or not model._flat.is_current) and parameters == list(plan.parameters):
         model._flat = plan.flat  # found once for both
     plan.may_predict, plan.takes_gradients = _may_predict(model), model._takes("backward_parameters")
-    if not plan.may_predict:
-        plan.predictor = None
     return plan
 
 

@@ -1,7 +1,7 @@
 """Why the engine does not take a training: ``train_model`` then trains module by module, and the history tells.
 
-All reasons are here, in the order in which they are looked for. ``EngineTrainer`` asks for those of criterion,
-optimiser and data, and ``plan_of`` for those of the network: its ``Plan`` of the whole, ``RowsBuilder`` of each module.
+All reasons are here. ``Session`` asks for those of criterion, optimiser and data, and ``plan_of`` for those of the
+network: its ``Plan`` of the whole, ``RowsBuilder`` of each module. What no training may have is a ValueError here too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TypeVar
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView, Parameter
+from fastbp.optim.optimizer import Optimizer
 from fastbp.validation.arrays import Array
 from fastbp.validation.user_methods import is_of_the_library, own_methods
 
@@ -22,11 +23,34 @@ class NotPlannable(Exception):
     """The engine does not know a part of the training; the text says which."""
 
 
-def require_kind(part: object, kind: type[T]) -> T:
+def require_known_part(part: object, kind: type[T]) -> T:
     """Return ``part``, a criterion or optimiser, or raise NotPlannable if it is no ``kind`` of the library's."""
     if not (isinstance(part, kind) and is_of_the_library(type(part))):
         raise NotPlannable(f"the engine does not know {type(part).__name__}")
+    require_no_methods(part, own_methods(part))
     return part
+
+
+def require_own_parameters(owner: str, opt: Optimizer, parameters: Collection[Parameter]) -> None:
+    """Raise ValueError if an optimiser has a parameter that is none of ``parameters``, the model's."""
+    for parameter in opt.parameters:
+        if parameter not in parameters:
+            raise ValueError(
+                f"{owner} takes an optimiser over the model's parameters, got one with a parameter of shape "
+                f"{parameter.shape} that is not the model's; build it from model.parameters()"
+            )
+
+
+def require_mini_batches(model: Module, rows: int, mini_batch_size: int) -> None:
+    """Raise ValueError if a mini-batch of the training has fewer rows than a module of the model needs."""
+    fewest = rows % mini_batch_size or min(rows, mini_batch_size)
+    for module in model.modules():
+        if module._least_rows > fewest:
+            raise ValueError(
+                f"{type(module).__name__} takes mini-batches of {module._least_rows} rows or more in training, got "
+                f"{rows} rows in mini-batches of {mini_batch_size}, one of {fewest}; choose another mini_batch_size or "
+                "leave rows out"
+            )
 
 
 def require_no_methods(part: object, own: Sequence[str]) -> None:

@@ -50,6 +50,11 @@ class Workspace:
     chunk_grads: Array
     slab_sums: Array
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of its larger arrays."""
+        return sum(array.nbytes for array in (self.snapshots, self.scratch, self.chunk_grads, self.slab_sums))
+
     def for_a_call(self, mode: int, fuses_update: bool) -> arguments.Workspace:
         """Return what a compiled call takes; ``mode`` may be BY_ROWS where nothing is left to do beside."""
         division = self.division
@@ -61,13 +66,14 @@ class Workspace:
         )  # fmt: skip
 
 
-def workspace_for(plan: Plan, division: Division) -> Workspace:
-    """Return memory for a training of ``plan``: that of the last one if it was small and divided alike."""
-    if plan.workspace is not None and plan.workspace.division == division:
-        return plan.workspace
-    layers, size = plan.layout(division.block_rows, in_place=division.in_place)
+def new_workspace(plan: Plan, division: Division) -> Workspace:
+    """Return memory for a training of ``plan``."""
+    sparse_ranks = division.ranks if division.mode == arguments.BY_ROWS else 1
+    layers, size = plan.layout(
+        division.block_rows, in_place=division.in_place, sparse_ranks=sparse_ranks if division.is_sparse else 0
+    )
     parameters, snapshots = plan.parameter.size, 2 * division.validators
-    workspace = Workspace(
+    return Workspace(
         division,
         layers,
         aligned_zeros(snapshots * parameters, plan.dtype).reshape(snapshots, parameters),
@@ -77,6 +83,3 @@ def workspace_for(plan: Plan, division: Division) -> Workspace:
         aligned_zeros(division.chunks * parameters, plan.dtype),
         np.zeros(max(division.blocks, division.chunks) * (division.block_rows // SLAB)),
     )
-    arrays = (workspace.snapshots, workspace.scratch, workspace.chunk_grads, workspace.slab_sums)
-    plan.workspace = workspace if sum(array.nbytes for array in arrays) <= KEPT_BYTES else None
-    return workspace

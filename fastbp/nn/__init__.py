@@ -9,6 +9,7 @@ from fastbp.nn.activations import (
     GELU,
     SELU,
     Elementwise,
+    Hardshrink,
     Hardsigmoid,
     Hardswish,
     Hardtanh,
@@ -20,8 +21,11 @@ from fastbp.nn.activations import (
     Sigmoid,
     SiLU,
     Softplus,
+    Softshrink,
     Softsign,
     Tanh,
+    Tanhshrink,
+    Threshold,
 )
 from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
@@ -68,6 +72,7 @@ __all__ = [
     "ElementwiseLoss",
     "Flatten",
     "GaussianNLLLoss",
+    "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -98,8 +103,11 @@ __all__ = [
     "SmoothL1Loss",
     "Softmax",
     "Softplus",
+    "Softshrink",
     "Softsign",
     "Tanh",
+    "Tanhshrink",
+    "Threshold",
     "init",
     "utils",
 ]
@@ -109,11 +117,7 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
         __name__,
         __all__,
         (
-            "AlphaDropout", "BatchNorm1d", "Bilinear", "CELU", "Conv1d", "Conv2d",
-            "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU",
-            "Hardsigmoid", "Hardswish", "Hardtanh", "LSTM", "LayerNorm",
-            "LeakyReLU", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish", "ModuleDict", "MultiheadAttention",
-            "PReLU", "ParameterDict", "ParameterList", "RNN", "ReLU6", "SELU", "SiLU",
-            "Softmax", "Softplus", "Softsign", "Unflatten", "functional",
+            "Bilinear", "Conv1d", "Conv2d", "Embedding", "GRU", "LSTM", "MaxPool2d", "ModuleDict", "MultiheadAttention",
+            "ParameterDict", "ParameterList", "RNN", "Unflatten", "functional",
         ),
     )  # fmt: skip

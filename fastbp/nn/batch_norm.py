@@ -11,11 +11,19 @@ import numpy.typing as npt
 from fastbp.nn.operation import Operation
 from fastbp.nn.parameter import laid_out
 from fastbp.nn.row_module import RowModule
+from fastbp.nn.setting import Setting
 from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_dtype, require_floats
 from fastbp.validation.scalars import require_finite
 from fastbp_kernels import batch_norm_backward, batch_norm_forward, layer_norm_backward_parameters
 from fastbp_kernels.network.table import BATCH_NORM
+
+
+def _checked_momentum(owner: str, name: str, value: Any) -> float | None:
+    momentum = None if value is None else require_finite(value, owner, name, least=0)
+    if momentum is not None and momentum > 1:
+        raise ValueError(f"{owner} takes a {name} from 0 to 1 or None, got {value!r}")
+    return momentum
 
 
 class BatchNorm1d(RowModule):
@@ -28,9 +36,10 @@ class BatchNorm1d(RowModule):
     ----------
     num_features : int
     eps : float
-        Added to the variance, 0 or more.
+        Added to the variance, 0 or more; may be set later.
     momentum : float or None
-        The weight of a mini-batch in the running statistics; None for their mean over all mini-batches.
+        The weight of a mini-batch in the running statistics, from 0 to 1; None for their mean over all mini-batches. It
+        may be set later.
     affine : bool
         Whether there is a weight, 1 at first.
     track_running_stats : bool
@@ -47,8 +56,13 @@ class BatchNorm1d(RowModule):
     num_batches_tracked : ndarray of int64, shape (), or None
     """
 
+    eps = Setting(lambda owner, name, value: require_finite(value, owner, name, least=0))
+    momentum = Setting(_checked_momentum)
+
     _has_modes = True
     _buffer_names: ClassVar[tuple[str, ...]] = ("running_mean", "running_var", "num_batches_tracked")
+    _eps: float
+    _momentum: float | None
     running_mean: Array | None
     running_var: Array | None
     num_batches_tracked: Array | None
@@ -71,10 +85,7 @@ class BatchNorm1d(RowModule):
             raise ValueError(f"BatchNorm1d computes on the CPU, got device={device!r}; leave it out")
         super().__init__()
         self._features = int(num_features)
-        self._eps = require_finite(eps, "BatchNorm1d", "eps", least=0)
-        self._momentum = None if momentum is None else require_finite(momentum, "BatchNorm1d", "momentum", least=0)
-        if self._momentum is not None and self._momentum > 1:
-            raise ValueError(f"BatchNorm1d takes a momentum from 0 to 1 or None, got {momentum!r}")
+        self.eps, self.momentum = eps, momentum
         given = require_dtype(dtype, "BatchNorm1d")
         self.weight, self.bias = laid_out(
             np.ones(self._features, given) if affine else None,
@@ -106,14 +117,6 @@ class BatchNorm1d(RowModule):
     @property
     def num_features(self) -> int:
         return self._features
-
-    @property
-    def eps(self) -> float:
-        return self._eps
-
-    @property
-    def momentum(self) -> float | None:
-        return self._momentum
 
     @property
     def affine(self) -> bool:

@@ -63,6 +63,7 @@ class Dropout(RowModule):
         if isinstance(p, bool) or not isinstance(p, int | float | np.number) or not 0 <= p <= 1:
             raise ValueError(f"{type(self).__name__} takes p as a probability from 0 to 1, got {p!r}")
         self._p = float(p)
+        self._last_forward.forget()  # which dropped by another
         self.changed()
 
     @property

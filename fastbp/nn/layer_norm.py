@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastbp.nn.operation import Operation
 from fastbp.nn.parameter import Parameter, laid_out
 from fastbp.nn.row_module import RowModule
+from fastbp.nn.setting import Setting
 from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_dtype, require_floats
 from fastbp.validation.scalars import require_finite
@@ -29,7 +30,7 @@ class LayerNorm(RowModule):
     normalized_shape : int or sequence of int
         Of the last axes of the input.
     eps : float
-        0 or more.
+        0 or more; may be set later.
     elementwise_affine : bool
         Whether there is a weight, 1 at first.
     bias : bool
@@ -41,6 +42,9 @@ class LayerNorm(RowModule):
     ----------
     weight, bias : Parameter of ``normalized_shape``, or None
     """
+
+    _eps: float
+    eps = Setting(lambda owner, name, value: require_finite(value, owner, name, least=0))
 
     def __init__(
         self,
@@ -58,7 +62,7 @@ class LayerNorm(RowModule):
             raise ValueError(f"LayerNorm computes on the CPU, got device={device!r}; leave it out")
         super().__init__()
         self._shape = tuple(map(int, shape))
-        self._eps = require_finite(eps, "LayerNorm", "eps", least=0)
+        self.eps = eps
         given = require_dtype(dtype, "LayerNorm")
         self.weight, self.bias = laid_out(
             np.ones(self._shape, given) if elementwise_affine else None,
@@ -69,10 +73,6 @@ class LayerNorm(RowModule):
     @property
     def normalized_shape(self) -> tuple[int, ...]:
         return self._shape
-
-    @property
-    def eps(self) -> float:
-        return self._eps
 
     @property
     def elementwise_affine(self) -> bool:

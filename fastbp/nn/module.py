@@ -18,7 +18,8 @@ from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import ModelLocks, Unchanged, holder
 from fastbp.validation.arrays import Array, require_dtype
 from fastbp.validation.names import require_name
-from fastbp.validation.user_methods import follow, passes_by
+from fastbp.validation.read_only import tell_read_only
+from fastbp.validation.user_methods import follow, is_of_the_library, passes_by
 
 M = TypeVar("M", bound="Module")
 P = ParamSpec("P")
@@ -73,12 +74,15 @@ class Module(ModuleTree):
     _last_forward: LastForward | None = None
     _flat: FlatView | None = None
     _plan: Any = None  # fastbp.engine.plan: how the engine runs this module, or why it does not
+    _session: Any = None  # fastbp.engine.session: the engine's last training of this module, if it is small
     # Attributes that are found again and have no place in a copy.
-    _derived: ClassVar[tuple[str, ...]] = ("_flat", "_plan", "_told")
+    _derived: ClassVar[tuple[str, ...]] = ("_flat", "_plan", "_session", "_told")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         follow(cls, _SHORTCUTS, Module)
+        if is_of_the_library(cls):
+            tell_read_only(cls, "build another module")
         cls._passed_by = frozenset(name for name, methods in _SHORTCUTS.items() if passes_by(cls, name, methods))
 
     def __setattr__(self, name: str, value: Any) -> None:

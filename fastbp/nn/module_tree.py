@@ -89,6 +89,10 @@ class ModuleTree(Source):
                 if getattr(module, name) is not None:
                     yield _joined(path, name), getattr(module, name)
 
+    def buffers(self) -> Iterator[Array]:
+        """Yield each array that ``named_buffers`` yields, once."""
+        yield from {id(array): array for _, array in self.named_buffers()}.values()
+
     def _named_state(self) -> dict[str, Parameter | Array]:
         """Return parameters and buffers by name, in PyTorch's order: those of each module together."""
         state: dict[str, Parameter | Array] = {}

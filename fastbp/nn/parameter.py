@@ -22,6 +22,7 @@ from fastbp.nn.array_like import ArrayLike
 from fastbp.runtime.derived import Derived, Source
 from fastbp.runtime.model_lock import ModelLock, ModelLocks, Span, holder
 from fastbp.validation.arrays import Array, aligned_zeros, require_dtype, require_floats
+from fastbp.validation.read_only import tell_read_only
 
 
 class Storage(Source):
@@ -172,6 +173,10 @@ class Parameter(ArrayLike):
         storage, offset, self._shape, self.registered, *rest = state
         self._requires_grad = rest[0] if rest else True  # pickles of before have none
         self.move_to(storage, offset)
+
+
+for _kind in (ArrayLike, Parameter):
+    tell_read_only(_kind, "write to its numbers, convert the model, or set another Parameter on the module")
 
 
 def _require_flag(requires_grad: Any) -> bool:

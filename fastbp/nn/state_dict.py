@@ -42,12 +42,14 @@ def checked_values(
             value = _to_numpy(state_dict[name])
             if value is None:
                 faults.append(f"{name!r} is no array: {type(state_dict[name]).__name__}")
-            elif value.dtype.kind not in ("f" if own.dtype.kind == "f" else "iu"):
+            elif value.dtype.kind not in "fiu":
                 faults.append(f"{name!r} has dtype {value.dtype}")
+            elif own.dtype.kind == "i" and value.dtype.kind == "f" and not (abs(value) < 2.0**63).all():
+                faults.append(f"{name!r} counts, and takes numbers of int64, got {value}")
             elif value.shape != own.shape:
                 faults.append(f"{name!r} has shape {value.shape} instead of {own.shape}")
             else:
-                with np.errstate(all="ignore"):  # beyond float32 is infinity, as in PyTorch
+                with np.errstate(all="ignore"):  # beyond float32 is infinity, and a count is cut off, as in PyTorch
                     values[name] = value.astype(own.dtype)  # a copy: it may be a view of another part
     faults += _torn_ties(state, values)
     if faults:

@@ -7,6 +7,7 @@ from fastbp.optim.adadelta import Adadelta
 from fastbp.optim.adagrad import Adagrad
 from fastbp.optim.adam import Adam, AdamW
 from fastbp.optim.adamax import Adamax
+from fastbp.optim.lion import Lion
 from fastbp.optim.minimize import minimize
 from fastbp.optim.nadam import NAdam
 from fastbp.optim.optimizer import Optimizer
@@ -23,6 +24,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Lion",
     "NAdam",
     "Optimizer",
     "RAdam",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,12 +11,14 @@ import numpy as np
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 from fastbp.validation.arrays import Array
+from fastbp.validation.weights import require_weighing
 
 
 class Loss(Protocol):
     """A loss such as ``fastbp.nn.MSELoss``."""
 
-    def forward(self, prediction: Array, target: Array) -> float: ...
+    @property
+    def forward(self) -> Callable[..., float]: ...
     def backward(self) -> Array: ...
 
 
@@ -25,6 +28,7 @@ def minimize(
     data: tuple[Array, Array],
     method: str = "L-BFGS-B",
     *,
+    sample_weight: Array | None = None,
     tol: float | None = None,
     options: Mapping[str, Any] | None = None,
     callback: Callable[..., object] | None = None,
@@ -44,6 +48,8 @@ def minimize(
         As the model and the criterion take them.
     method : str
         One of SciPy's that take a gradient: "L-BFGS-B", "BFGS", "CG", ...
+    sample_weight : ndarray of shape (n,), or None
+        A weight of 0 or more for each row, in the model's dtype; ``criterion.forward`` takes it by this name.
     tol, options, callback
         As ``scipy.optimize.minimize`` takes them, such as ``options={"maxiter": 100}``.
 
@@ -59,27 +65,55 @@ def minimize(
     TypeError, ValueError
         For arguments that do not fit each other. The parameters are as they were then, as after anything else that is
         raised meanwhile.
+    KeyboardInterrupt
+        On Ctrl-C. The parameters are those of the last iteration that was finished.
     """
     scipy_minimize = _import_minimize()
     parameters = _parameters_of(model)
     _check(criterion, data)
-    input, target = data
+    (input, target), weights = data, {}
+    if sample_weight is not None:
+        require_weighing(criterion, "minimize", "sample_weight")
+        weights = {"sample_weight": sample_weight}
 
     def evaluate(x: Array) -> tuple[float, Array]:
         _put(parameters, x)
-        loss = float(criterion.forward(model(input), target))
+        loss = float(criterion.forward(model(input), target, **weights))
         model.zero_grad()
         model.backward_parameters(criterion.backward())
         return loss, np.concatenate([parameter.grad.ravel() for parameter in parameters]).astype(np.float64)
 
     begin = np.concatenate([parameter.data.ravel() for parameter in parameters]).astype(np.float64)
+    iterates = _Iterates(begin, callback)
+    settings = {"method": method, "tol": tol, "options": options, "callback": iterates.callback}
     try:
-        result = scipy_minimize(evaluate, begin, jac=True, method=method, tol=tol, options=options, callback=callback)
+        result = scipy_minimize(evaluate, begin, jac=True, **settings)
         _put(parameters, result.x)
+    except KeyboardInterrupt:
+        _put(parameters, iterates.last)
+        raise
     except BaseException:
         _put(parameters, begin)
         raise
     return result
+
+
+class _Iterates:
+    """Keeps the last iterate: SciPy calls ``callback`` after each iteration, which hands on to the user's."""
+
+    def __init__(self, begin: Array, callback: Callable[..., object] | None) -> None:
+        self.last, self._callback = begin, callback
+        # SciPy looks at the names of parameters to know what to hand over.
+        takes_result = callback is not None and set(signature(callback).parameters) == {"intermediate_result"}
+        self.callback: Callable[..., object] = self._of_result if takes_result else self._of_point
+
+    def _of_point(self, x: Array, *more: Any) -> object:
+        self.last = np.copy(x)
+        return None if self._callback is None else self._callback(x, *more)
+
+    def _of_result(self, intermediate_result: Any) -> object:
+        self.last = np.copy(intermediate_result.x)
+        return None if self._callback is None else self._callback(intermediate_result=intermediate_result)
 
 
 def _import_minimize() -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from fastbp.optim.state_vectors import StateVectors
 from fastbp.optim.step_counts import ScalarRow, StepCounts
 from fastbp.runtime.model_lock import ModelLock, holder
 from fastbp.validation.arrays import Array
+from fastbp.validation.read_only import tell_read_only
 from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS, step_parameters, step_spans
 
 Columns = Sequence[Any]
@@ -64,19 +65,18 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         refuse_unsupported(type(self), options)
         self._groups: list[ParameterGroup] = []
+        self._parameters: tuple[Parameter, ...] = ()
         self._steps = 0
         self._flat = FlatView()
         self._in_order: list[Parameter] = []
-        self._others: tuple[Parameter, ...] = ()  # among which the own ones lie
         self._counts = StepCounts()
         self._code = -1  # not known
         self._laid_out_for = -2
         # Calls and scalars of a step, where the next one is like the last.
         self._calls: list[Any] | None = None
         self._constant: Array | None = None
-        self._beside: tuple[FlatView | None, Array | None] = None, None
-        self._spans: tuple[FlatView, Array] = self._flat, np.empty((0, 3), np.int64)
-        self._state = StateVectors(())
+        self._spans: tuple[FlatView, Iterable[Parameter], Array] | None = None
+        self._state = StateVectors()
         self.defaults = dict(settings)
         for group in read_groups(type(self), params):
             self._append_group(group)
@@ -127,11 +127,9 @@ class Optimizer:
         group = ParameterGroup(self, params, settings)
         self._require_group(group.values_by_name)
         group.take_notes(notes)
-        self._groups.append(group)
-        self._parameters = params
-        if len(self._groups) > 1:
-            self._parameters = tuple(parameter for group in self._groups for parameter in group["params"])
-        self._flat = FlatView()  # laid out anew
+        groups = [*self._groups, group]
+        parameters = (*self._parameters, *params) if self._groups else params
+        self._groups, self._parameters, self._flat = groups, parameters, FlatView()  # laid out anew
         self.settings_changed()
 
     def settings_changed(self) -> None:
@@ -219,32 +217,24 @@ class Optimizer:
             self._constant = scalars
         return scalars
 
-    def spans(self) -> Array:
-        """Return which parameters take which row of ``scalars``, where all of them lie one behind the other."""
-        flat = self._current()
-        if self._spans[0] is not flat:  # found once, for trainings are many
-            self._spans = flat, self._counts.spans(self._in_order)
-        return self._spans[1]
+    def state(self, dtype: np.dtype[Any]) -> Array:
+        """Return what is remembered of the own parameters of this dtype: shape (vectors, numbers)."""
+        self._current()
+        return self._state.arrays[dtype]
 
-    def state_beside(self, parameter: Array) -> Array | None:
-        """Return the state (vectors, parameters) beside the vector ``parameter``, or None if that is not one run."""
-        flat = self._current()
-        if self._beside[0] is not flat or self._beside[1] is not parameter:  # looked for once, for trainings are many
-            (data, _), *others = flat.runs
-            if others or data.size != parameter.size or data.ctypes.data != parameter.ctypes.data:
-                return None
-            self._beside = flat, parameter
-        return self._state.beside(flat, self._in_order)[0][2]
+    def spans(self, parameters: Iterable[Parameter]) -> Array:
+        """Return which of ``parameters`` take which row of ``scalars`` and which part of the ``state``.
 
-    def lie_among(self, parameters: Iterable[Parameter]) -> None:
-        """Have the state laid out beside all ``parameters`` of a model, of which not all are this optimiser's."""
-        own = set(self.parameters)
-        others = tuple(parameter for parameter in parameters if parameter not in own)
-        if others != self._others:
-            self._others, self._flat = others, FlatView()
+        They are those of a model, which lie one behind the other, and not all need be this optimiser's.
+        """
+        flat = self._current()
+        found = self._spans
+        if found is None or found[0] is not flat or found[1] is not parameters:  # found once, for trainings are many
+            found = self._spans = flat, parameters, self._counts.spans(parameters, self._state.places)
+        return found[2]
 
     def advance(self, steps: int) -> None:
-        """Note steps that were made with ``scalars`` on ``state_beside``."""
+        """Note steps that were made with ``scalars`` on the ``state``."""
         self._steps += steps
         for row in self._counts.rows:
             row.mu_product = row.mu_product_next
@@ -280,16 +270,17 @@ class Optimizer:
 
     def _prepare(self) -> list[Any]:
         """Return the calls of a step: a kernel and its arguments for each run of parameters."""
-        runs = self._state.beside(self._current(), self._in_order)
+        flat = self._current()
         code, scalars = self.code, self.scalars(1)[0]
         parameters = iter(self._in_order)
         calls: list[Any] = []
-        for data, grad, state in runs:
+        for data, grad in flat.runs:
             own: list[Parameter] = []
             while sum(parameter.size for parameter in own) < data.size:
                 own.append(next(parameters))
-            spans, numbers = self._counts.spans(own), scalars.astype(data.dtype)
-            if spans.tolist() == [[0, data.size, 0]]:
+            state, numbers = self._state.arrays[data.dtype], scalars.astype(data.dtype)
+            spans = self._counts.spans(own, self._state.places)
+            if spans.tolist() == [[0, data.size, 0, 0]] and state.shape[1] == data.size:
                 calls.append((step_parameters, (code, numbers[0], data, grad, state)))
             elif len(spans):
                 calls.append((step_spans, (code, numbers, spans, data, grad, state)))
@@ -302,8 +293,7 @@ class Optimizer:
 
         Gradients are views of one vector: where PyTorch has None after ``zero_grad``, they are zero.
         """
-        flat = FlatView(self.parameters) if self._others else self._current()
-        flat.zero_grad()
+        self._current().zero_grad()
 
     def _current(self) -> FlatView:
         if self._flat.is_current and self._code == self._laid_out_for:
@@ -311,23 +301,28 @@ class Optimizer:
         names = OPTIMIZERS[self.code].state
         if not self._flat.is_current or names != self._state.names:
             # In the order in which they lie: then a whole model is one run, in whatever order it came.
-            laid_out = (*self.parameters, *self._others)
-            storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in laid_out))}
-            self._in_order = sorted(laid_out, key=lambda p: (storages[p.storage], p.offset))
+            storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in self.parameters))}
+            self._in_order = sorted(self.parameters, key=lambda p: (storages[p.storage], p.offset))
+            flat = FlatView(self._in_order)
             if names and not self._state.names:  # the first step with them is PyTorch's first step
                 self._counts.restart(self._steps)
-            self._state.rename(names)
             self._counts.lay_out(self._groups, self._steps)
-            self._flat = FlatView(self._in_order)
+            self._state.lay_out(names, self._in_order)
             self._calls = self._constant = None
+            self._flat = flat  # at the end: whatever cuts in before leaves nothing that counts as laid out
         self._laid_out_for = self._code
         return self._flat
 
     def __getstate__(self) -> dict[str, Any]:
         self._counts.note(self._steps)
-        return {**vars(self), "_calls": None, "_flat": FlatView(), "_beside": (None, None), "_spans": (None, None)}
+        return {**vars(self), "_calls": None, "_flat": FlatView(), "_spans": None}
 
     def __repr__(self) -> str:
         if len(self._groups) == 1:
             return f"{type(self).__name__}({self._groups[0].described()})"
         return f"{type(self).__name__}({', '.join(f'[{group.described()}]' for group in self._groups)})"
+
+
+tell_read_only(
+    Optimizer, "set what the groups hold, group[\"lr\"] = ..., call add_param_group, or build another optimiser"
+)

@@ -41,6 +41,7 @@ class _Entry(NamedTuple):
 
 def build_state(opt: Optimizer) -> dict[str, Any]:
     """Return the state dictionary of ``opt``."""
+    opt._current()  # a setting may have asked for other vectors since the last step
     state: dict[int, dict[str, Any]] = {}
     groups, number = [], 0
     for group in opt.param_groups:

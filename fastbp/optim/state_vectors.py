@@ -1,71 +1,52 @@
-"""What an optimiser remembers of each parameter, as vectors beside the flat parameters."""
+"""What an optimiser remembers of each parameter, as vectors that hold all parameters' one behind the other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
-from fastbp.nn.parameter import FlatView, Parameter
+from fastbp.nn.parameter import Parameter
 from fastbp.validation.arrays import Array, aligned_zeros
 
 
 class StateVectors:
-    """For each run of flat parameters an array (vectors, parameters), zeros at first.
+    """For all parameters of one dtype an array (vectors, numbers), zeros at first.
 
     Where a model lays its parameters out anew, in another order or dtype, the numbers follow them.
 
-    Parameters
+    Attributes
     ----------
     names : tuple of str
         Of the vectors.
+    arrays : dict of dtype to ndarray
+    places : dict of Parameter to int
+        Where the part of each parameter begins in a vector of its dtype.
     """
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
-        self._flat: FlatView | None = None  # for which the arrays are laid out
-        self._runs: list[tuple[Array, Array, Array]] = []  # data, grad, state
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        self.arrays: dict[np.dtype[Any], Array] = {}
+        self.places: dict[Parameter, int] = {}
         self._views: dict[Parameter, Array] = {}  # (vectors, size), by the parameter
 
-    def beside(self, flat: FlatView, parameters: Sequence[Parameter]) -> list[tuple[Array, Array, Array]]:
-        """Return the runs of ``flat``, of ``parameters`` in its order: each with the array beside it."""
-        if flat is not self._flat:
-            before = self._views
-            self._lay_out(flat, parameters)
-            self._fill(before)
-        return self._runs
-
-    def rename(self, names: tuple[str, ...]) -> None:
-        """Keep vectors of other ``names`` from now on; those that were there stay, and new ones are zeros."""
-        if names == self.names:
-            return
-        views: dict[Parameter, Array] = {}
-        for parameter, view in self._views.items():
-            views[parameter] = np.zeros((len(names), view.shape[1]), view.dtype)
-            for place, name in enumerate(names):
-                if name in self.names:
-                    views[parameter][place] = view[self.names.index(name)]
-        self.names, self._views, self._flat, self._runs = names, views, None, []
-
-    def _lay_out(self, flat: FlatView, parameters: Sequence[Parameter]) -> None:
-        count = len(self.names)
-        arrays = [aligned_zeros(count * data.size, data.dtype).reshape(count, data.size) for data, _ in flat.runs]
-        views: dict[Parameter, Array] = {}
-        remaining, start = iter(arrays), 0
-        run = next(remaining)
+    def lay_out(self, names: tuple[str, ...], parameters: Iterable[Parameter]) -> None:
+        """Keep vectors of these names for ``parameters``, one behind the other; those that are new are zeros."""
+        places: dict[Parameter, int] = {}
+        sizes: dict[np.dtype[Any], int] = {}
         for parameter in parameters:
-            if start == run.shape[1]:
-                run, start = next(remaining), 0
-            views[parameter] = run[:, start : start + parameter.size]
-            start += parameter.size
-        self._flat, self._views = flat, views
-        self._runs = [(*run, array) for run, array in zip(flat.runs, arrays, strict=True)]
-
-    def _fill(self, values: Mapping[Parameter, Array]) -> None:
+            places[parameter] = sizes.get(parameter.dtype, 0)
+            sizes[parameter.dtype] = places[parameter] + parameter.size
+        count = len(names)
+        arrays = {dtype: aligned_zeros(count * size, dtype).reshape(count, size) for dtype, size in sizes.items()}
+        views = {p: arrays[p.dtype][:, place : place + p.size] for p, place in places.items()}
         with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
-            for parameter, view in self._views.items():
-                if parameter in values:
-                    view[...] = values[parameter]
+            for parameter, view in views.items():
+                for name, vector in zip(names, view, strict=True):
+                    if name in self.names and parameter in self._views:
+                        vector[...] = self._views[parameter][self.names.index(name)]
+        self.names, self.arrays, self.places, self._views = names, arrays, places, views
 
     def of(self, parameter: Parameter) -> dict[str, Array]:
         """Return copies of one parameter's, in its shape; zeros before the first step."""
@@ -75,16 +56,16 @@ class StateVectors:
         return {name: row.reshape(parameter.shape).copy() for name, row in zip(self.names, view, strict=True)}
 
     def take(self, values: Mapping[Parameter, Mapping[str, Array]]) -> None:
-        """Take the numbers of each parameter, by the vectors' names, for the next ``beside``; else there are zeros."""
+        """Take the numbers of each parameter, by the vectors' names, for the next ``lay_out``; else there are zeros."""
         names = tuple(dict.fromkeys(name for vectors in values.values() for name in vectors))
         zeros = {parameter: np.zeros(parameter.size) for parameter in values}
-        self._views = {
+        views = {
             parameter: np.stack([np.ravel(vectors.get(name, zeros[parameter])) for name in names])
             for parameter, vectors in values.items()
             if names
         }
-        self.names, self._flat, self._runs = names, None, []
+        self.names, self._views = names, views
 
     def __getstate__(self) -> dict[str, object]:
         views = {parameter: view.copy() for parameter, view in self._views.items()}
-        return {**vars(self), "_flat": None, "_runs": [], "_views": views}
+        return {**vars(self), "arrays": {}, "places": {}, "_views": views}

@@ -6,7 +6,7 @@ group that have made as many steps share a row of scalars.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -110,17 +110,23 @@ class StepCounts:
         """Let every parameter begin at its first step, after ``steps`` of the optimiser."""
         self.set({parameter: Progress(steps) for parameter in self._progress}, steps)
 
-    def spans(self, parameters: Iterable[Parameter]) -> Array:
-        """Return the spans of parameters that lie one behind the other: the first, the last + 1, and their row."""
+    def spans(self, parameters: Iterable[Parameter], places: Mapping[Parameter, int]) -> Array:
+        """Return the spans of parameters that lie one behind the other, int64 of shape (spans, 4).
+
+        The first and the last + 1 of those that are stepped, their row, and where their part of the state begins, which
+        is at ``places`` for each parameter.
+        """
         spans: list[list[int]] = []
         number = {id(row): n for n, row in enumerate(self.rows)}
         start = 0
         for parameter in parameters:
             row, stop = self._row_of.get(parameter), start + parameter.size
             if row is not None:
-                if spans and spans[-1][1:] == [start, number[id(row)]]:
+                first, last, before, place = spans[-1] if spans else (0, -1, -1, 0)
+                own, own_place = number[id(row)], places[parameter]
+                if (last, before, place + last - first) == (start, own, own_place):
                     spans[-1][1] = stop
                 else:
-                    spans.append([start, stop, number[id(row)]])
+                    spans.append([start, stop, own, own_place])
             start = stop
-        return np.array(spans, np.int64).reshape(-1, 3)
+        return np.array(spans, np.int64).reshape(-1, 4)

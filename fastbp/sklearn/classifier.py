@@ -9,14 +9,15 @@ import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import validate_data
 
 from fastbp.sklearn.base import BaseMLP, is_stochastic
+from fastbp.sklearn.class_weights import ClassWeights
 from fastbp.sklearn.constraints import OF_CLASSIFIER
-from fastbp.sklearn.loss_terms import LossTerms
+from fastbp.sklearn.outputs import apply_output
+from fastbp.sklearn.sklearn_warnings import as_column
 from fastbp.sklearn.stochastic import Split
 from fastbp.validation.arrays import Array
 
@@ -30,8 +31,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     ----------
     activation : str
         Any activation of ``fastbp.nn``, such as "gelu", "silu" or "leaky_relu".
-    class_weight : dict, "balanced" or None
-        By which the loss of the samples of each class is multiplied.
+    class_weight : dict, list of dicts, "balanced" or None
+        By which the loss of the samples of each class is multiplied; what a dict does not name counts 1. For several
+        labels a list of a dict for each, of 0 and 1: a sample counts by the product. "balanced" is by all samples that
+        ``fit`` is given, those that ``early_stopping`` sets aside included.
     dropout : float from 0 up to, but not, 1
         Probability of dropping each output of the hidden layers in training.
     layer_norm : bool
@@ -55,6 +58,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, Any]] = OF_CLASSIFIER
     loss = "log_loss"
+    _class_weights: ClassWeights | None = None  # of the samples of the last fit
 
     def __init__(
         self, hidden_layer_sizes: Any = (100,), activation: str = "relu", *, solver: str = "adam",
@@ -77,12 +81,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=self._data_dtypes(), reset=reset
         )
         if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+            y = as_column(y)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._learn_classes(y)
         else:
             self._require_known_classes(unique_labels(y))
-        return X, self._indicators(y)
+        indicators = self._indicators(y)
+        self._class_weights = None
+        if self.class_weight is not None:
+            labels = self._label_binarizer.y_type_.startswith("multilabel")
+            self._class_weights = ClassWeights(self.class_weight, self.classes_, indicators, has_labels=labels)
+        return X, indicators
 
     def _learn_classes(self, labels: Any) -> None:
         self._label_binarizer = LabelBinarizer().fit(labels)
@@ -148,12 +157,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self._classes_of(self._outputs(X))
 
     def _classes_of(self, outputs: Array) -> Any:
-        if self.out_activation_ == "softmax":
-            return self.classes_[outputs.argmax(axis=1)]
-        if self.n_outputs_ == 1 and len(self.classes_) == 2:
-            return self.classes_[(outputs[:, 0] > 0).view(np.int8)]
-        indicators = (outputs > 0).astype(np.float64)
-        return self._label_binarizer.inverse_transform(indicators[:, 0] if self.n_outputs_ == 1 else indicators)
+        binarizer = self._label_binarizer
+        if self.out_activation_ == "softmax" and binarizer.y_type_ == "multiclass":
+            return binarizer.classes_[outputs.argmax(axis=1)]
+        if self.out_activation_ == "logistic" and binarizer.y_type_ != "multiclass":
+            if self.n_outputs_ == 1 and len(binarizer.classes_) == 2:
+                return binarizer.classes_[(outputs[:, 0] > 0).view(np.int8)]
+            activated = (outputs > 0).astype(np.float64)
+        else:
+            activated = apply_output(self.out_activation_, outputs)
+        return binarizer.inverse_transform(activated[:, 0] if self.n_outputs_ == 1 else activated)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the classes.
@@ -177,13 +190,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         probabilities = self.predict_proba(X)
         return np.log(probabilities, out=probabilities)
 
-    def _loss_terms(self, X: Any, y: Array, sample_weight: Array | None) -> LossTerms:
-        if self.class_weight is not None:
-            has_several = self.n_outputs_ > 1 and self.out_activation_ == "logistic"  # labels a sample
-            labels = y.astype(np.int64) if has_several else self._label_binarizer.inverse_transform(y)
-            weight = compute_sample_weight(self.class_weight, labels)
-            sample_weight = weight if sample_weight is None else sample_weight * weight
-        return super()._loss_terms(X, y, sample_weight)
+    def _weights_of_loss(self, y: Array, sample_weight: Array | None) -> Array | None:
+        if self._class_weights is None:
+            return sample_weight
+        weight = self._class_weights.of(y)
+        return weight if sample_weight is None else sample_weight * weight
+
+    def _knows_output(self) -> bool:
+        return self.out_activation_ in ("logistic", self._out_activation())
 
     def _scorer(self, split: Split) -> Callable[[], float]:
         expected = self._label_binarizer.inverse_transform(split.val_y)

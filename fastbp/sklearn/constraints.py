@@ -49,5 +49,5 @@ OF_BOTH: dict[str, list[Any]] = {
     "n_jobs": [None, Integral],
     "progress": ["boolean", callable],
 }
-OF_CLASSIFIER = OF_BOTH | {"class_weight": [dict, StrOptions({"balanced"}), None]}
+OF_CLASSIFIER = OF_BOTH | {"class_weight": [dict, list, StrOptions({"balanced"}), None]}
 OF_REGRESSOR = OF_BOTH | {"loss": [StrOptions({"squared_error", "poisson", *LOSSES}), KernelLoss]}

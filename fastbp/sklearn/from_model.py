@@ -49,8 +49,8 @@ def from_model(model: nn.Sequential, classes: npt.ArrayLike | None = None) -> ML
         estimator._learn_classes(names)
     estimator.n_outputs_, estimator.n_layers_, estimator.n_features_in_ = units[-1], len(units), units[0]
     estimator.out_activation_ = estimator._out_activation()
+    estimator._publish(Network(model, estimator._settings, is_given=True))
     estimator._begin_training()
-    estimator._hold(Network(model))
     return estimator
 
 

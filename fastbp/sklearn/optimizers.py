@@ -7,11 +7,14 @@ of the learning rate, which scikit-learn keeps in its optimiser.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from operator import is_
 from typing import Any
 
 import numpy as np
 
-from fastbp.nn.parameter import Parameter
+from fastbp.nn.module import Module
+from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.optim.adam import Adam
 from fastbp.optim.optimizer import Columns
 from fastbp.optim.optimizer import Optimizer as Steps
@@ -29,17 +32,55 @@ class BaseOptimizer:
     Parameters
     ----------
     learning_rate_init : float
-    steps : Optimizer of ``fastbp.optim``, or None
+    params : iterable of Parameter
+    build : callable, or None
+        Returns an optimiser of ``fastbp.optim`` for parameters.
 
     Attributes
     ----------
     learning_rate : float
+    steps : Optimizer, or None
     """
 
-    def __init__(self, learning_rate_init: float = 0.1, steps: Steps | None = None) -> None:
+    def __init__(
+        self, learning_rate_init: float = 0.1, params: Iterable[Parameter] = (),
+        build: Callable[[list[Parameter]], Steps] | None = None,
+    ) -> None:  # fmt: skip
         self.learning_rate_init = learning_rate_init
-        self.steps = steps
+        self._params, self._build = list(params), build
+        self.steps = None if build is None else build(self._params)
         self._rate = float(learning_rate_init)
+        self._flat: FlatView | None = None  # of the parameters, once they were those of a network
+
+    def follow(self, model: Module) -> bool:
+        """Go on with this network's parameters in the place of those before; return False if their number is another.
+
+        Raises
+        ------
+        ValueError
+            If their shapes are others.
+        TypeError
+            If an optimiser of the user's own cannot hand its state on.
+        """
+        flat = model._current()
+        if flat is self._flat:
+            return True
+        before, params = self._params, list(model.parameters())
+        if len(before) != len(params) and self._build is not None:
+            return False
+        if self._build is None or all(map(is_, before, params)):
+            self._flat = flat
+            return True
+        if not hasattr(self.steps, "load_state_dict"):
+            raise TypeError(
+                "optimizer needs state_dict() and load_state_dict() to go on with coefs_ or settings that were "
+                f"replaced, got {self.steps!r}; call fit instead of partial_fit"
+            )
+        assert self.steps is not None
+        steps = self._build(params)
+        steps.load_state_dict(self.steps.state_dict())
+        self.steps, self._params, self._flat = steps, params, flat
+        return True
 
     @property
     def learning_rate(self) -> float:
@@ -75,7 +116,8 @@ class SGDOptimizer(BaseOptimizer):
         self, params: Iterable[Parameter], learning_rate_init: float = 0.1, lr_schedule: str = "constant",
         momentum: float = 0.9, nesterov: bool = True, power_t: float = 0.5,
     ) -> None:  # fmt: skip
-        super().__init__(learning_rate_init, _Velocity(params, learning_rate_init, momentum, nesterov=bool(nesterov)))
+        build = partial(_Velocity, lr=learning_rate_init, momentum=momentum, nesterov=bool(nesterov))
+        super().__init__(learning_rate_init, params, build)
         self.lr_schedule, self.power_t = lr_schedule, power_t
 
     def iteration_ends(self, time_step: int) -> None:
@@ -125,7 +167,8 @@ class AdamOptimizer(BaseOptimizer):
         self, params: Iterable[Parameter], learning_rate_init: float = 0.001, beta_1: float = 0.9,
         beta_2: float = 0.999, epsilon: float = 1e-8,
     ) -> None:  # fmt: skip
-        super().__init__(learning_rate_init, _EarlyEpsilon(params, learning_rate_init, (beta_1, beta_2), epsilon))
+        build = partial(_EarlyEpsilon, lr=learning_rate_init, betas=(beta_1, beta_2), eps=epsilon)
+        super().__init__(learning_rate_init, params, build)
 
     @property
     def learning_rate(self) -> float:
@@ -140,7 +183,7 @@ class OtherOptimizer(BaseOptimizer):
     def __init__(
         self, params: Iterable[Parameter], build: Callable[..., Steps], learning_rate_init: float = 0.001
     ) -> None:
-        super().__init__(learning_rate_init, build(list(params), lr=learning_rate_init))
+        super().__init__(learning_rate_init, params, partial(build, lr=learning_rate_init))
 
 
 class _Velocity(SGD):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fastbp.training.progress import ProgressBar
 
@@ -13,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress_of(mlp: BaseMLP) -> Iterator[Callable[[BaseMLP], object]]:
-    """Yield what is called with the estimator after each epoch.
+def progress_of(mlp: BaseMLP) -> Iterator[Callable[[BaseMLP], bool]]:
+    """Yield what is called with the estimator after each epoch, and returns whether this was the last one.
 
     Raises
     ------
@@ -22,13 +25,26 @@ def progress_of(mlp: BaseMLP) -> Iterator[Callable[[BaseMLP], object]]:
         If a bar is wanted and tqdm is missing.
     """
     if callable(mlp.progress):
-        yield mlp.progress
+        yield partial(_of_user, mlp.progress)
     elif not mlp.progress:
         yield _nothing
     else:
         with closing(ProgressBar(True, mlp.max_iter)) as bar:
-            yield lambda mlp: bar.advance(loss=mlp.loss_)
+            yield partial(_advance, bar)
 
 
-def _nothing(mlp: BaseMLP) -> None:
+def _advance(bar: ProgressBar, mlp: BaseMLP) -> bool:
+    bar.advance(loss=mlp.loss_)
+    return False
+
+
+def _nothing(mlp: BaseMLP) -> bool:
     """Show nothing."""
+    return False
+
+
+def _of_user(progress: Callable[[BaseMLP], object], mlp: BaseMLP) -> bool:
+    """Call the user's function, which may read the estimator in threads of its own."""
+    with mlp._turns.aside():
+        stops = progress(mlp)
+    return stops is True or stops is np.True_

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
-from sklearn.utils import column_or_1d
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from fastbp.sklearn.base import BaseMLP, is_stochastic
+from fastbp.sklearn.base import BaseMLP
 from fastbp.sklearn.constraints import OF_REGRESSOR
+from fastbp.sklearn.sklearn_warnings import as_column
 from fastbp.sklearn.stochastic import Split
 from fastbp.validation.arrays import Array
 
@@ -65,12 +64,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             dtype=self._data_dtypes(),
             reset=reset,
         )
-        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        return X, as_column(y) if y.ndim == 2 and y.shape[1] == 1 else y
 
-    @available_if(is_stochastic)  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Train for one epoch, from where the last one ended; the arguments are those of ``fit``.
+
+        "lbfgs" goes on for ``max_iter`` iterations, as in scikit-learn.
 
         Returns
         -------

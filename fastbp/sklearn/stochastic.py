@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 from math import isinf
@@ -14,17 +13,19 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from fastbp.sklearn.epoch_runner import EpochRunner
+from fastbp.sklearn.network import Network
 from fastbp.sklearn.optimizers import AdamOptimizer, BaseOptimizer, OtherOptimizer, SGDOptimizer
 from fastbp.sklearn.progress import progress_of
+from fastbp.sklearn.sklearn_warnings import warn
 from fastbp.validation.arrays import Array
 
 if TYPE_CHECKING:
     from fastbp.sklearn.base import BaseMLP
+    from fastbp.sklearn.epochs import Epochs
+    from fastbp.sklearn.other_outputs import OtherOutputs
 
 # Whether Ctrl-C ends what this fit is a part of, and not this fit alone.
 interrupts_pass: ContextVar[bool] = ContextVar("interrupts_pass", default=False)
-_USER = 5  # frames from here to who called ``fit``
 _MOST_ORDERED = 1 << 20  # rows of the orders of a block of epochs: 8 MiB
 
 
@@ -75,34 +76,45 @@ def fit_stochastic(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None, 
     """
     if mlp.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
-    if not incremental or mlp._optimizer is None:
-        mlp._optimizer = _optimizer_of(mlp)
+    with mlp._trained_network() as network:
+        best = _fit_network(mlp, network, X, y, sample_weight, incremental)
+    if mlp.early_stopping:
+        mlp._keep_best(best)
+
+
+def _fit_network(
+    mlp: BaseMLP, network: Network, X: Any, y: Array, sample_weight: Array | None, incremental: bool
+) -> list[Array] | None:
+    """Train the network and return its best parameters, where a score tells which these are."""
+    optimizer = mlp._optimizer
+    if not incremental or optimizer is None or not optimizer.follow(network.model):
+        optimizer = mlp._optimizer = _optimizer_of(mlp, network)
     split = Split(mlp, X, y, sample_weight)
-    terms = mlp._loss_terms(split.X, split.y, split.weights)
     size = _batch_size(mlp.batch_size, split.X.shape[0])
-    course = _Course(mlp, split, EpochRunner(mlp._current_network(), terms, size, mlp.alpha))
+    epochs = mlp._epochs(network, split.X, split.y, split.weights, size, optimizer.steps)
+    course = _Course(mlp, split, network, epochs)
     mlp.n_iter_ = 0
     try:
         with course.runner, progress_of(mlp) as show:
             for _ in course.epochs(1 if incremental else mlp.max_iter):
-                show(mlp)
+                if show(mlp):
+                    course.is_stopped = True
+                    break
         if not incremental and mlp.n_iter_ == mlp.max_iter and not course.is_stopped:
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({mlp.max_iter}) reached and the optimization hasn't "
                 "converged yet.",
                 ConvergenceWarning,
-                stacklevel=_USER,
             )
     except KeyboardInterrupt:
         if interrupts_pass.get() or threading.current_thread() is not threading.main_thread():
             raise
-        warnings.warn("Training interrupted by user.", stacklevel=_USER)
-    if mlp.early_stopping:
-        course.runner.parameter[...] = mlp._best_parameters
+        warn("Training interrupted by user.")
+    return course.best
 
 
-def _optimizer_of(mlp: BaseMLP) -> BaseOptimizer:
-    parameters, rate = list(mlp._current_network().model.parameters()), mlp.learning_rate_init
+def _optimizer_of(mlp: BaseMLP, network: Network) -> BaseOptimizer:
+    parameters, rate = network.parameters, mlp.learning_rate_init
     build = mlp._other_optimizer()
     if build is not None:
         return OtherOptimizer(parameters, build, rate)
@@ -115,17 +127,16 @@ def _batch_size(batch_size: Any, samples: int) -> int:
     if batch_size == "auto":
         return min(200, samples)
     if batch_size > samples:
-        warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=_USER + 1
-        )
+        warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
     return int(np.clip(batch_size, 1, samples))
 
 
 class _Course:
     """The epochs of one call of ``fit``."""
 
-    def __init__(self, mlp: BaseMLP, split: Split, runner: EpochRunner) -> None:
-        self.mlp, self.split, self.runner = mlp, split, runner
+    def __init__(self, mlp: BaseMLP, split: Split, network: Network, runner: Epochs | OtherOutputs) -> None:
+        self.mlp, self.split, self.network, self.runner = mlp, split, network, runner
+        self.best: list[Array] | None = None
         assert mlp._optimizer is not None
         self.optimizer = mlp._optimizer
         self.samples = split.X.shape[0]
@@ -136,13 +147,12 @@ class _Course:
 
     def epochs(self, most: int) -> Iterator[None]:
         """Train ``most`` epochs or fewer, and yield after each."""
-        steps, mlp = self.optimizer.steps, self.mlp
-        assert steps is not None
+        mlp = self.mlp
         while most and not self.is_stopped:
             count = self._ahead(most)
             orders = self._draw(count)
             rates = self.optimizer.rates_ahead(mlp.t_, self.samples, count)
-            for loss in self.runner.run(count, orders, steps, rates):
+            for loss in self.runner.run(count, orders, rates):
                 self._note(loss)
                 yield
             most -= count
@@ -209,4 +219,4 @@ class _Course:
         mlp._no_improvement_count = mlp._no_improvement_count + 1 if is_worse else 0
         if score > mlp.best_validation_score_:
             mlp.best_validation_score_ = score
-            mlp._best_parameters = self.runner.parameter.copy()
+            self.best = self.network.snapshot()

@@ -6,10 +6,11 @@ import numpy as np
 
 from fastbp.nn.module import Module
 from fastbp.training.data import misfit, require_features, require_model_dtype, require_pairs
-from fastbp.training.training_run import Criterion, Rows
+from fastbp.training.training_run import Criterion
 from fastbp.validation.arrays import Array, plain
 from fastbp.validation.classes import stray_class
 from fastbp.validation.foreign import require_array
+from fastbp_kernels.network.arguments import Rows
 
 _PIECE = 1 << 20  # elements looked through at a time, so that large data need no large masks
 _DTYPES = ("float32", "float64", "int64", "int32", "int16", "int8", "uint8")

@@ -8,8 +8,9 @@ from fastbp.nn.module import Module
 from fastbp.training.early_stopping import BestEpoch, EarlyStopping
 from fastbp.training.history import History
 from fastbp.training.metrics import Metric, MetricRecorder
-from fastbp.training.training_run import Criterion, Rows, TrainingRun
+from fastbp.training.training_run import Criterion, TrainingRun
 from fastbp.validation.callers import warn
+from fastbp_kernels.network.arguments import Rows
 
 
 class AfterEpoch:

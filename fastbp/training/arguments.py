@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import inf
-from typing import Any
+from operator import is_
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastbp.engine.plan import plan_of
+from fastbp.nn.losses.kernel_loss import given_rows
 from fastbp.nn.losses.loss import Loss
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
-from fastbp.training.data import checked_rows, require_number_of, require_weights
+from fastbp.training.data import checked_rows, require_weights
 from fastbp.training.history import History
 from fastbp.training.row_blocks import BlockReader, RowBlocks
-from fastbp.training.training_run import Criterion, Optimizer, Rows
+from fastbp.training.training_run import Criterion, Optimizer
+from fastbp_kernels.network.arguments import Rows
+
+if TYPE_CHECKING:
+    from fastbp.engine.session import Session
 from fastbp.validation.arrays import Array, guarded
 from fastbp.validation.scalars import require_number
 
@@ -39,6 +45,38 @@ def positive_seconds(value: Any) -> float:
     return seconds
 
 
+class Numbers(NamedTuple):
+    """The numbers among the arguments of ``train_model``, as they were understood."""
+
+    epochs: int
+    mini_batch_size: int
+    seconds: float
+    clip_grad_norm: float | None
+
+
+_IMMUTABLE = (NoneType, bool, int, float, str, np.generic)
+
+
+def remember_numbers(model: Module, asked: tuple[Any, ...], numbers: Numbers) -> None:
+    """Let the next call know what the arguments of this one, ``asked``, were understood as, if the engine trained.
+
+    Nothing is remembered where the user can change an argument meanwhile; of loss and optimiser the session knows.
+    """
+    session: Session | None = model._session
+    if session is not None:
+        others = (value for value in asked if value is not session.criterion and value is not session.opt)
+        session.remembered = (asked, numbers) if all(isinstance(value, _IMMUTABLE) for value in others) else None
+
+
+def known_numbers(model: Any, asked: tuple[Any, ...]) -> Numbers | None:
+    """Return what the last call's arguments were understood as, if these are the same."""
+    session: Session | None = model._session if isinstance(model, Module) else None
+    if session is None or session.remembered is None:
+        return None
+    known, numbers = session.remembered
+    return numbers if all(map(is_, asked, known)) else None
+
+
 def require_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
     """Raise TypeError unless these can be trained, be a loss and be an optimiser."""
     if not isinstance(model, Module):
@@ -47,25 +85,12 @@ def require_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
         _require_methods("criterion", criterion, ("forward", "backward"))
     if not isinstance(opt, OptimizerBase):
         _require_methods("opt", opt, ("step",))
-    require_number_of(criterion)
 
 
 def _require_methods(name: str, part: Any, methods: Sequence[str]) -> None:
     for method in methods:
         if isinstance(part, type) or not callable(getattr(part, method, None)):
             raise TypeError(f"train_model takes {name} as an object with {method}(), got {part!r}")
-
-
-def require_own_parameters(opt: Optimizer, model: Module) -> None:
-    """Raise ValueError if an optimiser of the library has a parameter that is not the model's."""
-    if isinstance(opt, OptimizerBase):
-        own = plan_of(model).parameters
-        for parameter in opt.parameters:
-            if parameter not in own:
-                raise ValueError(
-                    f"train_model takes an optimiser over the model's parameters, got one with a parameter of shape "
-                    f"{parameter.shape} that is not the model's; build it from model.parameters()"
-                )
 
 
 def require_history(history: Any) -> History:
@@ -101,9 +126,9 @@ def rows_of(
     if val[0] is None and val[2] is not None:
         raise ValueError("train_model takes val_sample_weight together with val_input and val_target, got it alone")
     if val[0] is None and isinstance(criterion, Loss):
-        trainer = plan_of(model).trainer
-        if trainer is not None and trainer.has_seen(criterion, *train):
-            return Rows(*train), None, None
+        session = model._session
+        if session is not None and session.has_seen(criterion, *train):
+            return given_rows(*train), None, None
     reader = None
     if isinstance(train[0], RowBlocks):
         reader = BlockReader(*train, model, criterion)
@@ -112,7 +137,7 @@ def rows_of(
     if val[0] is not None:
         pairs.append(_by_name("val", val))
     rows = checked_rows(model, criterion, pairs)
-    if not len(rows[0]):
+    if not rows[0].n:
         raise ValueError("train_model takes one training row or more, got none")
     train_rows = rows[0] if train[2] is None else _weighted("sample_weight", rows[0], train[2], criterion)
     if len(rows) == 1:
@@ -122,7 +147,7 @@ def rows_of(
 
 
 def _weighted(name: str, rows: Rows, weights: Any, criterion: Criterion) -> Rows:
-    return Rows(rows.input, rows.target, require_weights(name, weights, rows.input, criterion))
+    return rows._replace(weights=require_weights(name, weights, rows.input, criterion))
 
 
 def named_pairs(train: Rows, validation: Rows | None) -> Iterator[dict[str, Array]]:

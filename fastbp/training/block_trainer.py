@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from fastbp.engine.plan import plan_of
+from fastbp.engine.refusals import NotPlannable, require_mini_batches
 from fastbp.nn.module import Module
-from fastbp.training.data import require_mini_batches
 from fastbp.training.engine_trainer import EngineTrainer
 from fastbp.training.history import Backend, History, Position
 from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.row_blocks import BlockReader
-from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun
+from fastbp.training.trained_parts import changed
+from fastbp.training.training_run import Criterion, Epochs, Optimizer, TrainingRun
+from fastbp_kernels.network.arguments import Rows
 
 
 class BlockTrainer:
@@ -54,11 +55,11 @@ class BlockTrainer:
         while history.epochs < run.epochs:
             rows = before = 0  # in the blocks before: rows and mini-batches
             for block in self._reader:
-                batches = -(-len(block) // self._size)
+                batches = -(-block.n // self._size)
                 self.batches = before + batches + 1
                 if history.position.batches < before + batches:
                     yield from self._train_block(block, before, batches, run)
-                rows, before = rows + len(block), before + batches
+                rows, before = rows + block.n, before + batches
             if history.position.batches != before:
                 raise ValueError(
                     f"train_model takes the same blocks where a training goes on, got {before} mini-batches in an "
@@ -70,14 +71,15 @@ class BlockTrainer:
 
     def _train_block(self, block: Rows, before: int, batches: int, run: TrainingRun) -> Iterator[None]:
         """Train what is left of a block's ``batches``, which have ``before`` others before them in the epoch."""
-        require_mini_batches(self._model, len(block), self._size)
-        position, per_sample = run.history.position, self._per_sample(len(block))
+        run.require_unchanged()
+        require_mini_batches(self._model, block.n, self._size)
+        position, per_sample = run.history.position, self._per_sample(block.n)
         # The only mini-batch of a short block counts as a whole one there, and as much less here.
-        weight = per_sample.weight(min(len(block), self._size))
+        weight = per_sample.weight(min(block.n, self._size))
         base, carried = (position.weighted_loss, 0.0) if weight < 1 else (0.0, position.weighted_loss)
         inner = History()
         inner.position = Position(position.batches - before, position.loss, position.generator, carried)
-        run.shuffler.rows = len(block)
+        run.shuffler.rows = block.n
         if run.monitor:
             run.monitor.look_at(block, run.history.epochs, before)
         inner_run = TrainingRun(
@@ -100,10 +102,11 @@ class BlockTrainer:
 
     def _trainer(self, block: Rows) -> EngineTrainer | ModuleTrainer:
         """Return a trainer of one block that leaves the sum of the losses as it is."""
-        trainer = self._kind(self._model, self._criterion, self._opt, block, None, self._size)
+        try:
+            trainer = self._kind(self._model, self._criterion, self._opt, block, None, self._size)
+        except NotPlannable as why:
+            raise changed(f"the model was changed, {why},") from why
         trainer.per_sample.counted = 1.0
-        if isinstance(trainer, EngineTrainer):
-            plan_of(self._model).trainer = None  # it is not for the next training
         return trainer
 
     def _per_sample(self, rows: int) -> LossPerSample:
@@ -119,6 +122,6 @@ class BlockTrainer:
             history.record(Epochs([position.loss], val_loss, val_accuracy, *means), Position(generator=generator))
             if run.schedule:
                 run.schedule.epoch_done(history)
-        if run.monitor and self._validation and not all(map(isfinite, val_loss)):
+        if run.monitor and self._validation and self._validation.n and not all(map(isfinite, val_loss)):
             run.monitor.look_at(self._reader.first, 0, 0)
             run.monitor.loss(history.epochs, None)

@@ -6,7 +6,6 @@ An error names all arguments that are wrong, each with its whole shape or dtype,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from math import prod
 from typing import Any
 
@@ -14,15 +13,17 @@ import numpy as np
 
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.nn.linear import Linear
-from fastbp.nn.losses import CrossEntropyLoss, GaussianNLLLoss, KernelLoss
+from fastbp.nn.losses import GaussianNLLLoss, KernelLoss
+from fastbp.nn.losses.kernel_loss import given_rows
 from fastbp.nn.module import Module
-from fastbp.training.training_run import Criterion, Rows, evaluation_of
+from fastbp.training.training_run import Criterion, evaluation_of
 from fastbp.validation.arrays import FLOAT_DTYPES, Array, plain
 from fastbp.validation.callers import is_raised_here
 from fastbp.validation.classes import class_indices, require_classes, require_integers
 from fastbp.validation.foreign import require_array
 from fastbp.validation.user_methods import own_methods
-from fastbp.validation.weights import require_row_weights, require_some_weight
+from fastbp.validation.weights import require_row_weights, require_some_weight, require_weighing
+from fastbp_kernels.network.arguments import Rows
 
 
 def checked_rows(model: Module, criterion: Criterion, pairs: Sequence[dict[str, Any]]) -> list[Rows]:
@@ -44,7 +45,7 @@ def checked_rows(model: Module, criterion: Criterion, pairs: Sequence[dict[str, 
     require_model_dtype("train_model", model, floats)
     for pair in pairs:
         require_pairs(pair)
-    return [Rows(*map(plain, pair.values())) for pair in pairs]
+    return [given_rows(*map(plain, pair.values())) for pair in pairs]
 
 
 def require_model_dtype(owner: str, model: Module, data: Mapping[str, Any]) -> None:
@@ -81,18 +82,6 @@ def require_pairs(data: Mapping[str, Array]) -> None:
         raise ValueError(
             f"{input_name} and {target_name} take one row a sample each, got shapes {input.shape} and {target.shape}"
         )
-
-
-def require_mini_batches(model: Module, rows: int, mini_batch_size: int) -> None:
-    """Raise ValueError if a mini-batch of the training has fewer rows than a module of the model needs."""
-    fewest = rows % mini_batch_size or min(rows, mini_batch_size)
-    for module in model.modules():
-        if module._least_rows > fewest:
-            raise ValueError(
-                f"{type(module).__name__} takes mini-batches of {module._least_rows} rows or more in training, got "
-                f"{rows} rows in mini-batches of {mini_batch_size}, one of {fewest}; choose another mini_batch_size or "
-                "leave rows out"
-            )
 
 
 def require_features(owner: str, model: Module, name: str, shape: tuple[int, ...]) -> None:
@@ -157,8 +146,8 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
 
 def takes_classes(criterion: Any, target: Any) -> bool:
     """Whether a criterion takes such a target as class indices."""
-    if isinstance(criterion, CrossEntropyLoss) and criterion.are_probabilities(target):
-        return False
+    if isinstance(criterion, KernelLoss):
+        return criterion.takes_indices(target)
     return getattr(criterion, "takes_classes", False) is True
 
 
@@ -166,17 +155,8 @@ def require_weights(name: str, weights: Any, rows: Array, criterion: Criterion) 
     """Return weights of ``rows``, by the argument's ``name``, as the kernels take them, or raise an error."""
     given = require_row_weights(weights, rows.dtype, rows.shape[:1], "train_model", name)
     require_some_weight(given, "train_model", name)
-    require_weighing(criterion, name)
+    require_weighing(criterion, "train_model", name)
     return plain(given)
-
-
-def require_weighing(criterion: Criterion, name: str) -> None:
-    """Raise TypeError unless ``criterion`` takes weights of rows, which came by ``name``."""
-    if "sample_weight" not in signature(criterion.forward).parameters:
-        raise TypeError(
-            f"train_model takes {name} with a criterion whose forward takes sample_weight, got "
-            f"{type(criterion).__name__}; give its forward(prediction, target, sample_weight=None)"
-        )
 
 
 def require_number_of(criterion: Criterion) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -126,6 +127,12 @@ class History(Mapping[str, list[float]]):
         """Add the metrics of the last finished epoch."""
         for name, value in zip(names, values, strict=True):
             self._values[f"val_{name}"].append(value)
+
+    def note_on(self, error: BaseException) -> None:
+        """Be the ``history`` of an exception that ends the training, unless that has another thing of this name."""
+        if isinstance(getattr(error, "history", self), History):
+            with suppress(AttributeError, TypeError):  # of exceptions that take no attributes
+                error.history = self  # type: ignore[attr-defined]
 
     @property
     def has_begun(self) -> bool:

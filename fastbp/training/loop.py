@@ -40,7 +40,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 def train_and_look(
-    trainer: Trainer, run: TrainingRun, model: Module, flat: FlatView, show: Show, after: AfterEpoch | None
+    trainer: Trainer, run: TrainingRun, model: Module, flat: FlatView, show: Show | None, after: AfterEpoch | None
 ) -> None:
     """Let a training begin or go on, with what follows each of its epochs, until it ends or something stops it."""
     if after is None:
@@ -49,8 +49,12 @@ def train_and_look(
         train_to_end(trainer, run, flat, show)
         return
     if not after.begin(run):
-        train_to_end(trainer, run, flat, lambda history: after(run, show))
+        train_to_end(trainer, run, flat, lambda history: after(run, show or _nothing))
     after.finish(run)
+
+
+def _nothing(history: History) -> None:
+    """Show nothing."""
 
 
 def train_to_end(trainer: Trainer, run: TrainingRun, flat: FlatView, show: Show | None = None) -> None:

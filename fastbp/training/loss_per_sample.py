@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import nan
 
-from fastbp.training.training_run import Criterion, Rows
+from fastbp.training.training_run import Criterion
+from fastbp_kernels.network.arguments import Rows
 
 
 class LossPerSample:
@@ -32,7 +33,7 @@ class LossPerSample:
         self._sums = getattr(criterion, "reduction", None) == "sum"
         self._size = 1 if self._sums else mini_batch_size
         self.counted = rows / self._size
-        self._val_rows = 0 if validation is None else len(validation)
+        self._val_rows = 0 if validation is None else validation.n
 
     def weight(self, rows: int) -> float:
         """Return what the loss of a mini-batch of so many rows counts: less than 1 for a short one that is a mean."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import Plan, plan_of
+from fastbp.nn.module import Module
 from fastbp.runtime.crew import share_out
 from fastbp.runtime.threads import get_num_threads, threads_limited
 from fastbp.training.arguments import count
@@ -200,7 +201,7 @@ class _Trainings:
         plan = plan_of(job.model)
         if not isinstance(plan, Plan) or trial.backend != "engine" or trial.setting is None:
             return
-        plan.workspace = None
+        _forget_scratch(job.model)
         rows = trial.setting.training_rows
         if not rows:  # blocks, whose number nobody knows
             return
@@ -242,9 +243,8 @@ class _Trainings:
             self._errors[number] = error
         finally:
             warnings_to.reset(token)
-            plan = plan_of(job.model)
-            if len(self._jobs) > 1 and isinstance(plan, Plan):
-                _forget_scratch(plan)
+            if len(self._jobs) > 1:
+                _forget_scratch(job.model)
 
     def _in_turn(self, progress: Callable[[History], object] | None) -> Any:
         """Return what calls ``progress`` when no other job's is called; False for None."""
@@ -295,6 +295,6 @@ def _has_ended(job: TrainingJob, history: History) -> bool:
     return history.stopped_by == "progress" or (history.stopped_by == "epochs" and history.epochs == job.epochs)
 
 
-def _forget_scratch(plan: Plan) -> None:
+def _forget_scratch(model: Module) -> None:
     """Let go of the memory that waits for the network's next training."""
-    plan.trainer = plan.workspace = None
+    model._session = None

@@ -11,9 +11,10 @@ import numpy as np
 from fastbp.nn.module import Module
 from fastbp.training.accuracy import accuracy, has_classes, records_accuracy
 from fastbp.training.data import misfit
-from fastbp.training.training_run import Criterion, Rows, TrainingRun
+from fastbp.training.training_run import Criterion, TrainingRun, guarded_rows
 from fastbp.validation.arrays import Array
 from fastbp.validation.scalars import is_number
+from fastbp_kernels.network.arguments import Rows
 
 Metric: TypeAlias = Callable[[Array, Array], float]
 """A function of predictions and targets, a row a sample each."""
@@ -99,7 +100,7 @@ class MetricRecorder:
         self._metrics = read_metrics(metrics)
         if validation is None:
             raise ValueError("train_model takes metrics with val_input and val_target, got metrics without them")
-        self._model, self._validation = model, validation.guarded()
+        self._model, self._validation = model, guarded_rows(validation)
         if accuracy in self._metrics.values():
             self._read_accuracy(criterion)
         self.names = tuple(self._metrics)

@@ -22,8 +22,9 @@ from fastbp.training.accuracy import accuracy, records_accuracy
 from fastbp.training.data import takes_classes
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
-from fastbp.training.training_run import Criterion, Epochs, Optimizer, Rows, TrainingRun, evaluation_of, loss_of
+from fastbp.training.training_run import Criterion, Epochs, Optimizer, TrainingRun, evaluation_of, guarded_rows, loss_of
 from fastbp.validation.arrays import Array
+from fastbp_kernels.network.arguments import Rows
 
 
 class ModuleTrainer:
@@ -41,15 +42,15 @@ class ModuleTrainer:
         mini_batch_size: int,
     ) -> None:
         self._model, self._criterion, self._opt = model, criterion, opt
-        self._train_rows, self._validation = train.guarded(), validation and validation.guarded()
-        self._size, self._forward_state = mini_batch_size, ForwardState(model.modules())
+        self._train_rows, self._validation = guarded_rows(train), validation and guarded_rows(validation)
+        self._size = mini_batch_size
         self._input, self._target, self._weights = Buffer(), Buffer(), Buffer()
         self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
-        self.batches = -(-len(train) // mini_batch_size)
+        self.batches = -(-train.n // mini_batch_size)
         self._scores = records_accuracy(criterion, validation)
         self._val_target = _marked(criterion, train if validation is None else validation)
         self.series = 1 + (validation is not None) + self._scores
-        self.per_sample = LossPerSample(criterion, len(train), validation, min(mini_batch_size, len(train)))
+        self.per_sample = LossPerSample(criterion, train.n, validation, min(mini_batch_size, train.n))
 
     def train(self, run: TrainingRun) -> Iterator[None]:
         """Train, and yield after each epoch, or where the time is over."""
@@ -70,14 +71,14 @@ class ModuleTrainer:
                 history.record(left, Position(generator=shuffler.state))
                 if run.schedule:
                     run.schedule.epoch_done(history)
-            if run.monitor and self._validation and not all(map(isfinite, left.val_loss)):
+            if run.monitor and self._validation and self._validation.n and not all(map(isfinite, left.val_loss)):
                 run.monitor.loss(history.epochs, None)
             yield
 
     def _train_epoch(self, order: Array | None, run: TrainingRun) -> bool:
         """Train the mini-batches that are left of the epoch and return whether the time was enough for all."""
-        position, state = run.history.position, self._forward_state
-        for start in range(position.batches * self._size, len(self._train_rows), self._size):
+        position, state = run.history.position, ForwardState(self._model.modules())
+        for start in range(position.batches * self._size, self._train_rows.n, self._size):
             finished = position.batches
             state.keep()
             try:
@@ -92,7 +93,7 @@ class ModuleTrainer:
         return True
 
     def _train_batch(self, order: Array | None, start: int, run: TrainingRun) -> None:
-        position, stop = run.history.position, min(start + self._size, len(self._train_rows))
+        position, stop = run.history.position, min(start + self._size, self._train_rows.n)
         input = _batch(self._train_rows.input, order, start, stop, self._input)
         target = _batch(self._train_rows.target, order, start, stop, self._target)
         loss = float(self._loss(self._model(input), target, **self._weights_of(order, start, stop)))
@@ -113,7 +114,7 @@ class ModuleTrainer:
     def _weights_of(self, order: Array | None, start: int, stop: int) -> dict[str, Array]:
         """Return the argument of a criterion that takes weights of the mini-batch's rows."""
         weights = self._train_rows.weights
-        return {} if weights is None else {"sample_weight": _batch(weights, order, start, stop, self._weights)}
+        return {} if not weights.size else {"sample_weight": _batch(weights, order, start, stop, self._weights)}
 
     def evaluate(self) -> tuple[list[float], list[float]]:
         """Return loss and accuracy on the validation data, each in a list that is empty without."""
@@ -121,7 +122,7 @@ class ModuleTrainer:
         if data is None:
             return [], []
         prediction = self._model.predict(data.input)
-        weights = {} if data.weights is None else {"sample_weight": data.weights}
+        weights = {"sample_weight": data.weights} if data.weights.size else {}
         loss = float(self._evaluation(prediction, data.target, **weights))
         return [loss], [accuracy(prediction, self._val_target)] if self._scores else []
 

@@ -12,7 +12,7 @@ from fastbp.validation.arrays import Array
 from fastbp.validation.callers import warn
 
 if TYPE_CHECKING:
-    from fastbp.training.training_run import Rows
+    from fastbp_kernels.network.arguments import Rows
 
 OnNonfinite: TypeAlias = Literal["raise", "warn", "ignore"]
 

@@ -8,10 +8,11 @@ from typing import Any
 from fastbp.engine.plan import Plan, plan_of
 from fastbp.nn.losses import KernelLoss
 from fastbp.nn.module import Module
-from fastbp.training.data import checked_rows, require_weighing
-from fastbp.training.training_run import Criterion, Rows
+from fastbp.training.data import checked_rows
+from fastbp.training.training_run import Criterion
 from fastbp.validation.arrays import Array, plain
-from fastbp.validation.weights import require_row_weights
+from fastbp.validation.weights import require_row_weights, require_weighing
+from fastbp_kernels.network.arguments import Rows
 
 
 class RowBlocks:
@@ -67,7 +68,7 @@ class BlockReader:
         self._blocks, self._model, self._criterion = blocks, model, criterion
         self._kind: tuple[tuple[int, ...], tuple[int, ...], int] | None = None  # shapes of rows, arrays in a block
         self.first = next(iter(self))
-        weighs = self.first.weights is not None
+        weighs = self.first.weights.size > 0
         self._kind = self.first.input.shape[1:], self.first.target.shape[1:], 2 + weighs
 
     def __iter__(self) -> Iterator[Rows]:
@@ -75,7 +76,7 @@ class BlockReader:
         has_rows = False
         for number, block in enumerate(self._blocks.read(), 1):
             rows = self._checked(block, number)
-            if len(rows):
+            if rows.n:
                 has_rows = True
                 yield rows
         if not has_rows:
@@ -104,6 +105,6 @@ class BlockReader:
         return rows
 
     def _weighted(self, rows: Rows, weights: Any, name: str) -> Rows:
-        require_weighing(self._criterion, name)
+        require_weighing(self._criterion, "train_model", name)
         given = require_row_weights(weights, rows.input.dtype, rows.input.shape[:1], "train_model", name)
-        return Rows(rows.input, rows.target, plain(given))
+        return rows._replace(weights=plain(given))

@@ -3,45 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
-from itertools import repeat
-from operator import is_
+from inspect import signature
+from operator import itemgetter
 from time import perf_counter
 
 from fastbp.engine.plan import plan_of
-from fastbp.engine.refusals import NotPlannable
+from fastbp.engine.refusals import NotPlannable, require_mini_batches, require_own_parameters
+from fastbp.engine.session import waiting_session
 from fastbp.nn.module import Module
 from fastbp.nn.utils.clip_grad import require_limit
 from fastbp.optim.lr_scheduler import LRScheduler
+from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
 from fastbp.training.after_epoch import after_epoch
 from fastbp.training.arguments import (
+    Numbers,
     count,
+    known_numbers,
     named_pairs,
     positive_seconds,
+    remember_numbers,
     require_history,
-    require_own_parameters,
     require_parts,
     rows_of,
 )
 from fastbp.training.block_trainer import BlockTrainer
-from fastbp.training.data import require_mini_batches, try_first_row
+from fastbp.training.data import require_number_of, try_first_row
 from fastbp.training.early_stopping import EarlyStopping
-from fastbp.training.engine_trainer import EngineTrainer, waiting_trainer
+from fastbp.training.engine_trainer import EngineTrainer
 from fastbp.training.history import History, Setting
-from fastbp.training.loop import Trainer, TrainingInterrupted, train_and_look
+from fastbp.training.loop import Show, Trainer, TrainingInterrupted, train_and_look
 from fastbp.training.metrics import Metric
 from fastbp.training.module_trainer import ModuleTrainer
 from fastbp.training.nonfinite import NonFiniteMonitor, OnNonfinite
-from fastbp.training.progress import ProgressBar
-from fastbp.training.repeated import Asked, remember, train_again
+from fastbp.training.progress import ProgressBar, shows_bar
 from fastbp.training.row_blocks import BlockReader, RowBlocks
 from fastbp.training.schedule import Interval, require_schedule
-from fastbp.training.shuffle import shuffler_for
+from fastbp.training.shuffle import EpochShuffler, shuffler_for
 from fastbp.training.trained_parts import TrainedParts
-from fastbp.training.training_run import Criterion, Optimizer, Rows, TrainingRun
+from fastbp.training.training_run import Criterion, Optimizer, TrainingRun
 from fastbp.validation.arrays import Array, RandomSource
+from fastbp_kernels.network.arguments import Rows
 
 
 @holder
@@ -103,7 +106,9 @@ def train_model(
         state noted there.
     progress : bool, callable or None
         Whether to show a tqdm bar; None shows it at a terminal or in a notebook. A callable is called with the history
-        after every epoch, when the model is at the end of that epoch. If it returns True, the training ends there; any
+        after every epoch, when the model is at the end of that epoch. It may call ``model.eval()``, predict, freeze
+        parameters, add groups to the optimiser or set a dropout's ``p``: the next epoch goes by what is set then, as a
+        loop of one's own does. If it returns True, the training ends there; any
         other value is ignored. (tqdm's ``update`` returns True at times: call it in a function that returns nothing.)
     history : History or None
         Where to record the course. One of a training that stopped lets it go on, with the same bits as if it had not
@@ -147,8 +152,10 @@ def train_model(
     RuntimeError
         If another thread is using the model.
     TrainingInterrupted
-        On Ctrl-C. The model is at a finished mini-batch and the exception holds the history; so it is, with
-        ``history``, after an exception from ``progress``.
+        On Ctrl-C. The model is at a finished mini-batch.
+
+    Whatever exception ends a training, such as one from ``progress``, has the history so far as its attribute
+    ``history``; the same call with ``history=`` that one goes on.
 
     Notes
     -----
@@ -166,53 +173,65 @@ def train_model(
     Arrays that are not C-contiguous and aligned are copied once; class indices always are. Of ``RowBlocks`` one block
     is kept at a time.
     """
-    asked = Asked(criterion, opt, epochs, mini_batch_size, on_nonfinite, scheduler_interval, shuffle, progress)
-    options = (
-        val_input, val_target, sample_weight, val_sample_weight, rng, history, metrics, early_stopping, max_seconds,
-        scheduler, clip_grad_norm,
-    )  # fmt: skip
-    asks_for_no_more = all(map(is_, options, repeat(None)))
-    if asks_for_no_more:
-        again = train_again(model, train_input, train_target, asked)
-        if again is not None:
-            return again
-    epochs, mini_batch_size = count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1)
-    seconds = positive_seconds(max_seconds)
-    require_parts(model, criterion, opt)
-    schedule = require_schedule(scheduler, scheduler_interval, opt)
-    clip = None if clip_grad_norm is None else require_limit(clip_grad_norm, "train_model", "clip_grad_norm")
+    asked = _ALL_BUT_ROWS(locals())
+    known, schedule = known_numbers(model, asked), None
+    numbers = known
+    if numbers is None:
+        numbers = Numbers(
+            count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1), positive_seconds(max_seconds),
+            None if clip_grad_norm is None else require_limit(clip_grad_norm, "train_model", "clip_grad_norm"),
+        )  # fmt: skip
+        require_parts(model, criterion, opt)
+        schedule = require_schedule(scheduler, scheduler_interval, opt)
+    epochs, mini_batch_size, seconds, clip = numbers
     data = (train_input, train_target, sample_weight), (val_input, val_target, val_sample_weight)
     train, validation, reader = rows_of(model, criterion, *data)
-    history = require_history(history)
-    flat = model._current()
+    rows, begins = len(train.input), history is None
+    history = History() if begins else require_history(history)
+    flat, bar = model._current(), None
     lock = flat.lock
     taken = lock.acquire()
     try:
         trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size, reader)
-        after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
-        sizes = 0 if reader else len(train), mini_batch_size, bool(shuffle), trainer.series
-        setting = Setting(*sizes, plan_of(model).description, () if after is None else after.metrics)
-        history.check_going_on(setting, epochs)
+        after = None
+        if metrics is not None or early_stopping is not None:
+            after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
+        sizes = 0 if reader else rows, mini_batch_size, bool(shuffle), trainer.series
+        setting = Setting(*sizes, model._plan.description, () if after is None else after.metrics)
+        if not begins:
+            history.check_going_on(setting, epochs)
         if schedule:
             schedule.require_steps(history, epochs, None if reader else trainer.batches)
-        shuffler = shuffler_for(rng, bool(shuffle), history, len(train))
+        in_order = begins and not shuffle and rng is None
+        shuffler = EpochShuffler(None, rows) if in_order else shuffler_for(rng, bool(shuffle), history, rows)
         monitor = NonFiniteMonitor(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
-        history.warn_if_complete(epochs)
-        bar = ProgressBar(False if callable(progress) else progress, epochs, history.epochs)
-
+        if not begins:
+            history.warn_if_complete(epochs)
+        show: Show | None = None
+        if callable(progress):
+            show = progress
+        elif shows_bar(progress):
+            bar = ProgressBar(progress, epochs, history.epochs)
+            show = bar.show
         history.begin(setting, trainer.backend, reason)
-        with lock, Interrupts() as interrupts, closing(bar):
-            parts = TrainedParts(flat, criterion, opt, trainer.backend == "engine" and (callable(progress) or after))
-            stops = callable(progress) or after or (schedule and schedule.stops_at_epochs)
+        with lock, Interrupts() as interrupts:
+            looks = (show is not None and bar is None) or after
+            parts = TrainedParts(model, flat, criterion, opt, trainer.backend == "engine" and looks)
+            stops = looks or (schedule and schedule.stops_at_epochs)
             run = TrainingRun(history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, bool(stops))
             run.deadline, run.schedule, run.clip_grad_norm = perf_counter() + seconds, schedule, clip
-            train_and_look(trainer, run, model, flat, progress if callable(progress) else bar.show, after)
-        if asks_for_no_more:
-            remember(trainer, asked, epochs, setting)
+            train_and_look(trainer, run, model, flat, show, after)
+        if known is None:
+            remember_numbers(model, asked, numbers)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
+    except BaseException as error:
+        history.note_on(error)
+        raise
     finally:
         taken.release()
+        if bar is not None:
+            bar.close()
     return history
 
 
@@ -225,12 +244,13 @@ def _choose_trainer(
     Data and optimiser are checked against the model here, unless the last training had the same. Of blocks the first
     one is ``train``.
     """
-    if reader is None:
-        waiting = waiting_trainer(model, criterion, opt, train, validation, mini_batch_size)
-        if waiting is not None:
-            return waiting, ""
-    require_own_parameters(opt, model)
-    require_mini_batches(model, len(train), mini_batch_size)
+    session = waiting_session(model, criterion, opt, train, validation, mini_batch_size) if reader is None else None
+    if session is not None:
+        return EngineTrainer(model, criterion, opt, train, validation, mini_batch_size, session), ""
+    require_number_of(criterion)
+    if isinstance(opt, OptimizerBase):
+        require_own_parameters("train_model", opt, plan_of(model).parameters)
+    require_mini_batches(model, train.n, mini_batch_size)
     for pair in named_pairs(train, validation):
         try_first_row("train_model", model, criterion, pair)
     trainer: EngineTrainer | ModuleTrainer
@@ -241,3 +261,9 @@ def _choose_trainer(
     if reader is None:
         return trainer, reason
     return BlockTrainer(type(trainer), reader, model, criterion, opt, validation, mini_batch_size), reason
+
+
+# What makes a call the same as the last one, but for its rows: every other argument.
+_ALL_BUT_ROWS = itemgetter(
+    *(name for name in signature(train_model).parameters if name not in ("model", "train_input", "train_target"))
+)

@@ -13,6 +13,7 @@ from fastbp.training.nonfinite import NonFiniteMonitor
 from fastbp.training.schedule import Schedule
 from fastbp.training.shuffle import EpochShuffler
 from fastbp.validation.arrays import Array, guarded
+from fastbp_kernels.network.arguments import Rows
 
 
 class Criterion(Protocol):
@@ -39,25 +40,9 @@ def evaluation_of(criterion: Criterion) -> Callable[[Array, Array], float]:
     return evaluate
 
 
-@dataclass(slots=True)
-class Rows:
-    """Inputs and targets with a row a sample, C-contiguous and of one dtype, and maybe a weight for each row."""
-
-    input: Array
-    target: Array
-    weights: Array | None = None
-
-    def __len__(self) -> int:
-        return len(self.input)
-
-    def kind(self) -> tuple[object, ...]:
-        """Return shapes and dtypes."""
-        return self.input.shape, self.target.shape, self.input.dtype, self.target.dtype
-
-    def guarded(self) -> Rows:
-        """Return the rows as functions of the user's may see them."""
-        weights = None if self.weights is None else guarded(self.weights)
-        return Rows(guarded(self.input), guarded(self.target), weights)
+def guarded_rows(rows: Rows) -> Rows:
+    """Return the rows as functions of the user's may see them."""
+    return Rows(*map(guarded, rows))
 
 
 class Epochs(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,12 @@ def weight_vector(weights: Any, owner: str, name: str) -> Array | None:
         raise ValueError(f"{owner} takes {name} of finite numbers, got {wrong[0]}")
     vector.flags.writeable = False
     return vector
+
+
+def require_weighing(criterion: Any, owner: str, name: str) -> None:
+    """Raise TypeError unless ``criterion`` takes weights of rows, which came to ``owner`` by ``name``."""
+    if "sample_weight" not in signature(criterion.forward).parameters:
+        raise TypeError(
+            f"{owner} takes {name} with a criterion whose forward takes sample_weight, got "
+            f"{type(criterion).__name__}; give its forward(prediction, target, sample_weight=None)"
+        )

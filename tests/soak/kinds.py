@@ -10,7 +10,7 @@ from fastbp import nn
 # Where the derivative of an activation jumps.
 KINKS = {
     "ReLU": (0,), "LeakyReLU": (0,), "SELU": (0,), "ReLU6": (0, 6), "Hardtanh": (-1, 1), "Hardsigmoid": (-3, 3),
-    "Hardswish": (-3, 3),
+    "Hardswish": (-3, 3), "Hardshrink": (-0.5, 0.5), "Softshrink": (-0.5, 0.5), "Threshold": (0.1,),
 }  # fmt: skip
 
 

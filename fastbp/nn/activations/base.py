@@ -26,10 +26,13 @@ class Activation(Module):
     row : str
     settings : mapping of str to type
         What the constructor takes that makes another function, as attributes.
+    example : mapping of str to float
+        Settings without a default, as some network may have them: tests and ``warmup`` build the class with these.
     """
 
     row: str
     settings: ClassVar[Mapping[str, type]] = {}
+    example: ClassVar[Mapping[str, float]] = {}
     _last_forward: LastForward
     _output: Buffer
     _grad_input: Buffer

@@ -8,9 +8,20 @@ from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.validation.arrays import Array
 from fastbp.validation.probabilities import require_clipping, require_probabilities
 from fastbp.validation.weights import weight_vector
+from fastbp_kernels.functions.losses.kernels import LOSS_CODES, LOSSES
 
 
-class BCELoss(KernelLoss):
+class _BinaryLoss(KernelLoss):
+    """A loss with a weight for each column, which takes a vector of as many numbers for one row."""
+
+    def _as_rows(self, array: Array) -> Array:
+        weights = [getattr(self, name) for name in LOSSES[LOSS_CODES[self.row]].vectors]
+        if array.ndim == 1 and any(w is not None and w.size == array.size > 1 for w in weights):
+            return array[None]
+        return super()._as_rows(array)
+
+
+class BCELoss(_BinaryLoss):
     """``-(y log x + (1 - y) log(1 - x))`` of a probability x and a target y, as ``torch.nn.BCELoss``.
 
     Logarithms below -100 count as -100. Both are from 0 to 1; ``BCEWithLogitsLoss`` takes a network without a sigmoid
@@ -20,7 +31,7 @@ class BCELoss(KernelLoss):
     ----------
     weight : sequence of float, or None
         By which the loss of each column is multiplied: one number, or one for each. A mean still divides by the number
-        of elements. A weight for each row of data is ``sample_weight``.
+        of elements. A vector of as many numbers is one row. A weight for each row of data is ``sample_weight``.
     reduction : "mean", "sum" or "none"
     """
 
@@ -42,7 +53,7 @@ class BCELoss(KernelLoss):
         return checked
 
 
-class BCEWithLogitsLoss(KernelLoss):
+class BCEWithLogitsLoss(_BinaryLoss):
     """``BCELoss`` of the sigmoid of a prediction, computed without overflow, as ``torch.nn.BCEWithLogitsLoss``.
 
     Parameters

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbp.nn.losses.one_sample import as_arrays
 from fastbp.validation.arrays import Array
 
 
@@ -37,6 +38,7 @@ def by_rows(owner: str, prediction: Any, target: Any, weights: Any) -> tuple[Cla
 
     What is no array, or has two dimensions or none, is left to the checks of those that are.
     """
+    prediction, target = as_arrays(prediction, target, takes_classes=True)
     if not isinstance(prediction, np.ndarray) or not isinstance(target, np.ndarray) or prediction.ndim in (0, 2):
         return None, prediction, target, weights
     axis = 0 if prediction.ndim == 1 else 1

@@ -127,6 +127,9 @@ class CrossEntropyLoss(_ClassLoss):
         """Whether a target can only be probabilities of classes: an array of floats with two dimensions."""
         return isinstance(target, np.ndarray) and target.ndim == 2 and target.dtype.kind == "f"
 
+    def takes_indices(self, target: Array) -> bool:
+        return not self.are_probabilities(target)
+
     def row_for(self, target: Array) -> str:
         return "CrossEntropyLoss:probabilities" if self.are_probabilities(target) else self.row
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.nn.losses.loss import Loss, LossValue
+from fastbp.nn.losses.one_sample import as_arrays
 from fastbp.validation.arrays import Array, require_floats
 from fastbp.validation.scalars import is_number, require_finite
 from fastbp.validation.weights import require_row_weights
@@ -53,6 +54,7 @@ class GaussianNLLLoss(Loss):
         All arrays have one shape, but ``var`` may also be one number, have one for each row, of shape (n,), or any
         dimension of 1.
         """
+        prediction, target = as_arrays(prediction, target)
         variance = np.maximum(self._checked_variance(prediction, target, var), prediction.dtype.type(self.eps))
         difference = prediction - target
         quotient = difference / variance

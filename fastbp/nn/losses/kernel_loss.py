@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from inspect import signature
 from math import nan
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastbp.nn.last_forward import token_of_output
 from fastbp.nn.losses.loss import Loss, LossValue
+from fastbp.nn.losses.one_sample import as_arrays
 from fastbp.runtime.buffers import Buffer, Slot
 from fastbp.validation.arrays import Array, plain, require_floats
 from fastbp.validation.user_methods import is_of_the_library
@@ -25,36 +26,11 @@ from fastbp_kernels.functions.losses.kernels import (
     loss_values,
     sum_of_weights,
 )
+from fastbp_kernels.network.arguments import Rows
 
 NO_CLASSES = np.empty(0, np.int64)
 _NO_VALUES = {char: np.empty((0, 0), char) for char in "fd"}  # by the dtype's letter, whose hash is at hand
 _NO_WEIGHTS = {char: np.empty(0, char) for char in "fd"}
-
-
-class Checked(NamedTuple):
-    """What a loss is computed of, as the kernels take it.
-
-    Attributes
-    ----------
-    prediction : ndarray of shape (n, o)
-    target : ndarray of that shape, or of no numbers where the loss takes classes
-    classes : ndarray of int64, shape (n,), or empty
-        -1 where a row is ignored.
-    weights : ndarray of shape (n,), or empty
-    """
-
-    prediction: Array
-    target: Array
-    classes: Array
-    weights: Array
-
-    def counted(self) -> tuple[int, Array, Array]:
-        """Return what a mean divides by: the number of rows, their classes and their weights."""
-        return len(self.prediction), self.classes, self.weights
-
-    def none(self) -> Checked:
-        """Return no rows, in arrays of the same kind."""
-        return Checked(*(array[:0] for array in self))
 
 
 class _Setting:
@@ -146,6 +122,10 @@ class KernelLoss(Loss):
         """Whether rows of these classes, without weights of their own, count differently in a mean."""
         return False
 
+    def takes_indices(self, target: Array) -> bool:
+        """Whether targets like ``target`` are class indices."""
+        return self.takes_classes is True
+
     @property
     def columns_per_target(self) -> int:
         """How many columns of a prediction there are for each of the target."""
@@ -173,15 +153,21 @@ class KernelLoss(Loss):
                 f"{name} takes a target of the prediction's shape {prediction.shape}, got {target.shape}; "
                 f"reshape the target{remedy}, nothing is broadcast"
             )
-        return _rows(plain(prediction)), _rows(plain(target)), NO_CLASSES
+        return self._as_rows(plain(prediction)), self._as_rows(plain(target)), NO_CLASSES
 
-    def _row_weights(self, sample_weight: Array | None, prediction: Array) -> Array:
+    def _as_rows(self, array: Array) -> Array:
+        """View an array of any shape as (n, elements), a vector or a number as one column."""
+        if array.ndim == 2:
+            return array
+        n = len(array) if array.ndim else 1
+        return array.reshape(n, array.size // n if n else 0) if array.ndim > 1 else array.reshape(n, 1)
+
+    def _row_weights(self, sample_weight: Array | None, rows: Array) -> Array:
         """Return weights of the prediction's rows, of which there are none for None."""
-        dtype = prediction.dtype
+        dtype = rows.dtype
         if sample_weight is None:
             return no_weights(dtype)
-        owner, shape = type(self).__name__, prediction.shape[:1]
-        return plain(require_row_weights(sample_weight, dtype, shape, owner, "sample_weight"))
+        return plain(require_row_weights(sample_weight, dtype, rows.shape[:1], type(self).__name__, "sample_weight"))
 
     def _call_of(self, target: Array, rows: Array, weights: Array) -> LossCall:
         """Return what the kernels take for ``rows``; to look whether classes count differently would take longer."""
@@ -205,18 +191,19 @@ class KernelLoss(Loss):
         LossValue, or for the reduction "none" an ndarray
             Of the prediction's shape, or (n,) where a row has one loss.
         """
+        prediction, target = as_arrays(prediction, target)
         rows, values, classes = self._checked(prediction, target)
-        weights = self._row_weights(sample_weight, prediction)
+        weights = self._row_weights(sample_weight, rows)
         call = self._call_of(target, rows, weights)
         scale = self.scale_of(call, len(rows), classes, weights)
         slot = self._grad.take(prediction.shape, prediction.dtype)
         factor = prediction.dtype.type(call.slope * scale)
         self._last = None
-        total = self._value_and_gradient(call, rows, values, classes, weights, factor, _rows(slot.array))
+        total = self._value_and_gradient(call, rows, values, classes, weights, factor, self._as_rows(slot.array))
         slot.memory.gradient_for = token_of_output(prediction)
         self._last, self._is_spent, self._is_over_rows = slot, False, call.is_over_rows
         if self._reduction == "none":
-            return self._values(call, Checked(rows, values, classes, weights), prediction)
+            return self._values(call, Rows(rows, values, classes, weights), prediction)
         return LossValue(total * scale)
 
     def _value_and_gradient(
@@ -227,13 +214,13 @@ class KernelLoss(Loss):
             code, takes_classes, is_over_rows, call.settings, rows, values, classes, weights, factor, grad
         )
 
-    def _values(self, call: LossCall, rows: Checked, prediction: Array) -> Array:
+    def _values(self, call: LossCall, rows: Rows, prediction: Array) -> Array:
         """Return the loss of each element, or of each row, in a new array."""
         shape = prediction.shape[:1] if call.is_over_rows else prediction.shape
         values = np.empty(shape, prediction.dtype)
         if values.size:
-            out = values.reshape(len(rows.prediction), -1)
-            loss_values(call, rows.prediction, rows.target, rows.classes, out)
+            out = values.reshape(len(rows.input), -1)
+            loss_values(call, rows.input, rows.target, rows.classes, out)
             if rows.weights.size:
                 with np.errstate(all="ignore"):  # as in the kernels
                     out *= rows.weights[:, None]
@@ -243,11 +230,12 @@ class KernelLoss(Loss):
         """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
         if "evaluate" in self._passed_by or "forward" in vars(self):
             return super().evaluate(prediction, target, sample_weight)
+        prediction, target = as_arrays(prediction, target)
         rows, values, classes = self._checked(prediction, target)
-        weights = self._row_weights(sample_weight, prediction)
+        weights = self._row_weights(sample_weight, rows)
         call = self._call_of(target, rows, weights)
         if self._reduction == "none":
-            return self._values(call, Checked(rows, values, classes, weights), prediction)
+            return self._values(call, Rows(rows, values, classes, weights), prediction)
         code, takes_classes, is_over_rows = call[:3]
         total = loss_forward(code, takes_classes, is_over_rows, call.settings, rows, values, classes, weights)
         return total * self.scale_of(call, len(rows), classes, weights)
@@ -293,6 +281,11 @@ class KernelLoss(Loss):
         return {**vars(self), "_grad": Buffer(), "_scaled": Buffer(), "_last": None, "_calls": {}}
 
 
+def given_rows(input: Array, target: Array, weights: Array | None = None) -> Rows:
+    """Return rows with a target as a criterion takes it, and maybe with a weight for each row."""
+    return Rows(input, target, NO_CLASSES, _NO_WEIGHTS[input.dtype.char] if weights is None else weights)
+
+
 def no_weights(dtype: np.dtype[Any]) -> Array:
     """Return what stands for the weights of rows that have none."""
     return _NO_WEIGHTS[dtype.char]
@@ -301,11 +294,3 @@ def no_weights(dtype: np.dtype[Any]) -> Array:
 def no_values(dtype: np.dtype[Any]) -> Array:
     """Return what stands for targets where a loss takes classes."""
     return _NO_VALUES[dtype.char]
-
-
-def _rows(array: Array) -> Array:
-    """View an array of any shape as (n, elements), a vector or a number as one column."""
-    if array.ndim == 2:
-        return array
-    n = len(array) if array.ndim else 1
-    return array.reshape(n, array.size // n if n else 0) if array.ndim > 1 else array.reshape(n, 1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, NoReturn
 
 from fastbp.validation.arrays import Array
-from fastbp.validation.user_methods import follow, passes_by
+from fastbp.validation.read_only import tell_read_only
+from fastbp.validation.user_methods import follow, is_of_the_library, passes_by
 
 _SHORTCUTS = {"evaluate": ("forward", "__call__")}
 
@@ -49,6 +50,8 @@ class Loss:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         follow(cls, _SHORTCUTS, Loss)
+        if is_of_the_library(cls):
+            tell_read_only(cls, "build another loss")
         cls._passed_by = frozenset(name for name, methods in _SHORTCUTS.items() if passes_by(cls, name, methods))
 
     def __init__(self, reduction: str = "mean") -> None:

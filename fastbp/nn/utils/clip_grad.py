@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import inf, isfinite, isnan, sqrt
+from math import hypot, inf, isfinite, isnan
 
 import numpy as np
 
 from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.runtime.model_lock import holder
 from fastbp.validation.scalars import require_number
-from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, add_square_sum, clip
+from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, clip, gradient_norm
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
@@ -23,7 +23,7 @@ def clip_grad_norm_(
     """Scale the gradients of ``parameters`` down where their norm, as if they were one vector, is above ``max_norm``.
 
     They are multiplied by ``max_norm / (norm + 1e-6)``, or by 1 where that is more, as by
-    ``torch.nn.utils.clip_grad_norm_``. The norm is computed in float64.
+    ``torch.nn.utils.clip_grad_norm_``. The norm is computed in float64, without squares or powers that leave its range.
 
     Parameters
     ----------
@@ -49,21 +49,14 @@ def clip_grad_norm_(
         raise ValueError(f"clip_grad_norm_ takes norm_type as a number above 0, got {norm_type!r}")
     taken = flat.lock.acquire()
     try:
-        total = 0.0  # of the squares, with which the engine clips
-        if power == 2:
-            for _, grad in flat.runs:
-                total = add_square_sum(grad, np.empty(-(-grad.size // NORM_SLAB)), total)
-            norm = sqrt(total)
-        else:
-            norm = _norm([grad for _, grad in flat.runs], power)
-            total = norm * norm
+        norm = _norm([grad for _, grad in flat.runs], power)
         if error_if_nonfinite and not isfinite(norm):
             raise RuntimeError(
                 f"clip_grad_norm_ takes gradients with a finite norm, got one of {norm}; pass error_if_nonfinite=False "
                 "to scale them all the same"
             )
         for _, grad in flat.runs:
-            clip(grad, total, limit)
+            clip(grad, norm, limit)
         return norm
     finally:
         taken.release()
@@ -112,10 +105,11 @@ def _flat(parameters: Parameter | Iterable[Parameter], owner: str) -> FlatView:
 
 
 def _norm(grads: list[np.ndarray], power: float) -> float:
-    if not grads:
-        return 0.0
-    sizes = np.abs(np.concatenate(grads).astype(np.float64))
-    if power == inf:
-        return float(sizes.max(initial=0.0))
+    if power == 2:  # as the engine computes it, where there is one vector
+        return hypot(*(gradient_norm(grad, np.empty(-(-grad.size // NORM_SLAB))) for grad in grads))
+    sizes = np.abs(np.concatenate([np.zeros(1), *grads]))  # in float64
+    largest = float(sizes.max())
+    if power == inf or not 0 < largest < inf:
+        return largest
     with np.errstate(all="ignore"):  # a norm beyond the numbers is infinite
-        return float(np.sum(sizes**power) ** (1 / power))
+        return largest * float(np.sum((sizes / largest) ** power) ** (1 / power))

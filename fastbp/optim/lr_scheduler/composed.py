@@ -62,8 +62,9 @@ class SequentialLR(_Composed):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"]
         _undo(self)  # each has taken its first step; only the one that begins does it again
-        self._schedulers[bisect_right(self._milestones, 0)]._begin()
-        self._last_lr = self._schedulers[0].get_last_lr()
+        first = self._schedulers[bisect_right(self._milestones, 0)]
+        first._begin()
+        self._last_lr = first.get_last_lr()
 
     def steps_left(self) -> int | None:
         """Return those of the scheduler that is the last, once it is its turn."""

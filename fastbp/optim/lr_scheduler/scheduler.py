@@ -6,6 +6,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from fastbp.optim.optimizer import Optimizer
 from fastbp.validation.scalars import is_number
 
@@ -141,7 +143,7 @@ def require_optimizer(scheduler: LRScheduler, optimizer: Any) -> None:
 
 def require_count(scheduler: LRScheduler, name: str, value: Any) -> None:
     """Raise ValueError unless ``value`` is an int of 1 or more."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{type(scheduler).__name__} takes {name} as an int of 1 or more, got {value!r}")
 
 

@@ -39,3 +39,13 @@ def intrinsic(define: Callable[Concatenate[Context, P], Definition | None]) -> C
 def full_vectors(context: Context, builder: ir.IRBuilder, pointer: types.CPointer) -> Vectors:
     """Return the operations on vectors of the CPU's full width, of the type that ``pointer`` points to."""
     return vectors_of(builder, context.get_value_type(pointer.dtype))
+
+
+@intrinsic
+def fused_multiply_add(typing_context: Context, a: types.Float, b: types.Float, c: types.Float) -> Definition:
+    """Return ``a * b + c``, rounded once."""
+
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
+        return builder.fma(*arguments)
+
+    return a(a, a, a), codegen

@@ -6,6 +6,7 @@ of rows and padded scratch memory alike. One element is ``p[k]``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from llvmlite import ir
@@ -54,6 +55,30 @@ def pointer_at(typing_context: Context, like: types.CPointer, address: types.Int
         return builder.inttoptr(arguments[1], arguments[0].type)
 
     return like(like, types.int64), codegen
+
+
+def _pointer_to(element: types.Type) -> Callable[[int], Pointer]:
+    @intrinsic
+    def at(typing_context: Context, address: types.Integer) -> Definition:
+        def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(element)(types.int64), codegen
+
+    return at
+
+
+int32_at, int64_at = _pointer_to(types.int32), _pointer_to(types.int64)  # the pointer to an address in memory
+
+
+@intrinsic
+def retyped(typing_context: Context, start: types.CPointer, like: types.CPointer) -> Definition:
+    """Return the pointer ``start``, to elements of ``like``'s type."""
+
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
+        return builder.bitcast(arguments[0], arguments[1].type)
+
+    return like(start, like), codegen
 
 
 @intrinsic

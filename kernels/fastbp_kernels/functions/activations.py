@@ -101,6 +101,17 @@ ACTIVATIONS = (
     _joint("Softplus", smooth.softplus, 100, ("beta", "threshold")),
     _joint("Softsign", smooth.softsign, 10),
     _joint("LogSigmoid", smooth.log_sigmoid, 100),
+    Activation(
+        "Hardshrink", piecewise.hardshrink, piecewise.times_shrink_derivative, "input", flop=4, scalars=("lambd",)
+    ),
+    Activation(
+        "Softshrink", piecewise.softshrink, piecewise.times_shrink_derivative, "input", flop=6, scalars=("lambd",)
+    ),
+    _joint("Tanhshrink", smooth.tanhshrink, 50),
+    Activation(
+        "Threshold", piecewise.threshold, piecewise.times_threshold_derivative, "input", flop=4,
+        scalars=("threshold", "value"),
+    ),
 )  # fmt: skip
 ACTIVATION_CODES = {row.name: code for code, row in enumerate(ACTIVATIONS)}
 IDENTITY = ACTIVATION_CODES["Identity"]

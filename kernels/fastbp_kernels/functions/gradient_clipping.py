@@ -1,25 +1,29 @@
 """The norm of a gradient, and the factor that clips it.
 
 Squares are summed in float64 over slabs of ``NORM_SLAB`` numbers, and the slabs' sums in order: whoever splits a vector
-at multiples of that gets the same bits.
+at multiples of that gets the same bits. Where squares leave the range of float64, those of the numbers over the largest
+are summed instead.
 """
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
+from numba import float64, types
 
 from fastbp_kernels.compiler.decorators import inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import elementwise2_scaled
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, full_vectors, intrinsic
-from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
+from fastbp_kernels.compiler.late_kernel import late_kernel
+from fastbp_kernels.compiler.numba_internals import cgutils
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift, stack_memory
 from fastbp_kernels.compiler.vectors import INT64, Vectors
 
 NORM_SLAB = 1024
+# Below it a sum may lack squares that are too small for float64: up to 2**28 of them, each below 2**-1022.
+_LEAST_SUM = 2.0**-940
 
 _scaled = elementwise2_scaled(lambda v, scalar, x, _: v.builder.fmul(scalar, x))
 
@@ -58,9 +62,40 @@ def square_sums(first: int, stop: int, size: int, grad: Pointer, sums: Array) ->
 
 
 @inner_kernel
-def clip_factor(total: float, max_norm: float) -> float:
-    """Return what a gradient with this sum of squares is multiplied by, as in ``torch.nn.utils.clip_grad_norm_``."""
-    factor = max_norm / (sqrt(total) + 1e-6)
+def leaves_range(total: float) -> bool:
+    """Whether a sum of squares does not tell the norm: it is too small or infinite. NaN tells it."""
+    return total < _LEAST_SUM or total == inf
+
+
+@late_kernel(lambda p: (types.intp, p, types.CPointer(types.float64)))
+def _norm_over_largest(size: int, grad: Pointer, result: Pointer) -> None:
+    largest, total = 0.0, 0.0
+    for k in range(size):
+        largest = max(largest, abs(float64(grad[k])))
+    result[0] = largest
+    if 0.0 < largest < inf:
+        for k in range(size):
+            part = float64(grad[k]) / largest
+            total += part * part
+        result[0] = largest * sqrt(total)
+
+
+@inner_kernel
+def norm_beyond_squares(size: int, grad: Pointer, sums: Array) -> float:
+    """Return the norm of a vector of ``size`` without NaN whose sum of squares ``leaves_range``.
+
+    ``sums`` is any vector of float64.
+    """
+    result = stack_memory(pointer(sums), 1)
+    _norm_over_largest(size, grad, result)
+    norm: float = result[0]
+    return norm
+
+
+@inner_kernel
+def clip_factor(norm: float, max_norm: float) -> float:
+    """Return what a gradient of this norm is multiplied by, as in ``torch.nn.utils.clip_grad_norm_``."""
+    factor = max_norm / (norm + 1e-6)
     return 1.0 if factor >= 1.0 else factor  # NaN stays
 
 
@@ -71,16 +106,16 @@ def scale_gradient(count: int, factor: float, grad: Pointer) -> None:
 
 
 @kernel
-def add_square_sum(grad: Array, sums: Array, total: float) -> float:
-    """Return ``total`` and the squares of ``grad`` added to it; ``sums`` has room for its slabs."""
-    slabs = (grad.size + NORM_SLAB - 1) // NORM_SLAB
+def gradient_norm(grad: Array, sums: Array) -> float:
+    """Return the norm of ``grad``; ``sums``, of float64, has room for its slabs."""
+    slabs, total = (grad.size + NORM_SLAB - 1) // NORM_SLAB, 0.0
     square_sums(0, slabs, grad.size, pointer(grad), sums)
     for slab in range(slabs):
         total += sums[slab]
-    return total
+    return norm_beyond_squares(grad.size, pointer(grad), sums) if leaves_range(total) else sqrt(total)
 
 
 @kernel
-def clip(grad: Array, total: float, max_norm: float) -> None:
+def clip(grad: Array, norm: float, max_norm: float) -> None:
     """Multiply ``grad`` by the ``clip_factor`` of these."""
-    scale_gradient(grad.size, grad.dtype.type(clip_factor(total, max_norm)), pointer(grad))
+    scale_gradient(grad.size, grad.dtype.type(clip_factor(norm, max_norm)), pointer(grad))

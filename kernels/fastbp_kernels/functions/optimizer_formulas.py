@@ -193,6 +193,25 @@ def rprop(
     return v.fma(b.fneg(direction), step_size, parameter), grad, step_size
 
 
+def lion(v: Vectors, scalars: Values, parameter: ir.Value, grad: ir.Value, exp_avg: ir.Value) -> Sequence[ir.Value]:
+    """Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023, algorithm 2."""
+    b = v.builder
+    lr, keep1, new1, keep2, new2, sign, kept = scalars
+    grad = b.fmul(grad, sign)
+    direction = _sign(v, v.fma(keep1, exp_avg, b.fmul(new1, grad)))
+    exp_avg = v.fma(keep2, exp_avg, b.fmul(new2, grad))
+    least = b.fmul(_sign(v, exp_avg), v.constant(_FADED[v.bytes]))  # a step is as long as ever, however small that is
+    exp_avg = b.select(b.fcmp_ordered("<", v.absolute(exp_avg), v.constant(_FADED[v.bytes])), least, exp_avg)
+    return v.fma(b.fneg(lr), direction, b.fmul(parameter, kept)), exp_avg
+
+
+def _sign(v: Vectors, x: ir.Value) -> ir.Value:
+    """Return 1 or -1, and what is neither above nor below 0 as it is: 0 or NaN."""
+    b, zero = v.builder, v.constant(0.0)
+    negative = b.select(b.fcmp_ordered("<", x, zero), v.constant(-1.0), x)
+    return b.select(b.fcmp_ordered(">", x, zero), v.constant(1.0), negative)
+
+
 def _decayed(v: Vectors, sign: ir.Value, decay: ir.Value, parameter: ir.Value, grad: ir.Value) -> ir.Value:
     """Return the gradient, turned where the objective is maximised, and ``decay`` times the parameter added."""
     b = v.builder

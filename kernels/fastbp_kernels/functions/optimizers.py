@@ -37,12 +37,15 @@ class Optimizer(NamedTuple):
         What is the same for all parameters in a step.
     update : callable
         ``update(v, scalars, parameter, grad, *state)`` emits vectors and returns parameter and state after the step.
+    in_torch : bool
+        Whether ``torch.optim`` has a class of that name.
     """
 
     name: str
     state: tuple[str, ...]
     scalars: tuple[str, ...]
     update: Callable[..., Sequence[ir.Value]]
+    in_torch: bool = True
 
 
 _ADAM = (
@@ -109,6 +112,13 @@ OPTIMIZERS = (
         ("prev", "step_size"),
         ("eta minus", "eta plus", "least step", "largest step", "lr", "is first step", "sign"),
         formulas.rprop,
+    ),
+    Optimizer(
+        "Lion",
+        ("exp_avg",),
+        ("lr", "beta1", "1 - beta1", "beta2", "1 - beta2", "sign", "kept"),
+        formulas.lion,
+        in_torch=False,
     ),
 )  # fmt: skip
 OPTIMIZER_CODES = {row.name: code for code, row in enumerate(OPTIMIZERS)}
@@ -180,9 +190,9 @@ def update_spans(
     for span in range(spans.shape[0]):
         begin, end = max(first, spans[span, 0]), min(stop, spans[span, 1])
         if begin < end:
-            own = pointer(scalars[spans[span, 2]])
+            own, place = pointer(scalars[spans[span, 2]]), spans[span, 3] + begin - spans[span, 0]
             update(
-                optimizer, end - begin, own, shift(parameter, begin), shift(grad, begin), shift(state, begin), size
+                optimizer, end - begin, own, shift(parameter, begin), shift(grad, begin), shift(state, place), size
             )  # fmt: skip
 
 
@@ -192,15 +202,16 @@ def step_spans(optimizer: int, scalars: Array, spans: Array, parameter: Array, g
 
     Parameters
     ----------
-    optimizer, parameter, grad, state
+    optimizer, parameter, grad
         As ``step_parameters`` takes them.
     scalars : array of shape (rows, scalars), read
         Each in the order of the optimiser's row.
-    spans : array of int64, shape (spans, 3), read
-        The first parameter and the last + 1 of each, and its row of scalars.
+    spans : array of int64, shape (spans, 4), read
+        The first parameter and the last + 1 of each, its row of scalars, and where its part of the state begins.
+    state : array of shape (vectors, any), read and written
     """
-    size = parameter.size
-    update_spans(optimizer, scalars, spans, 0, size, pointer(parameter), pointer(grad), pointer(state), size)
+    p, g, size = pointer(parameter), pointer(grad), state.shape[1]
+    update_spans(optimizer, scalars, spans, 0, parameter.size, p, g, pointer(state), size)
 
 
 @public_kernel(parameter=written(), grad=read())

@@ -78,6 +78,39 @@ def times_hardswish_derivative(v: Vectors, grad: ir.Value, x: ir.Value) -> ir.Va
     return b.select(b.fcmp_ordered("<=", x, v.constant(-3.0)), v.constant(0.0), above)
 
 
+def threshold(v: Vectors, x: ir.Value, limit: ir.Value, value: ir.Value) -> ir.Value:
+    """Return x, or value where x <= limit."""
+    b = v.builder
+    return b.select(b.fcmp_ordered("<=", x, limit), value, x)
+
+
+def times_threshold_derivative(v: Vectors, grad: ir.Value, x: ir.Value, limit: ir.Value, value: ir.Value) -> ir.Value:
+    """Return grad, or 0 where x <= limit."""
+    b = v.builder
+    return b.select(b.fcmp_ordered("<=", x, limit), v.constant(0.0), grad)
+
+
+def hardshrink(v: Vectors, x: ir.Value, width: ir.Value) -> ir.Value:
+    """Return x, or 0 from -width to width; NaN for NaN."""
+    b = v.builder
+    inside = b.and_(b.fcmp_ordered(">=", x, b.fneg(width)), b.fcmp_ordered("<=", x, width))
+    return b.select(inside, v.constant(0.0), x)
+
+
+def softshrink(v: Vectors, x: ir.Value, width: ir.Value) -> ir.Value:
+    """Return x less width above width, x plus width below -width, 0 between them; NaN for NaN."""
+    b = v.builder
+    below = b.select(b.fcmp_ordered("<", x, b.fneg(width)), b.fadd(x, width), b.fmul(x, v.constant(0.0)))
+    return b.select(b.fcmp_ordered(">", x, width), b.fsub(x, width), below)
+
+
+def times_shrink_derivative(v: Vectors, grad: ir.Value, x: ir.Value, width: ir.Value) -> ir.Value:
+    """Return grad, or 0 where x is from -width to width, and for NaN."""
+    b = v.builder
+    outside = b.or_(b.fcmp_ordered("<", x, b.fneg(width)), b.fcmp_ordered(">", x, width))
+    return b.select(outside, grad, v.constant(0.0))
+
+
 def _sixth(v: Vectors) -> ir.Constant:
     """Return what to multiply with instead of dividing by 6, which takes ten times as long; six of it are 1."""
     return v.constant(1 / 6)

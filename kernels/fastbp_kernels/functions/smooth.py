@@ -1,4 +1,4 @@
-"""SiLU, Mish, softplus, softsign and the logarithm of the sigmoid, on vectors.
+"""SiLU, Mish, softplus, softsign, tanhshrink and the logarithm of the sigmoid, on vectors.
 
 Each returns the value and the derivative. Where PyTorch returns NaN at infinity, these do.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from fastbp_kernels.compiler.vectors import Vectors
-from fastbp_kernels.functions.elementary import at_most, exp, exp_of_less, sigmoid
+from fastbp_kernels.functions.elementary import at_most, exp, exp_of_less, sigmoid, tanh
 from fastbp_kernels.functions.logarithm import log1p
 
 
@@ -56,3 +56,10 @@ def log_sigmoid(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     b = v.builder
     value = b.fsub(at_most(v, x, 0.0), log1p(v, exp_of_less(v, b.fneg(v.absolute(x)))))
     return value, sigmoid(v, b.fneg(x))
+
+
+def tanhshrink(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Return x - t and t**2, with t = tanh(x)."""
+    b = v.builder
+    t = tanh(v, x)
+    return b.fsub(x, t), b.fmul(t, t)

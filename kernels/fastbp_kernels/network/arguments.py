@@ -24,7 +24,7 @@ class Network(NamedTuple):
         See ``table``.
     parameter, grad : vectors, read and written
         ``grad`` is left with the gradient of the last mini-batch.
-    state : array of shape (vectors, parameters), read and written
+    state : array of shape (vectors, those of the optimiser), read and written
         The optimiser's; of no vectors if it has none.
     scalars : array of shape (layers, SCALARS), read
         Beside the table.
@@ -37,38 +37,57 @@ class Network(NamedTuple):
     scalars: Array
 
 
-class TrainingRows(NamedTuple):
-    """The training data.
+class Rows(NamedTuple):
+    """Rows of data with their targets: to train, to validate, or to compute a loss of.
+
+    A criterion's ``for_kernels`` makes of the targets that it is given what the kernels take; until then ``target`` is
+    as given, and ``classes`` is empty.
 
     Attributes
     ----------
     input : array of shape (n, IN of the first layer), read
+        For a loss alone the predictions.
     target : array of shape (n, OUT of the last layer), read
         Of no rows where the loss takes classes.
     classes : array of int64, shape (n,), read
         -1 for a row that the loss ignores; empty where it takes values.
     weights : array of shape (n,), read
         What each row's loss is multiplied by; empty where rows have no weights.
-    order : array of int64, shape (epochs, n) or (0, 0), read
-        The rows of each epoch that the call touches, in order; without it the rows are taken as they stand.
-    mini_batch_size : int
     """
 
     input: Array
     target: Array
     classes: Array
     weights: Array
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return len(self.input)
+
+    def kind(self) -> tuple[object, ...]:
+        """Return shapes and dtypes of inputs and targets."""
+        return self.input.shape, self.target.shape, self.input.dtype, self.target.dtype
+
+    def none(self) -> Rows:
+        """Return no rows, in arrays of the same kind."""
+        return Rows(self.input[:0], self.target[:0], self.classes[:0], self.weights[:0])
+
+
+class Batches(NamedTuple):
+    """Rows that are trained, and the mini-batches in which they come.
+
+    Attributes
+    ----------
+    rows : Rows
+    order : array of int64, shape (epochs, n) or (0, 0), read
+        The rows of each epoch that the call touches, in order; without it the rows are taken as they stand.
+    mini_batch_size : int
+    """
+
+    rows: Rows
     order: Array
     mini_batch_size: int
-
-
-class ValidationRows(NamedTuple):
-    """The validation data, of any number of rows; its arrays are like those of ``TrainingRows``."""
-
-    input: Array
-    target: Array
-    classes: Array
-    weights: Array
 
 
 class Step(NamedTuple):
@@ -81,9 +100,9 @@ class Step(NamedTuple):
         Its code.
     scalars : array of shape (steps, rows, scalars), read
         The optimiser's for each step of the call, or one for all of them; a row for each kind of span.
-    spans : array of int64, shape (spans, 3), read
-        The first parameter and the last + 1 of those that are stepped, and their row of scalars. Frozen parameters are
-        in none.
+    spans : array of int64, shape (spans, 4), read
+        The first parameter and the last + 1 of those that are stepped, their row of scalars, and where their part of a
+        vector of the state begins. Frozen parameters are in none.
     max_norm : float
         What the norm of the gradient is clipped to.
     norm_sums : vector of float64, written

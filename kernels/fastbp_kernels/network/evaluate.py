@@ -6,7 +6,7 @@ from fastbp_kernels.compiler.decorators import inlined_kernel, inner_kernel
 from fastbp_kernels.compiler.pointers import pointer, shift
 from fastbp_kernels.functions.hits import is_class_hit, is_hit
 from fastbp_kernels.functions.losses.kernels import SLAB, LossCall, loss_slab
-from fastbp_kernels.network.arguments import Network, Results, ValidationRows, Workspace
+from fastbp_kernels.network.arguments import Network, Results, Rows, Workspace
 from fastbp_kernels.network.passes import forward_rows
 from fastbp_kernels.network.table import OUT, Y
 from fastbp_kernels.parallel.barrier import SYNC_SIZE, barrier
@@ -15,7 +15,7 @@ from fastbp_kernels.parallel.work_queue import finish, take
 
 
 @inner_kernel
-def validation_blocks(data: ValidationRows, workspace: Workspace) -> int:
+def validation_blocks(data: Rows, workspace: Workspace) -> int:
     """Return the number of blocks of validation rows."""
     n: int = data.input.shape[0]
     return (n + workspace.block_rows - 1) // workspace.block_rows
@@ -23,7 +23,7 @@ def validation_blocks(data: ValidationRows, workspace: Workspace) -> int:
 
 @inner_kernel
 def evaluate_snapshots(
-    network: Network, loss: LossCall, data: ValidationRows, workspace: Workspace, batches: int, first: int,
+    network: Network, loss: LossCall, data: Rows, workspace: Workspace, batches: int, first: int,
     stop: int, results: Results,
 ) -> None:  # fmt: skip
     """Evaluate the snapshots of the parameters that rank 0 leaves in the queue, until no more will come.
@@ -43,7 +43,7 @@ def evaluate_snapshots(
 
 @inner_kernel
 def evaluate_blocks(
-    rank: int, ranks: int, network: Network, loss: LossCall, data: ValidationRows, workspace: Workspace,
+    rank: int, ranks: int, network: Network, loss: LossCall, data: Rows, workspace: Workspace,
     results: Results, epoch: int, first: int, stop: int,
 ) -> None:  # fmt: skip
     """Evaluate the blocks from ``first`` up to ``stop``, as far as there are any."""
@@ -55,7 +55,7 @@ def evaluate_blocks(
 
 @inlined_kernel
 def _evaluate_block(
-    rank: int, ranks: int, network: Network, loss: LossCall, data: ValidationRows, workspace: Workspace,
+    rank: int, ranks: int, network: Network, loss: LossCall, data: Rows, workspace: Workspace,
     results: Results, epoch: int, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Add the loss's sum and the hits of the rows from ``start`` to ``stop`` to those of the epoch."""

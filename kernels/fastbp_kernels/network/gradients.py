@@ -6,7 +6,7 @@ from fastbp_kernels.compiler.decorators import inlined_kernel
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.functions.losses.kernels import SLAB, LossCall
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
-from fastbp_kernels.network.arguments import Block, Network, TrainingRows
+from fastbp_kernels.network.arguments import Batches, Block, Network
 from fastbp_kernels.network.operations import operation_gradients
 from fastbp_kernels.network.passes import (
     backward_rows,
@@ -24,7 +24,7 @@ from fastbp_kernels.parallel.partition import rank_range
 
 @inlined_kernel
 def block_gradients(
-    rank: int, ranks: int, network: Network, data: TrainingRows, block: Block, loss: LossCall, factor: float, lr: float,
+    rank: int, ranks: int, network: Network, data: Batches, block: Block, loss: LossCall, factor: float, lr: float,
     fuses_update: bool, wait: Pointer,
 ) -> None:  # fmt: skip
     """Add the gradients of the block's rows to its ``grad`` and note the loss of each slab of them.
@@ -56,29 +56,29 @@ def block_gradients(
 
 @inlined_kernel
 def _propagate(
-    network: Network, data: TrainingRows, block: Block, loss: LossCall, factor: float, first_row: int, stop_row: int
+    network: Network, data: Batches, block: Block, loss: LossCall, factor: float, first_row: int, stop_row: int
 ) -> None:
     """Run forward and loss of some rows of the block: their gradient is then in the last layer's G."""
     layers, scratch, order = network.layers, block.scratch, data.order
     last = layers.shape[0] - 1
-    target = shift(pointer(data.target), block.start * layers[last, OUT])
-    classes, weights = shift(pointer(data.classes), block.start), shift(pointer(data.weights), block.start)
-    is_weighted = data.weights.size > 0
+    target = shift(pointer(data.rows.target), block.start * layers[last, OUT])
+    classes, weights = shift(pointer(data.rows.classes), block.start), shift(pointer(data.rows.weights), block.start)
+    is_weighted = data.rows.weights.size > 0
     if order.size:
         place, place_row = layers[0, X], layers[0, X_ROW]
-        gather(scratch, place, place_row, data.input, order, block.epoch, block.start, first_row, stop_row)
+        gather(scratch, place, place_row, data.rows.input, order, block.epoch, block.start, first_row, stop_row)
         if is_weighted:
             weights = block.weights
             for row in range(first_row, stop_row):
-                weights[row] = data.weights[order[block.epoch, block.start + row]]
+                weights[row] = data.rows.weights[order[block.epoch, block.start + row]]
         if loss.takes_classes:
             classes = block.classes
             for row in range(first_row, stop_row):
-                classes[row] = data.classes[order[block.epoch, block.start + row]]
+                classes[row] = data.rows.classes[order[block.epoch, block.start + row]]
         else:
             target = shift(scratch, layers[last, G])
             place, place_row = layers[last, G], layers[last, Y_ROW]
-            gather(scratch, place, place_row, data.target, order, block.epoch, block.start, first_row, stop_row)
+            gather(scratch, place, place_row, data.rows.target, order, block.epoch, block.start, first_row, stop_row)
     x, x_row, _ = _inputs(layers, 0, scratch, data, block.start)
     forward_rows(
         layers, pointer(network.parameter), pointer(network.scalars), scratch, x, x_row, first_row, stop_row,
@@ -89,11 +89,11 @@ def _propagate(
 
 
 @inlined_kernel
-def _inputs(layers: Array, layer: int, scratch: Pointer, data: TrainingRows, start: int) -> tuple[Pointer, int, int]:
+def _inputs(layers: Array, layer: int, scratch: Pointer, data: Batches, start: int) -> tuple[Pointer, int, int]:
     """Return where a layer's inputs of the block at ``start`` are, the distance of their rows, and their kind of B.
 
     The network's are read where they lie if they are taken in their order, else gathered in scratch.
     """
     if layer == 0 and not data.order.size:
-        return shift(pointer(data.input), start * data.input.shape[1]), data.input.shape[1], ROWS
+        return shift(pointer(data.rows.input), start * data.rows.input.shape[1]), data.rows.input.shape[1], ROWS
     return shift(scratch, layers[layer, X]), layers[layer, X_ROW], ROOMY_ROWS

@@ -1,4 +1,4 @@
-"""The operations of the engine's rows that are no product of matrices: forward, backward and gradients.
+"""The operations of the engine's rows that are no product of dense matrices: forward, backward and gradients.
 
 Each takes rows of its inputs and writes rows of its outputs, or of their gradients, as the table says.
 """
@@ -10,7 +10,7 @@ from numba import float64, intp
 from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop
 from fastbp_kernels.compiler.late_kernel import TABLE, late_kernel
-from fastbp_kernels.compiler.pointers import Array, Pointer, pointer_at, shift
+from fastbp_kernels.compiler.pointers import Array, Pointer, int32_at, int64_at, pointer_at, shift
 from fastbp_kernels.functions.losses.kernels import SLAB
 from fastbp_kernels.layers.batch_norm import batch_norm, batch_norm_backward_rows
 from fastbp_kernels.layers.dropout import dropout_rows
@@ -23,14 +23,17 @@ from fastbp_kernels.layers.softmax import (
     softmax_rows,
 )
 from fastbp_kernels.linalg.column_sums import add_column_product_sums, add_column_sums
+from fastbp_kernels.linalg.sparse import add_sparse_weight_gradient, sparse_forward
 from fastbp_kernels.network.table import (
     ADD,
     ADDED_G,
     ADDED_G_ROW,
     BATCH_NORM,
     BIAS,
+    COLUMNS_AT,
     DROPOUT,
     FORWARDS,
+    IN,
     LAYER_NORM,
     LOG_SOFTMAX,
     MEAN_AT,
@@ -45,11 +48,14 @@ from fastbp_kernels.network.table import (
     SCALARS,
     SEED,
     SOFTMAX,
+    SPARSE_LINEAR,
+    STARTS_AT,
     TAKES_BATCH,
     THRESHOLD,
     TRAINED,
     TRAINED_BIAS,
     TRAINED_WEIGHT,
+    VALUES_AT,
     VARIANCE_AT,
     WEIGHT,
     X_ROW,
@@ -93,6 +99,13 @@ def operation_forward(
             pointer_at(x, layers[layer, MEAN_AT]), pointer_at(x, layers[layer, VARIANCE_AT]), layers[layer, MEAN_AT],
             shift(scratch, layers[layer, SAVED] + first_row * y_row), shift(scratch, layers[layer, SAVED_ROW]), y,
             y_row,
+        )  # fmt: skip
+    elif operation == SPARSE_LINEAR:
+        bias = layers[layer, BIAS]
+        sparse_forward(
+            pointer_at(x, layers[layer, VALUES_AT]), int32_at(layers[layer, COLUMNS_AT]),
+            int64_at(layers[layer, STARTS_AT]), x, x_row, rows, layers[layer, IN], features,
+            shift(parameter, layers[layer, WEIGHT]), 1 if bias >= 0 else 0, shift(parameter, max(bias, 0)), y, y_row,
         )  # fmt: skip
     elif operation == SOFTMAX:
         softmax_rows(rows, features, x, x_row, y, y_row)
@@ -184,7 +197,16 @@ def operation_gradients(
     first, stop = rank_range(layers[layer, OUT], SLAB, rank, ranks)
     g = shift(scratch, layers[layer, G] + first)
     trained = layers[layer, TRAINED]
-    if trained & TRAINED_WEIGHT:
+    if layers[layer, OPERATION] == SPARSE_LINEAR:
+        if trained & TRAINED_WEIGHT:
+            i, memory = layers[layer, IN], layers[layer, SAVED] + rank * layers[layer, SAVED_ROW]
+            own_first, own_stop = rank_range(layers[layer, OUT], 1, rank, ranks)
+            add_sparse_weight_gradient(
+                pointer_at(x, layers[layer, VALUES_AT]), int32_at(layers[layer, COLUMNS_AT]),
+                int64_at(layers[layer, STARTS_AT]), x, x_row, rows, i, shift(scratch, layers[layer, G]), y_row,
+                own_first, own_stop, shift(grad, layers[layer, WEIGHT]), shift(scratch, memory),
+            )  # fmt: skip
+    elif trained & TRAINED_WEIGHT:
         normalized = shift(scratch, layers[layer, SAVED] + first)
         weight_grad = shift(grad, layers[layer, WEIGHT] + first)
         add_column_product_sums(rows, stop - first, g, normalized, y_row, weight_grad)

@@ -22,7 +22,8 @@ G = 10  # offset of the gradient with respect to what the activation took
 Y_ROW = 11  # distance between rows of Z, Y and G
 OPERATION = 12  # see below
 SAVED = 13  # offset of rows like Y's that the operation saves for its backward pass, or needs there
-SAVED_ROW = 14  # likewise of a number for each row, or with BATCH_NORM and PRELU for each feature
+SAVED_ROW = 14  # likewise of a number for each row, or with BATCH_NORM and PRELU for each feature; with SPARSE_LINEAR,
+# which needs memory of this size for each rank at SAVED, that size
 ADDED_G = 15  # offset of a gradient that is added to that of the inputs, -1 if there is none
 ADDED_G_ROW = 16  # distance between its rows
 OTHER = 17  # of ADD: offset of what it adds to its inputs
@@ -36,7 +37,10 @@ TAKES_BATCH = 24  # of BATCH_NORM: whether a training takes the statistics of th
 VALUE_AT = 25  # address of the function of an activation of the user's
 DERIVATIVE_AT = 26  # address of its derivative's function
 TRAINED = 27  # which parameters need a gradient: TRAINED_WEIGHT, TRAINED_BIAS, their sum, or 0
-COLUMNS = 28
+VALUES_AT = 28  # of SPARSE_LINEAR: address of the rows' values
+COLUMNS_AT = 29  # likewise of their columns, int32
+STARTS_AT = 30  # likewise of where each row starts among them, int64
+COLUMNS = 31
 
 TRAINED_WEIGHT, TRAINED_BIAS = 1, 2
 
@@ -50,6 +54,7 @@ LOG_SOFTMAX = 5
 ADD = 6
 BATCH_NORM = 7  # eps; a mini-batch's weight in the running statistics, below 0 for that of a mean over all
 PRELU = 8  # 1 if there is a slope for each feature, 0 if there is one for all
+SPARSE_LINEAR = 9  # a LINEAR whose inputs are the numbers of sparse rows: see ``linalg.sparse``
 
 # Columns of the scalars beside the table, of which there is a row for each of its rows.
 ACTIVATION_SCALARS = 0  # from here on those of the activation

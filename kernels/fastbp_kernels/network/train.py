@@ -26,12 +26,19 @@ by whoever computes it, in one of three divisions of labour:
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, sqrt
 
 from fastbp_kernels.compiler.decorators import inlined_kernel, inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop, zero_loop
 from fastbp_kernels.compiler.pointers import Pointer, pointer, shift
-from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, clip_factor, scale_gradient, square_sums
+from fastbp_kernels.functions.gradient_clipping import (
+    NORM_SLAB,
+    clip_factor,
+    leaves_range,
+    norm_beyond_squares,
+    scale_gradient,
+    square_sums,
+)
 from fastbp_kernels.functions.losses.kernels import SLAB, LossCall, row_weight, scale_of_weights
 from fastbp_kernels.functions.optimizers import update_spans
 from fastbp_kernels.functions.penalty import add_penalty_gradient
@@ -39,12 +46,12 @@ from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
     BY_CHUNKS,
     VALIDATION_BESIDE,
+    Batches,
     Block,
     Network,
     Results,
+    Rows,
     Step,
-    TrainingRows,
-    ValidationRows,
     Workspace,
 )
 from fastbp_kernels.network.evaluate import evaluate_blocks, evaluate_snapshots, validation_blocks
@@ -58,7 +65,7 @@ BLOCK_ROWS = 2 * K_BLOCK  # whole k_blocks, so that gradients are summed in the 
 
 @kernel
 def train(
-    rank: int, ranks: int, first: int, stop: int, network: Network, data: TrainingRows, validation: ValidationRows,
+    rank: int, ranks: int, first: int, stop: int, network: Network, data: Batches, validation: Rows,
     step: Step, workspace: Workspace, results: Results,
 ) -> None:  # fmt: skip
     """Train and validate from the ``first`` unit of work up to ``stop``.
@@ -76,7 +83,7 @@ def train(
         See ``arguments``.
     """
     beside = workspace.mode == VALIDATION_BESIDE
-    batches = (data.input.shape[0] + data.mini_batch_size - 1) // data.mini_batch_size
+    batches = (data.rows.input.shape[0] + data.mini_batch_size - 1) // data.mini_batch_size
     units = batches + validation_blocks(validation, workspace)
     trainers = 1 if beside else ranks
     own = _workspace_of(rank, ranks, workspace)
@@ -111,8 +118,8 @@ def train(
 
 
 @inlined_kernel
-def _note_loss(loss: float, mean: bool, data: TrainingRows, epoch: int, batch: int, results: Results) -> None:
-    rows = min(data.mini_batch_size, data.input.shape[0] - batch * data.mini_batch_size)
+def _note_loss(loss: float, mean: bool, data: Batches, epoch: int, batch: int, results: Results) -> None:
+    rows = min(data.mini_batch_size, data.rows.input.shape[0] - batch * data.mini_batch_size)
     results.train_losses[epoch, 0] += loss
     results.train_losses[epoch, 1] += loss * (rows / data.mini_batch_size if mean else 1.0)
     if not isfinite(loss) and not results.nonfinite[0]:
@@ -135,12 +142,12 @@ def _workspace_of(rank: int, ranks: int, workspace: Workspace) -> Workspace:
 
 @inlined_kernel
 def _train_batch(
-    rank: int, ranks: int, network: Network, data: TrainingRows, step: Step, workspace: Workspace, epoch: int,
+    rank: int, ranks: int, network: Network, data: Batches, step: Step, workspace: Workspace, epoch: int,
     batch: int, steps: int, fuses_update: bool,
 ) -> float:  # fmt: skip
     """Run forward, loss, backward and update of a mini-batch, after ``steps`` others; rank 0 returns the loss."""
     start = batch * data.mini_batch_size
-    stop = min(start + data.mini_batch_size, data.input.shape[0])
+    stop = min(start + data.mini_batch_size, data.rows.input.shape[0])
     scale = _scale(step.loss, data, epoch, start, stop)
     factor = network.parameter.dtype.type(step.loss.slope * scale)
     scalars = step.scalars[min(steps, step.scalars.shape[0] - 1)]
@@ -181,23 +188,24 @@ def _train_batch(
         if step.norm_sums.size:
             clipped = network.grad.dtype.type(_clip_factor(rank, ranks, size, g, step, wait))
             scale_gradient(own_stop - own_first, clipped, shift(g, own_first))
-        update_spans(step.optimizer, scalars, step.spans, own_first, own_stop, p, g, pointer(network.state), size)
+        state, row = pointer(network.state), network.state.shape[1]
+        update_spans(step.optimizer, scalars, step.spans, own_first, own_stop, p, g, state, row)
         barrier(ranks, wait)
     return total * scale + penalty
 
 
 @inner_kernel
-def _scale(loss: LossCall, data: TrainingRows, epoch: int, start: int, stop: int) -> float:
+def _scale(loss: LossCall, data: Batches, epoch: int, start: int, stop: int) -> float:
     """Return the factor of the sum in the loss of the rows from ``start`` to ``stop`` of the epoch's order."""
     if not loss.is_mean:
         return 1.0
     if not loss.sums_weights:
         return 1.0 / ((stop - start) * loss.elements)
-    total, is_weighted = 0.0, data.weights.size > 0
+    total, is_weighted = 0.0, data.rows.weights.size > 0
     for place in range(start, stop):
         row = data.order[epoch, place] if data.order.size else place
         total += row_weight(
-            loss.takes_classes, loss.settings, is_weighted, pointer(data.classes), pointer(data.weights), row
+            loss.takes_classes, loss.settings, is_weighted, pointer(data.rows.classes), pointer(data.rows.weights), row
         )
     return scale_of_weights(loss, is_weighted, total)
 
@@ -228,12 +236,17 @@ def _clip_factor(rank: int, ranks: int, size: int, grad: Pointer, step: Step, wa
     barrier(ranks, wait)
     for slab in range(slabs):
         total += step.norm_sums[slab]
-    return clip_factor(total, step.max_norm)
+    if leaves_range(total):
+        norm = norm_beyond_squares(size, grad, step.norm_sums)
+        barrier(ranks, wait)  # before anybody scales what another reads
+    else:
+        norm = sqrt(total)
+    return clip_factor(norm, step.max_norm)
 
 
 @inner_kernel
 def _chunk_gradients(
-    rank: int, ranks: int, network: Network, data: TrainingRows, loss: LossCall, factor: float, workspace: Workspace,
+    rank: int, ranks: int, network: Network, data: Batches, loss: LossCall, factor: float, workspace: Workspace,
     epoch: int, start: int, stop: int, steps: int, before: int,
 ) -> None:  # fmt: skip
     """Compute the gradients of this rank's chunks of the rows from ``start`` to ``stop``, each in ``chunk_grads``."""

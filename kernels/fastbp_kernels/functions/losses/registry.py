@@ -38,6 +38,8 @@ class Loss(NamedTuple):
         ``gradient(v, x, y, *scalars, *vectors)`` emits the derivative over ``slope``.
     scalars, vectors : tuple of str
         The attributes of the class that are its settings.
+    in_torch : bool
+        Whether ``torch.nn`` has a class of that name.
     """
 
     name: str
@@ -48,13 +50,14 @@ class Loss(NamedTuple):
     gradient: Callable[..., ir.Value] | None = None
     scalars: tuple[str, ...] = ()
     vectors: tuple[str, ...] = ()
+    in_torch: bool = True
 
 
 def _elements(
     name: str, value: Callable[..., formulas.Factors], gradient: Callable[..., ir.Value], scalars: tuple[str, ...] = (),
-    vectors: tuple[str, ...] = (), slope: float = 1.0,
+    vectors: tuple[str, ...] = (), slope: float = 1.0, *, in_torch: bool = True,
 ) -> Loss:  # fmt: skip
-    return Loss(name, "values", "elements", slope, value, gradient, scalars, vectors)
+    return Loss(name, "values", "elements", slope, value, gradient, scalars, vectors, in_torch)
 
 
 _POISSON = ("full", "eps")
@@ -79,7 +82,7 @@ LOSSES = (
     _elements("PoissonNLLLoss:rate", formulas.poisson, formulas.poisson_derivative, _POISSON),
     _elements("KLDivLoss", formulas.kl_div, formulas.kl_div_derivative),
     _elements("KLDivLoss:log_target", formulas.kl_div_of_log, formulas.kl_div_of_log_derivative),
-    _elements("QuantileLoss", formulas.quantile, formulas.quantile_derivative, vectors=("levels",)),
+    _elements("QuantileLoss", formulas.quantile, formulas.quantile_derivative, vectors=("levels",), in_torch=False),
 )  # fmt: skip
 LOSS_CODES = {row.name: code for code, row in enumerate(LOSSES)}
 FIRST_ADDRESS = 1 << 12  # from here on a code is the address of a loop of the user's: no code lies in a first page
