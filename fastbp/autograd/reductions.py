@@ -203,19 +203,19 @@ def _cumprod(a: Any, axis: int | None = None, dtype: Any = None, out: Any = None
 
 @composed(np.nansum)
 def _nansum(a: Any, axis: Axis = None, **options: Any) -> Any:
-    return np.sum(np.where(np.isnan(a), 0, a), axis, **options)
+    return np.sum(np.where(np.isnan(a), a.dtype.type(0), a), axis, **options)
 
 
 @composed(np.nanprod)
 def _nanprod(a: Any, axis: Axis = None, **options: Any) -> Any:
-    return np.prod(np.where(np.isnan(a), 1, a), axis, **options)
+    return np.prod(np.where(np.isnan(a), a.dtype.type(1), a), axis, **options)
 
 
 @composed(np.nanmean)
 def _nanmean(a: Any, axis: Axis = None, keepdims: bool = False, **options: Any) -> Any:
     is_number = ~np.isnan(a)
     count = np.sum(is_number, axis, keepdims=keepdims).astype(a.dtype)
-    return np.sum(np.where(is_number, a, 0), axis, keepdims=keepdims, **options) / count
+    return np.sum(np.where(is_number, a, a.dtype.type(0)), axis, keepdims=keepdims, **options) / count
 
 
 @composed(np.ptp)
