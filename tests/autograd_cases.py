@@ -89,9 +89,9 @@ elementwise(numpy.arccosh, torch.arccosh, ONE, 1.1, 3)
 elementwise(numpy.cbrt, lambda x: torch.sign(x) * torch.abs(x) ** (1 / 3), ONE, 0.1, 3)
 elementwise(numpy.fabs, torch.abs, ONE)
 elementwise(numpy.conjugate, lambda x: x * 1, ONE)
-for key in {numpy.deg2rad, numpy.radians}:
+for key in dict.fromkeys((numpy.deg2rad, numpy.radians)):  # one function in some versions of NumPy
     elementwise(key, torch.deg2rad, ONE)
-for key in {numpy.rad2deg, numpy.degrees}:
+for key in dict.fromkeys((numpy.rad2deg, numpy.degrees)):
     elementwise(key, torch.rad2deg, ONE)
 for name in [
     "add",

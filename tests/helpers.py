@@ -132,7 +132,8 @@ def twin(module):
     if isinstance(module, nn.Sequential):
         return torch.nn.Sequential(*(twin(child) for child in module))
     if not isinstance(module, nn.Linear):
-        return getattr(torch.nn, type(module).__name__)()
+        settings = (getattr(module, name) for name in getattr(module, "settings", ()))
+        return getattr(torch.nn, type(module).__name__)(*settings)
     out_features, in_features = module.weight.shape
     other = torch.nn.Linear(in_features, out_features, module.bias is not None, dtype=torch_dtype(module.weight.dtype))
     with torch.no_grad():

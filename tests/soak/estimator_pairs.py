@@ -273,7 +273,7 @@ class EstimatorPairs(Caller, RuleBasedStateMachine):
         self._told(estimator.partial_fit, x[:7], y[:7])
         estimator.coefs_ = [coef.copy() for coef in estimator.coefs_]
         self._told(estimator.partial_fit, x[:7], y[:7])
-        self._told(pickle.loads(pickle.dumps(estimator)).predict, x)
+        self._told(copy.deepcopy(estimator).predict, x)
 
     def _told(self, function, *arguments, **options):
         """Call and return the result; what is raised must be a line of fastbp's or scikit-learn's that says why."""

@@ -67,7 +67,7 @@ def _modules_below(package: str, path: Iterable[str]) -> Iterator[tuple[str, Mod
 def _spec(name: str, path: list[str]) -> ModuleSpec | None:
     """Return how a module would be imported; ``importlib.util.find_spec`` would import the packages around it."""
     finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
-    specs = (find(name, path) for find in finders if find is not None)
+    specs = (find(name, path, None) for find in finders if find is not None)
     return next((spec for spec in specs if spec is not None), None)
 
 
