@@ -86,36 +86,20 @@ def _std_gradient(grad: Any, out: Any, a: Any, axis: Axis, divisor: float) -> An
     return _var_gradient(halved, out, a, axis, divisor)
 
 
-def _spread_of(function: Any, a: Any, axis: Axis, dtype: Any, ddof: float, keepdims: Any, options: Any) -> Any:
-    value = function(a, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims is True, **options)
-    divisor = max(count_of(a.shape, axis) - ddof, 0)
-    return value, None if options else (value, a, axis, divisor)
+def _add_spread(spread: Any, gradient: Any) -> None:
+    @function(spread, gradient)
+    def compute(
+        a: Any, axis: Axis = None, dtype: Any = None, out: Any = None, ddof: float = 0, keepdims: Any = False,
+        **options: Any,
+    ) -> Any:  # fmt: skip
+        options = _given(**options)
+        value = spread(a, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims is True, **options)
+        divisor = max(count_of(a.shape, axis) - ddof, 0)
+        return value, None if options else (value, a, axis, divisor)
 
 
-@function(np.var, _var_gradient)
-def _var(
-    a: Any,
-    axis: Axis = None,
-    dtype: Any = None,
-    out: Any = None,
-    ddof: float = 0,
-    keepdims: Any = False,
-    **options: Any,
-) -> Any:
-    return _spread_of(np.var, a, axis, dtype, ddof, keepdims, _given(**options))
-
-
-@function(np.std, _std_gradient)
-def _std(
-    a: Any,
-    axis: Axis = None,
-    dtype: Any = None,
-    out: Any = None,
-    ddof: float = 0,
-    keepdims: Any = False,
-    **options: Any,
-) -> Any:
-    return _spread_of(np.std, a, axis, dtype, ddof, keepdims, _given(**options))
+_add_spread(np.var, _var_gradient)
+_add_spread(np.std, _std_gradient)
 
 
 def _extreme_gradient(grad: Any, out: Any, a: Any, axis: Axis) -> Any:

@@ -266,8 +266,8 @@ class Session:
             workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
         for row, norm in plan.batch_norms:
             workspace.layers[row, FORWARDS] = norm.num_batches_tracked
-        state = _NO_STATE[plan.dtype.char] if opt is None else opt.state(plan.dtype)
         step = self._step_for(steps, max_norm, scheduled, penalty)
+        state = _NO_STATE[plan.dtype.char] if opt is None else opt.state(plan.dtype)  # in which the step has its places
         run_train(
             team,
             plan.dtype,
