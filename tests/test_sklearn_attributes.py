@@ -201,3 +201,9 @@ def test_progress_that_returns_true_ends_the_training():
         ours = MLPClassifier(**options, progress=lambda mlp: mlp.n_iter_ == 2).fit(X, y)
         assert ours.n_iter_ == len(ours.loss_curve_) == 2
         fitted_alike(ours, MLPClassifier(**{**options, "max_iter": 2}).fit(X, y))
+
+
+def test_partial_fit_of_no_epochs_trains_nothing_as_in_scikit_learn():
+    made = [library.MLPClassifier(**SMALL).fit(X, y).set_params(max_iter=0).partial_fit(X, y) for library in BOTH]
+    assert made[0].loss_curve_ == pytest.approx(made[1].loss_curve_)
+    assert_same(*made, X)

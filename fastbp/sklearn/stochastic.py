@@ -64,7 +64,7 @@ class Split:
 
 
 def fit_stochastic(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None, *, incremental: bool) -> None:
-    """Train for ``max_iter`` epochs at the most, or for one if ``incremental``.
+    """Train for ``max_iter`` epochs at the most, and for no more than one if ``incremental``.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def _fit_network(
     mlp.n_iter_ = 0
     try:
         with course.runner, progress_of(mlp) as show:
-            for _ in course.epochs(1 if incremental else mlp.max_iter):
+            for _ in course.epochs(min(1, mlp.max_iter) if incremental else mlp.max_iter):
                 if show(mlp):
                     course.is_stopped = True
                     break
