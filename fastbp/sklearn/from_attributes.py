@@ -12,7 +12,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastbp.sklearn.network import Network, Settings, layers_of, rebuilt
+from fastbp.sklearn.network import ACTIVATIONS, Network, Settings, layers_of, rebuilt
 from fastbp.sklearn.sparse_rows import predict
 from fastbp.sklearn.turns import Turns
 from fastbp.validation.arrays import Array
@@ -70,6 +70,9 @@ class FromAttributes:
 
     @property
     def _settings(self) -> Settings:
+        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
+            names = ", ".join(sorted(ACTIVATIONS))
+            raise ValueError(f"{type(self).__name__} takes activation as one of {names}, got {self.activation!r}")
         return Settings(self.activation, self.dropout, self.layer_norm)
 
     def _publish(self, network: Network) -> None:

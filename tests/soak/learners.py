@@ -264,6 +264,8 @@ class Learners(Caller, RuleBasedStateMachine):
         if error is None and reduction != "none" and numpy.ndim(prediction):
             self.must(criterion.backward)
         expected = _by_torch(case, reduction, prediction, target)
+        if "eps" in case.options and odd == "ignored":  # which the twin in words of torch does not know
+            expected = None
         if error is None and expected is not None and tame(expected):
             counts["compared"] += 1
             numpy.testing.assert_allclose(numpy.asarray(value), expected, rtol=1e-4, atol=1e-4)
