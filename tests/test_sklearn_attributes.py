@@ -214,6 +214,6 @@ def test_partial_fit_of_no_epochs_trains_nothing_as_in_scikit_learn():
 def test_an_activation_that_is_none_is_refused_by_name_on_a_fitted_estimator_too(hidden, wrong):
     mlp = MLPClassifier(**{**SMALL, "hidden_layer_sizes": hidden}).fit(X, y).set_params(activation=wrong)
     for call in (lambda: mlp.predict(X), lambda: mlp.partial_fit(X, y)):
-        with pytest.raises(ValueError, match="MLPClassifier takes activation as one of .*relu.*, got "):
+        with pytest.raises(ValueError, match=r"MLPClassifier takes activation as one of .*relu.*, got "):
             call()
     mlp.set_params(activation="tanh").predict(X)
