@@ -217,3 +217,12 @@ def test_an_activation_that_is_none_is_refused_by_name_on_a_fitted_estimator_too
         with pytest.raises(ValueError, match=r"MLPClassifier takes activation as one of .*relu.*, got "):
             call()
     mlp.set_params(activation="tanh").predict(X)
+
+
+def test_a_solver_that_is_none_is_refused_by_name_on_a_fitted_estimator_too():
+    mlp = MLPRegressor(**SMALL).fit(X, y).set_params(solver="newton")
+    before = [coef.copy() for coef in mlp.coefs_]
+    with pytest.raises(ValueError, match="MLPRegressor takes solver as 'lbfgs', 'sgd' or 'adam', got 'newton'"):
+        mlp.partial_fit(X, y)
+    for coef, kept in zip(mlp.coefs_, before):
+        numpy.testing.assert_array_equal(coef, kept)

@@ -105,6 +105,8 @@ class BaseMLP(FromAttributes, BaseEstimator):  # type: ignore[misc]
         hidden = list(hidden) if isinstance(hidden, Iterable) else [hidden]
         if any(size <= 0 for size in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        if self.optimizer is None and self.solver not in ("sgd", "adam", "lbfgs"):
+            raise ValueError(f"{type(self).__name__} takes solver as 'lbfgs', 'sgd' or 'adam', got {self.solver!r}")
         is_first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._validate_input(X, y, incremental, is_first)
         if sample_weight is not None:

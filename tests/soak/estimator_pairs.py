@@ -212,7 +212,8 @@ class EstimatorPairs(Caller, RuleBasedStateMachine):
         pair = self.pick(number)
         if what in ("setting", "wrong"):
             table = SETTINGS if what == "setting" else WRONG
-            name = data.draw(st.sampled_from(sorted(table)))
+            names = table.keys() - {"solver"} if what == "wrong" else table  # scikit-learn trains nothing in silence
+            name = data.draw(st.sampled_from(sorted(names)))
             value = data.draw(st.sampled_from(table[name]))
             self.call_both(pair, lambda estimator: estimator.set_params(**{name: value}) and None)
             return
