@@ -17,8 +17,9 @@ _order = attrgetter("order")
 
 
 def run_backward(
-    roots: Sequence[Node], grads: Sequence[Any], retain_graph: bool, targets: Sequence[Node] | None = None
-) -> list[Any]:
+    roots: Sequence[Node], grads: Sequence[Any], retain_graph: bool, targets: Sequence[Node] | None = None,
+    *, until: Node | None = None,
+) -> list[Any]:  # fmt: skip
     """Go back from ``roots`` and return the gradients of ``targets``, or add them to those nodes that keep one.
 
     Everything that can be refused is refused first, and gradients are added last: a backward that raises has changed
@@ -32,29 +33,35 @@ def run_backward(
         Whether another backward may follow. Otherwise the nodes drop what they kept.
     targets : sequence of Node or None
         Whose gradients are returned, None for one that was not reached. Nothing is added to ``grad`` then.
+    until : Node or None
+        Where a backward of a part ends: nothing behind this node is reached. Its gradient is returned.
     """
-    ordered = _collect(roots)
+    ordered = _collect(roots, until)
     wanted = None if targets is None else _on_the_way_to(set(targets), ordered)
     if wanted is not None:
         ordered = [node for node in ordered if node in wanted]
     with np.errstate(all="ignore"):  # an infinite slope is a result, not an accident of the backward
-        reached = _walk(ordered, roots, grads, wanted)
+        reached = _walk(ordered, roots, grads, wanted, until)
     if not retain_graph:
         for node in ordered:
-            node.release()
+            if node is not until:
+                node.release()
     if targets is not None:
         return [reached.get(node) for node in targets]
+    of_part = [] if until is None else [reached.pop(until, None)]
     with _accumulating:
         for node, grad in reached.items():
             if node.keeps_grad:
                 node.accumulate(grad)
-    return []
+    return of_part
 
 
-def _collect(roots: Sequence[Node]) -> list[Node]:
+def _collect(roots: Sequence[Node], until: Node | None = None) -> list[Node]:
     """Return the nodes behind ``roots``, the youngest first; raise RuntimeError if one of them has no backward."""
     found = set(roots)
     pending = list(found)
+    if until is not None:
+        found.add(until)
     last_change = 0
     while pending:
         node = pending.pop()
@@ -96,15 +103,15 @@ def _on_the_way_to(targets: set[Node], ordered: list[Node]) -> set[Node]:
     """Return the nodes from which a target is reached, targets included."""
     wanted: set[Node] = set()
     for node in reversed(ordered):
-        if node in targets or not wanted.isdisjoint(node.inputs or ()):
+        if node in targets or not wanted.isdisjoint(node.inputs or ()) or not targets.isdisjoint(node.leaves):
             wanted.add(node)
     return wanted
 
 
 def _walk(
-    ordered: list[Node], roots: Sequence[Node], grads: Sequence[Any], wanted: set[Node] | None
+    ordered: list[Node], roots: Sequence[Node], grads: Sequence[Any], wanted: set[Node] | None, until: Node | None
 ) -> dict[Node, Any]:
-    """Return the gradients of the nodes that keep one, and of all of ``wanted``."""
+    """Return the gradients of the nodes that keep one, and of all of ``wanted`` with their leaves."""
     pending: dict[Node, Any] = {}
     for root, grad in zip(roots, grads):
         pending[root] = pending[root] + grad if root in pending else grad
@@ -113,13 +120,21 @@ def _walk(
         grad = pending.pop(node, None)
         if grad is None:
             continue
-        if wanted is not None or node.keeps_grad:
-            reached[node] = grad
+        if wanted is not None or node.keeps_grad or node is until:
+            reached[node] = reached[node] + grad if node in reached else grad
+            if node is until:
+                continue
         inputs = node.inputs
         if inputs is None:  # another thread's backward has come in between
             node.refuse()
             continue
-        for input, gradient in zip(inputs, node.backward(grad)):
+        if wanted is not None and node.leaves:
+            gradients, of_leaves = node.backward_apart(grad)
+            for leaf, gradient in of_leaves:
+                reached[leaf] = reached[leaf] + gradient if leaf in reached else gradient
+        else:
+            gradients = node.backward(grad)
+        for input, gradient in zip(inputs, gradients):
             if input is None or gradient is None or (wanted is not None and input not in wanted):
                 continue
             if gradient.shape != input.shape or gradient.dtype is not input.dtype:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.autograd.node import FunctionNode, JoinNode, Node, PoisonedNode, tick
+from fastbp.autograd.node import FunctionNode, JoinNode, Node, PoisonedNode, holds_node, tick
 from fastbp.autograd.recording import is_grad_enabled
 from fastbp.autograd.tensor import Tensor, settle, wrap
 
@@ -70,7 +70,7 @@ def unwrap(argument: Any) -> tuple[Any, Node | None]:
 
 def record(row: Row, inputs: tuple[Node | None, ...], value: Any, saved: tuple[Any, ...]) -> Tensor:
     """Return a tensor of ``value`` that was computed as ``row`` says."""
-    if not is_grad_enabled() or not any(inputs):
+    if not is_grad_enabled() or not holds_node(inputs):
         return wrap(value, None)
     node = _new_node(FunctionNode)
     node.order, node.inputs, node.row, node.saved = tick(), inputs, row, saved

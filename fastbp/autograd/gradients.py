@@ -45,8 +45,9 @@ def grad(
         raise ValueError(f"grad takes a gradient for each output, got {len(grad_outputs)} for {len(outputs)}")
     is_one = isinstance(inputs, Tensor) or hasattr(inputs, "autograd_leaf")
     targets = [unwrap(input)[1] for input in ([inputs] if is_one else inputs)]
-    if None in targets:
-        raise RuntimeError(f"grad takes inputs that require a gradient, but input {targets.index(None)} does not")
+    for position, target in enumerate(targets):
+        if target is None:
+            raise RuntimeError(f"grad takes inputs that require a gradient, but input {position} does not")
     roots, firsts = zip(*(root_gradient(output, first, "grad") for output, first in zip(outputs, grad_outputs)))
     found = run_backward(roots, firsts, retain_graph, targets)  # type: ignore[arg-type]
     if not allow_unused and any(gradient is None for gradient in found):

@@ -14,7 +14,7 @@ parameters that it read were changed since.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
 
@@ -39,6 +39,12 @@ class Node:
         Of the array, and so of its gradient.
     keeps_grad : bool
         Whether the node wants its gradient: ``accumulate`` is called at the end of a backward that reached it.
+    wanted : bool
+        Whether somebody asks for its gradient, so that it is worth computing where that costs.
+    leaves : sequence of Leaf
+        To whose gradients ``backward`` adds by itself, beside those of ``inputs``.
+    gradient_for : int
+        What a gradient of the array is known by: the node's ``order``, or that of the node which it passes on.
     name : str
         For messages.
     """
@@ -50,7 +56,13 @@ class Node:
     dtype: np.dtype[Any]
     order: int
     keeps_grad = False
+    wanted = True
+    leaves: Sequence[Leaf] = ()
     name = "an operation"
+
+    @property
+    def gradient_for(self) -> int:
+        return self.order
 
     def backward(self, grad: Any) -> Iterable[Any]:
         """Return a gradient for each input, None where there is none.
@@ -58,6 +70,10 @@ class Node:
         ``grad`` has the node's shape and dtype, and is not to be written to. It is a NumPy scalar where the shape is
         (). A gradient may have any dtype, and any shape that broadcasting leads to or from the input's.
         """
+        raise NotImplementedError
+
+    def backward_apart(self, grad: Any) -> tuple[Iterable[Any], Iterable[tuple[Leaf, Any]]]:
+        """Return what ``backward`` returns, and the gradients of the ``leaves``, without adding to theirs."""
         raise NotImplementedError
 
     def accumulate(self, grad: Any) -> None:
@@ -212,3 +228,11 @@ class ArrayLeaf(Leaf):
             self.grad = np.array(grad)
         else:
             self.grad += grad  # in its place, as in PyTorch: whoever holds it sees it
+
+
+def holds_node(inputs: Iterable[Node | None]) -> bool:
+    """Return whether one of ``inputs`` requires a gradient. (A parameter is a node whose ``bool`` is its number's.)"""
+    for node in inputs:
+        if node is not None:
+            return True
+    return False

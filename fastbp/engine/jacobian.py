@@ -6,9 +6,10 @@ from functools import partial
 
 import numpy as np
 
+from fastbp.autograd import enable_grad, grad, tensor
 from fastbp.engine.plan import Plan, plan_of
 from fastbp.nn.module import Module
-from fastbp.runtime.model_lock import holder
+from fastbp.runtime.model_lock import read
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import Array, aligned_zeros, require_floats
 from fastbp_kernels.network.chain import chain_backward, chain_forward
@@ -22,8 +23,7 @@ def jacobian(model: Module, inputs: Array) -> Array:
 
     It is that of ``model.predict``, which drops nothing. Rows are taken to be independent of each other. Gradients of
     the parameters stay as they are. A model of ``Linear`` layers and activations runs in the compiled engine, and may
-    be asked by any number of threads; any other module by module, in a forward and a backward for each output, so that
-    a backward for a forward from before is refused.
+    be asked by any number of threads; any other module by module, in one forward and a backward for each output.
 
     Parameters
     ----------
@@ -55,14 +55,15 @@ def jacobian(model: Module, inputs: Array) -> Array:
 
 
 def _by_the_engine(plan: Plan, inputs: Array) -> Array:
-    rows, lock = plan.first._checked(inputs), plan.lock
-    changes = lock.changes
-    result = np.empty((len(rows), plan.out_features, rows.shape[1]), plan.dtype)
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        _fill_block(plan, rows[start : start + _BLOCK_ROWS], result[start : start + _BLOCK_ROWS])
-    if lock.writer or lock.changes != changes:
-        lock.check_reading(changes)
-    return result
+    rows = plan.first._checked(inputs)
+
+    def compute() -> Array:
+        result = np.empty((len(rows), plan.out_features, rows.shape[1]), plan.dtype)
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            _fill_block(plan, rows[start : start + _BLOCK_ROWS], result[start : start + _BLOCK_ROWS])
+        return result
+
+    return read(plan.lock, compute)
 
 
 def _fill_block(plan: Plan, rows: Array, result: Array) -> None:
@@ -83,32 +84,26 @@ def _fill_block(plan: Plan, rows: Array, result: Array) -> None:
         result[:, column] = grad_input
 
 
-@holder
 def _by_modules(model: Module, inputs: Array) -> Array:
-    output = model.predict(inputs)
-    if output.ndim != 2 or len(output) != len(inputs):
-        raise ValueError(f"jacobian takes a model with outputs of shape (n, out_features), got {output.shape}")
-    result = np.empty((len(inputs), output.shape[1], inputs.shape[1]), inputs.dtype)
-    flat, in_training = model._current(), [module for module in model.modules() if module.training]
-    lock = flat.lock
-    taken = lock.acquire()
-    gradients = [(grad, grad.copy()) for _, grad in flat.runs]
+    in_training = [module for module in model.modules() if module.training]
+    start = tensor(inputs, requires_grad=True)
     try:
         model.eval()
-        for column in range(output.shape[1]):
-            model(inputs)
-            result[:, column] = model.backward(_one_hot(output, column))
+        with enable_grad():
+            output = model(start)
     finally:
         for module in in_training:
             module.training = True
-        for grad, before in gradients:
-            grad[...] = before
-        taken.release()
+    if output.ndim != 2 or len(output) != len(inputs):
+        raise ValueError(f"jacobian takes a model with outputs of shape (n, out_features), got {output.shape}")
+    result = np.empty((len(inputs), output.shape[1], inputs.shape[1]), inputs.dtype)
+    for column in range(output.shape[1]):
+        (result[:, column],) = grad(output, start, _one_hot(output, column), retain_graph=True)
     return result
 
 
 def _one_hot(output: Array, column: int) -> Array:
     """Return the gradient of one column of outputs."""
-    grad_output = np.zeros_like(output)
+    grad_output = np.zeros(output.shape, output.dtype)
     grad_output[:, column] = 1
     return grad_output

@@ -102,8 +102,6 @@ class Plan(Derived):
         Methods of its user's that the whole has.
     parameters, dtypes, description, forward_state, may_predict
         As ``NoPlan`` has them.
-    takes_gradients : bool
-        Whether the library may go back without the whole's ``backward``.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
 
@@ -146,7 +144,7 @@ class Plan(Derived):
         self.out_features = self._rows[-1].columns[table.OUT]
         self.flop = sum(row.flop for row in self._rows)
         self.own_methods: list[str] = []
-        self.may_predict = self.takes_gradients = True
+        self.may_predict = True
         self.parameters, self.dtypes, self.description = dict.fromkeys(parameters), {self.dtype}, ""
         self.forward_state = ForwardState(around or modules)
         super().__init__([*modules, *around, parameters[0].storage])
@@ -260,7 +258,7 @@ def _find_plan(model: Module) -> Plan | NoPlan:
     plan.own_methods, plan.description = own, _described(named)
     if (model._flat is None or not model._flat.is_current) and parameters == list(plan.parameters):
         model._flat = plan.flat  # found once for both
-    plan.may_predict, plan.takes_gradients = _may_predict(model), model._takes("backward_parameters")
+    plan.may_predict = _may_predict(model)
     return plan
 
 

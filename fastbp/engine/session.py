@@ -225,6 +225,7 @@ class Session:
     ) -> None:
         if self._team.ranks > 1:
             self._team.__exit__(kind, error, traceback)
+        self.plan.flat.note_change()
         self.rest()
 
     def rest(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from numbers import Number
 from typing import Any, TypeVar
 
@@ -10,17 +11,19 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from fastbp.autograd.dispatch import call_function, call_ufunc
+from fastbp.autograd.functions import TABLE
 from fastbp.validation.arrays import Array
 
 Self = TypeVar("Self", bound="ArrayLike")
 
 
 class ArrayLike(NDArrayOperatorsMixin):
-    """Reads as its ``data``: in arithmetic, comparisons, NumPy's functions, and by index.
+    """Reads as its ``data`` in arithmetic, NumPy's functions, methods and by index, all of which are recorded.
 
-    Operations give plain arrays. ``numpy.asarray(parameter)``, ``parameter.numpy()`` and ``parameter[index]`` are
-    views, so that writing to them writes to the model, as ``parameter[index] = values`` does. An operation in place
-    raises TypeError, where PyTorch raises too: ``layer.weight *= 2`` would put an array in the parameter's place.
+    Comparisons give plain arrays. ``numpy.asarray(parameter)`` and ``parameter.numpy()`` are views, so that writing to
+    them writes to the model, as ``parameter[index] = values`` does. An operation in place raises TypeError, where
+    PyTorch raises too: ``layer.weight *= 2`` would put an array in the parameter's place.
     """
 
     __slots__ = ()
@@ -45,8 +48,10 @@ class ArrayLike(NDArrayOperatorsMixin):
                 f"numpy.{ufunc.__name__} does not write into a Parameter; "
                 "write into its array: parameter.data *= 2, or out=parameter.data"
             )
-        arrays = (value.data if isinstance(value, ArrayLike) else value for value in inputs)
-        return getattr(ufunc, method)(*arrays, **options)
+        return call_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        return call_function(function, args, options)
 
     # Two parameters are equal if they are one: modules, optimisers and users look them up in lists and dictionaries.
     # With numbers and arrays a comparison is elementwise, so that (parameter == 0).sum() counts.
@@ -76,24 +81,29 @@ class ArrayLike(NDArrayOperatorsMixin):
         return len(self.data)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.data)
+        return (self[index] for index in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
         return value in self.data
 
     def __getitem__(self, index: Any) -> Any:
-        return self.data[index]
+        return TABLE[operator.getitem].call((self, index), {})
 
     def __setitem__(self, index: Any, values: Any) -> None:
         self.data[index] = values
+        self.note_change()
+
+    def note_change(self) -> None:
+        """Note that the data were written to."""
+        raise NotImplementedError
 
     @property
     def ndim(self) -> int:
         return self.data.ndim
 
     @property
-    def T(self) -> Array:
-        return self.data.T
+    def T(self) -> Any:
+        return np.transpose(self)  # type: ignore[call-overload]
 
     def dim(self) -> int:
         """Return ``ndim``."""
@@ -115,34 +125,43 @@ class ArrayLike(NDArrayOperatorsMixin):
         """Return the data, a view: no ``detach`` is needed."""
         return self.data
 
-    def clone(self) -> Array:
-        """Return a copy of the data."""
-        return self.data.copy()
+    def clone(self) -> Any:
+        """Return a copy of the data, recorded: gradients go through it."""
+        return np.copy(self)  # type: ignore[call-overload]
 
-    def detach(self: Self) -> Self:
-        """Return the parameter itself: no operation on it is recorded."""
-        return self
+    def detach(self) -> Array:
+        """Return the data, a view."""
+        return self.data
 
     def cpu(self: Self) -> Self:
         """Return the parameter itself: it is on no other device."""
         return self
 
-    def abs(self) -> Array:
-        """Return the absolute values."""
-        return np.abs(self.data)
 
-    def sum(self, *args: Any, **options: Any) -> Any:
-        """Return ``data.sum(...)``."""
-        return self.data.sum(*args, **options)
+def _method(name: str) -> Callable[..., Any]:
+    function = getattr(np, name)
 
-    def mean(self, *args: Any, **options: Any) -> Any:
-        """Return ``data.mean(...)``."""
-        return self.data.mean(*args, **options)
+    def method(self: ArrayLike, *args: Any, **options: Any) -> Any:
+        return call_function(function, (self, *args), options)
 
-    def min(self, *args: Any, **options: Any) -> Any:
-        """Return ``data.min(...)``."""
-        return self.data.min(*args, **options)
+    method.__name__, method.__doc__ = name, f"Return ``numpy.{name}`` of the parameter, recorded."
+    return method
 
-    def max(self, *args: Any, **options: Any) -> Any:
-        """Return ``data.max(...)``."""
-        return self.data.max(*args, **options)
+
+for _name in ("abs", "clip", "dot", "max", "mean", "min", "prod", "ravel", "squeeze", "std", "sum", "var"):
+    setattr(ArrayLike, _name, _method(_name))
+
+
+def _several(name: str) -> Callable[..., Any]:
+    function = getattr(np, name)
+
+    def method(self: ArrayLike, *sizes: Any, **options: Any) -> Any:
+        given = sizes if len(sizes) != 1 else sizes[0]
+        return call_function(function, (self, None if sizes == () else given), options)
+
+    method.__name__, method.__doc__ = name, f"Return ``numpy.{name}`` of the parameter, recorded."
+    return method
+
+
+for _name in ("reshape", "transpose"):
+    setattr(ArrayLike, _name, _several(_name))

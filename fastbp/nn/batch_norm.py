@@ -169,10 +169,10 @@ class BatchNorm1d(RowModule):
     def _rows(self, array: Array) -> Array:
         return array
 
-    def _forward_rows(self, input: Array, output: Array) -> None:
+    def _forward_rows(self, input: Array, output: Array) -> tuple[Any, ...]:
         if input.ndim == 3:
-            _over_places(self._forward_rows, input, output)
-            return
+            kept: tuple[Any, ...] = _over_places(self._forward_rows, input, output)
+            return kept
         if len(input) == 1 < self._least_rows:
             raise ValueError(f"BatchNorm1d takes mini-batches of 2 rows or more in training, got {len(input)}")
         momentum = 0.0 if self.takes_batch else -1.0
@@ -182,11 +182,11 @@ class BatchNorm1d(RowModule):
             if self._momentum is not None:
                 momentum = float(input.dtype.type(self._momentum))  # as the engine has it
         normalized = self._normalized.take(input.shape, input.dtype).array
-        self._kept = normalized, self._rstd.take((self._features,), input.dtype).array, self.takes_batch
+        rstd = self._rstd.take((self._features,), input.dtype).array
         follows = self.training or not self.takes_batch
-        if not len(input):  # which has no statistics
-            return
-        self._compute(input, momentum, follows, *self._kept[:2], output)
+        if len(input):  # else there are no statistics
+            self._compute(input, momentum, follows, normalized, rstd, output)
+        return normalized, rstd, int(self.takes_batch), self.weight, self.bias
 
     def _predict_rows(self, input: Array, output: Array) -> None:
         if input.ndim == 3:
@@ -206,23 +206,22 @@ class BatchNorm1d(RowModule):
             running = self.running_mean, self.running_var
         batch_norm_forward(input, weight, bias, number(self._eps), momentum, *running, normalized, rstd, output)
 
-    def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
+    @staticmethod
+    def _backward_rows(grad_output: Array, output: Array, grad_input: Array | None, /, *kept: Any) -> None:
         if grad_output.ndim == 3:
             written = np.empty_like(grad_output) if grad_input is None else grad_input
-            _over_places(lambda grad, out: self._backward_rows(grad, grad, out), grad_output, written)
+            _over_places(lambda grad, out: BatchNorm1d._backward_rows(grad, grad, out, *kept), grad_output, written)
             return
-        normalized, rstd, takes_batch = self._kept
+        normalized, rstd, takes_batch, weight, bias = kept
         none = np.empty(0, output.dtype)
         if grad_input is not None:
-            weight = none if self.weight is None else self.weight.kernel_data
-            batch_norm_backward(grad_output, weight, normalized, rstd, int(takes_batch), grad_input)
-        grads = (
-            none if each is None or not each.requires_grad else each.kernel_grad for each in (self.weight, self.bias)
-        )
+            factors = none if weight is None else weight.kernel_data
+            batch_norm_backward(grad_output, factors, normalized, rstd, takes_batch, grad_input)
+        grads = (none if each is None or not each.requires_grad else each.kernel_grad for each in (weight, bias))
         layer_norm_backward_parameters(grad_output, normalized, *grads)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in super().__getstate__().items() if name != "_kept"}
+        state = super().__getstate__()
         return state | {name: np.copy(state[name]) for name in self._buffer_names if state[name] is not None}
 
     def extra_repr(self) -> str:
@@ -230,10 +229,11 @@ class BatchNorm1d(RowModule):
         return f"{self._features}, {options}, track_running_stats={self.track_running_stats}"
 
 
-def _over_places(compute: Callable[[Array, Array], None], input: Array, output: Array) -> None:
-    """Call ``compute`` with a row for each place of each sample (n, features, places)."""
+def _over_places(compute: Callable[[Array, Array], Any], input: Array, output: Array) -> Any:
+    """Return ``compute`` of a row for each place of each sample (n, features, places)."""
     moved = np.ascontiguousarray(np.moveaxis(input, 1, 2))
     result = np.empty_like(moved)
     rows = moved.size // input.shape[1], input.shape[1]
-    compute(moved.reshape(rows), result.reshape(rows))
+    returned = compute(moved.reshape(rows), result.reshape(rows))
     output[...] = np.moveaxis(result, 2, 1)
+    return returned

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -51,7 +51,6 @@ class Dropout(RowModule):
         self.p = p
         self.seed = int(require_generator(rng, name).integers(1 << 63))
         self.forwards = 0
-        self._last_forwards = -1
 
     @property
     def p(self) -> float:
@@ -63,7 +62,6 @@ class Dropout(RowModule):
         if isinstance(p, bool) or not isinstance(p, int | float | np.number) or not 0 <= p <= 1:
             raise ValueError(f"{type(self).__name__} takes p as a probability from 0 to 1, got {p!r}")
         self._p = float(p)
-        self._last_forward.forget()  # which dropped by another
         self.changed()
 
     @property
@@ -79,31 +77,38 @@ class Dropout(RowModule):
     def _operation(self) -> Operation:
         return Operation(DROPOUT, scalars=self._scalars()) if self.training else NOTHING
 
-    def _forward_rows(self, input: Array, output: Array) -> None:
+    def _forward_rows(self, input: Array, output: Array) -> tuple[Any, ...]:
         if not self.training:
-            self._last_forwards = -1
             output[...] = input
-            return
-        self._last_forwards, self.forwards = self.forwards, self.forwards + 1
-        self._drop(input, self._scalars(), output)
+            return (None,)
+        decisions = self.seed, self.forwards, self.threshold
+        self.forwards += 1
+        scale, kept, dropped = self._scalars()
+        _drop(input, decisions, scale, kept, dropped, output)
+        return decisions, scale
 
     def _predict_rows(self, input: Array, output: Array) -> None:
         output[...] = input
 
-    def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
+    @staticmethod
+    def _backward_rows(grad_output: Array, output: Array, grad_input: Array | None, /, *kept: Any) -> None:
         if grad_input is None:
             return
-        if self._last_forwards < 0:
+        decisions, *scale = kept
+        if decisions is None:
             grad_input[...] = grad_output
         else:
-            self._drop(grad_output, (self._scalars()[0], 0.0, 0.0), grad_input)
-
-    def _drop(self, input: Array, scalars: tuple[float, float, float], output: Array) -> None:
-        scale, kept, dropped = map(input.dtype.type, scalars)
-        dropout_forward(input, self.seed, self._last_forwards, self.threshold, scale, kept, dropped, output)
+            _drop(grad_output, decisions, *scale, 0.0, 0.0, grad_input)
 
     def extra_repr(self) -> str:
         return f"p={self._p}"
+
+
+def _drop(
+    input: Array, decisions: tuple[int, int, int], scale: float, kept: float, dropped: float, output: Array
+) -> None:
+    """Scale ``input`` and add ``kept``, or put ``dropped`` in its place, by seed, number of the forward and threshold."""
+    dropout_forward(input, *decisions, *map(input.dtype.type, (scale, kept, dropped)), output)
 
 
 class AlphaDropout(Dropout):

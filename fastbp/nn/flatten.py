@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.nn.last_forward import LastForward, token_of_input
+from fastbp.autograd.functions import unwrap
+from fastbp.nn.forward_node import record_forward
 from fastbp.nn.module import Module, locked
 from fastbp.nn.operation import FLATTEN, Operation
 from fastbp.runtime.buffers import Buffer
@@ -20,14 +21,12 @@ class Flatten(Module):
     end_dim : -1
     """
 
-    _last_forward: LastForward
-
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         if (start_dim, end_dim) != (1, -1):
             raise ValueError(
                 f"Flatten joins all axes but the first, start_dim=1 and end_dim=-1, got {start_dim!r} and {end_dim!r}"
             )
-        self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()
+        self._output = Buffer()
 
     @property
     def _operation(self) -> Operation:
@@ -46,22 +45,17 @@ class Flatten(Module):
     @locked
     def forward(self, input: Array) -> Array:
         """Return the rows in an array of this module's, to be read."""
-        checked, rows = self._checked(input)
-        last, slot = self._last_forward, self._output.take(rows.shape, rows.dtype)
-        last.forget()
+        value, node = unwrap(input)
+        checked, rows = self._checked(value)
+        slot = self._output.take(rows.shape, rows.dtype)
         slot.array[...] = rows
-        return last.keep(checked, token_of_input(input), slot, None)
+        return record_forward(self, node, slot, _back, (checked.shape,), self._current().lock)
 
     def predict(self, input: Array) -> Array:
-        return self._checked(input)[1].copy() if self._takes("predict") else super().predict(input)
+        if not self._takes("predict"):
+            return super().predict(input)  # type: ignore[no-any-return]
+        return self._checked(unwrap(input)[0])[1].copy()
 
-    @locked
-    def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
-        """Return ``grad_output`` in the last input's shape; ``retain_graph`` as of any other module."""
-        last = self._last_forward
-        grad_output = last.checked(grad_output, "Flatten", self._output, None, None)
-        slot = self._grad_input.take(last.input.shape, last.input.dtype)
-        last.spend(retain_graph)
-        slot.array[...] = grad_output.reshape(last.input.shape)
-        slot.memory.gradient_for = last.input_token
-        return slot.array.view()
+
+def _back(grad_output: Array, wants_input: bool, shape: tuple[int, ...]) -> Array:
+    return grad_output.reshape(shape)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fastbp.autograd.functions import unwrap
+from fastbp.autograd.tensor import Tensor, wrap
 from fastbp.nn.module import Module
 from fastbp.validation.arrays import Array, require_floats
 from fastbp.validation.user_methods import own_methods
@@ -23,8 +25,10 @@ class Identity(Module):
         pass
 
     def forward(self, input: Array) -> Array:
-        """Return ``input`` itself."""
-        return require_floats(input, "Identity")
+        """Return ``input`` itself, as a tensor."""
+        value, node = unwrap(input)
+        require_floats(value, "Identity")
+        return input if isinstance(input, Tensor) else wrap(value, node)
 
     def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
         """Return ``grad_output`` itself."""

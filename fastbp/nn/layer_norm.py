@@ -96,10 +96,11 @@ class LayerNorm(RowModule):
         features = prod(self._shape)
         return array.reshape(array.size // features, features)
 
-    def _forward_rows(self, input: Array, output: Array) -> None:
+    def _forward_rows(self, input: Array, output: Array) -> tuple[Any, ...]:
         normalized = self._normalized.take(input.shape, input.dtype).array
-        self._kept = normalized, self._rstd.take((len(input),), input.dtype).array
-        self._compute(input, *self._kept, output)
+        rstd = self._rstd.take((len(input),), input.dtype).array
+        self._compute(input, normalized, rstd, output)
+        return normalized, rstd, self.weight, self.bias
 
     def _predict_rows(self, input: Array, output: Array) -> None:
         self._compute(input, np.empty_like(input), np.empty(len(input), input.dtype), output)
@@ -108,15 +109,13 @@ class LayerNorm(RowModule):
         weight, bias = (_vector(parameter, input.dtype) for parameter in (self.weight, self.bias))
         layer_norm_forward(input, weight, bias, input.dtype.type(self._eps), normalized, rstd, output)
 
-    def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
-        normalized, rstd = self._kept
+    @staticmethod
+    def _backward_rows(grad_output: Array, output: Array, grad_input: Array | None, /, *kept: Any) -> None:
+        normalized, rstd, weight, bias = kept
         if grad_input is not None:
-            layer_norm_backward(grad_output, _vector(self.weight, output.dtype), normalized, rstd, grad_input)
-        grads = (_gradient(parameter, output.dtype) for parameter in (self.weight, self.bias))
+            layer_norm_backward(grad_output, _vector(weight, output.dtype), normalized, rstd, grad_input)
+        grads = (_gradient(parameter, output.dtype) for parameter in (weight, bias))
         layer_norm_backward_parameters(grad_output, normalized, *grads)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_kept"}
 
     def extra_repr(self) -> str:
         return f"{self._shape}, eps={self._eps}, elementwise_affine={self.elementwise_affine}"

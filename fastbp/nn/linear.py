@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.autograd.functions import unwrap
+from fastbp.nn.forward_node import as_it_was, record_forward, trained
 from fastbp.nn.init import Init, initial_values
-from fastbp.nn.last_forward import LastForward, token_of_input
 from fastbp.nn.module import Module, locked
 from fastbp.nn.parameter import Parameter, laid_out
 from fastbp.runtime.buffers import Buffer
+from fastbp.runtime.model_lock import read
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import (
     FLOAT_DTYPES,
@@ -64,7 +66,6 @@ class Linear(Module):
 
     weight: Parameter
     bias: Parameter | None
-    _last_forward: LastForward
     _output: Buffer
     _grad_input: Buffer
 
@@ -97,7 +98,7 @@ class Linear(Module):
 
         self._flop_per_row = 2 * in_features * out_features
         self._follow_dtype()
-        self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()
+        self._output, self._grad_input = Buffer(), Buffer()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -128,8 +129,6 @@ class Linear(Module):
                 came = f"{value.dtype} of shape {value.shape}" if isinstance(value, Parameter) else repr(value)
                 raise ValueError(f"{self._name}.{name} takes a Parameter, {weight.dtype} of shape {shape}, got {came}")
         super().__setattr__(name, value)
-        if name in ("weight", "bias") and "_last_forward" in vars(self):
-            self._last_forward.forget()  # which was that of another parameter
 
     def __delattr__(self, name: str) -> None:
         if name in ("weight", "bias"):
@@ -143,79 +142,33 @@ class Linear(Module):
         Parameters
         ----------
         input : ndarray of shape (..., in_features)
-            Kept for ``backward``, and not copied.
+            Kept for the backward, and not copied.
 
         Returns
         -------
-        output : ndarray of shape (..., out_features)
+        output : Tensor of shape (..., out_features)
             To be read. It keeps its numbers for as long as somebody holds it.
         """
-        checked, last = self._checked(input), self._last_forward
-        shape = (*checked.shape[:-1], self._out_features)
-        slot = self._output.take(shape, self._dtype)
-        last.forget()
+        value, node = unwrap(input)
+        checked, weight, bias = self._checked(value), self.weight, self.bias
+        slot = self._output.take((*checked.shape[:-1], self._out_features), self._dtype)
         self._compute(checked, slot.array)
-        return last.keep(checked, token_of_input(input), slot, self._current().changes)
+        return record_forward(
+            self, node, slot, _back, (weight, bias, checked, checked.shape, self._grad_input), weight.storage.lock,
+            trained(weight, bias), reads_for_input=(weight,),
+        )  # fmt: skip
 
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
-            return super().predict(input)
-        lock, input = self._current().lock, self._checked(input)
-        changes = lock.changes
-        output = np.empty((*input.shape[:-1], self._out_features), self._dtype)
-        self._compute(input, output)
-        if lock.writer or lock.changes != changes:
-            lock.check_reading(changes)
-        return output
+            return super().predict(input)  # type: ignore[no-any-return]
+        checked = self._checked(unwrap(input)[0])
 
-    @locked
-    def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
-        """Add to the gradients of weight and bias and return the gradient with respect to the input.
+        def compute() -> Array:
+            output = np.empty((*checked.shape[:-1], self._out_features), self._dtype)
+            self._compute(checked, output)
+            return output
 
-        Parameters
-        ----------
-        grad_output : ndarray of the last output's shape
-        retain_graph : bool
-            Whether another backward may follow this one for the same forward.
-
-        Returns
-        -------
-        grad_input : ndarray of the last input's shape
-        """
-        rows, input = self._rows_of_backward(grad_output)
-        shape, weight = self._last_forward.input.shape, self.weight
-        slot = self._grad_input.take(shape, self._dtype)
-        flop = self._flop_per_row * len(rows)
-        self._last_forward.spend(retain_graph)
-        if self._is_frozen:
-            backward = whole_or_shared(flop, linear_backward_input, linear_backward_input_share)
-            backward(rows, weight.kernel_data, as_rows(slot.array))
-        else:
-            backward = whole_or_shared(2 * flop, linear_backward, linear_backward_share)
-            backward(rows, input, weight.kernel_data, self._grad_weight, self._grad_bias, as_rows(slot.array))
-        slot.memory.gradient_for = self._last_forward.input_token
-        return slot.array.view()
-
-    @locked
-    def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
-        if not self._takes("backward_parameters"):
-            super().backward_parameters(grad_output, retain_graph=retain_graph)
-            return
-        rows, input = self._rows_of_backward(grad_output)
-        flop = self._flop_per_row * len(rows)
-        backward = whole_or_shared(flop, linear_backward_parameters, linear_backward_parameters_share)
-        self._last_forward.spend(retain_graph)
-        if not self._is_frozen:
-            backward(rows, input, self._grad_weight, self._grad_bias)
-
-    def _rows_of_backward(self, grad_output: Array) -> tuple[Array, Array]:
-        """Return gradient and input of the last forward as rows, after checking the gradient."""
-        last = self._last_forward
-        if last.chain is not None:
-            last.chain.hand_over()
-        flat = self._current()
-        checked = last.checked(grad_output, type(self).__name__, self._output, flat.changes, flat)
-        return as_rows(checked), as_rows(plain(last.input))
+        return read(self._current().lock, compute)
 
     def _compute(self, input: Array, output: Array) -> None:
         rows = as_rows(input)
@@ -231,20 +184,32 @@ class Linear(Module):
             raise ValueError(f"{self._name} takes inputs of shape (..., {self._in_features}), got {shape}")
         return plain(input)
 
-    @property
-    def _grad_bias(self) -> Array:
-        """Where the gradient of the bias is added to; of no size where nobody needs it."""
-        return self.bias.kernel_grad if self.bias is not None and self.bias.requires_grad else _ABSENT_BIAS[self._dtype]
-
-    @property
-    def _grad_weight(self) -> Array:
-        """Where the gradient of the weight is added to; memory that nobody reads where nobody needs it."""
-        weight = self.weight
-        return weight.kernel_grad if weight.requires_grad else np.empty_like(weight.kernel_grad)
-
-    @property
-    def _is_frozen(self) -> bool:
-        return not self.weight.requires_grad and not self._grad_bias.size
-
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+def _back(
+    grad_output: Array, wants_input: bool, weight: Parameter, bias: Parameter | None, input: Array,
+    shape: tuple[int, ...], grad_inputs: Buffer,
+) -> Array | None:  # fmt: skip
+    """Add to the gradients of weight and bias, and return that of the input."""
+    dtype = grad_output.dtype
+    rows, grad_rows = as_rows(as_it_was(input, shape, dtype, "Linear")), as_rows(grad_output)
+    flop = 2 * weight.size * len(rows)
+    grad_bias = bias.kernel_grad if bias is not None and bias.requires_grad else _ABSENT_BIAS[dtype]
+    is_frozen = not weight.requires_grad and not grad_bias.size
+    # Where only the bias is trained the gradient of the weight goes to memory that nobody reads.
+    grad_weight = weight.kernel_grad if weight.requires_grad or is_frozen else np.empty_like(weight.kernel_grad)
+    if not wants_input:
+        if not is_frozen:
+            alone = whole_or_shared(flop, linear_backward_parameters, linear_backward_parameters_share)
+            alone(grad_rows, rows, grad_weight, grad_bias)
+        return None
+    array = grad_inputs.take(shape, dtype).array
+    if is_frozen:
+        of_input = whole_or_shared(flop, linear_backward_input, linear_backward_input_share)
+        of_input(grad_rows, weight.kernel_data, as_rows(array))
+    else:
+        both = whole_or_shared(2 * flop, linear_backward, linear_backward_share)
+        both(grad_rows, rows, weight.kernel_data, grad_weight, grad_bias, as_rows(array))
+    return array

@@ -9,17 +9,19 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.nn.last_forward import LastForward
+from fastbp.autograd.recording import no_grad
+from fastbp.nn import own_backward
+from fastbp.nn.forward_node import LastPass
 from fastbp.nn.module_tree import ModuleTree
 from fastbp.nn.parameter import FlatView, Parameter, convert
 from fastbp.nn.state_dict import IncompatibleKeys, checked_values
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.interrupts import Interrupts
-from fastbp.runtime.model_lock import ModelLocks, Unchanged, holder
+from fastbp.runtime.model_lock import ModelLocks, Unchanged, writing
 from fastbp.validation.arrays import Array, require_dtype
 from fastbp.validation.names import require_name
 from fastbp.validation.read_only import tell_read_only
-from fastbp.validation.user_methods import follow, is_of_the_library, passes_by
+from fastbp.validation.user_methods import defined, follow, is_of_the_library, passes_by
 
 M = TypeVar("M", bound="Module")
 P = ParamSpec("P")
@@ -27,33 +29,32 @@ R = TypeVar("R")
 
 
 # What may be done without the methods behind it, and is not where the user redefined one of these.
-_SHORTCUTS = {"predict": ("forward", "__call__"), "backward_parameters": ("backward",)}
+_SHORTCUTS = {"predict": ("forward", "__call__")}
 
 
 def locked(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
-    """Make a method of a module raise RuntimeError while another thread is in the module."""
+    """Make a method of a module wait while another thread is in the module, or raise RuntimeError if that trains it."""
 
     @wraps(method)
-    @holder
     def call(self: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
         lock = self._current().lock
-        taken = lock.acquire()
-        try:
+        with lock:
+            if lock.trainer:
+                lock.require_free()
             return method(self, *args, **kwargs)
-        finally:
-            taken.release()
 
     return call
 
 
 class Module(ModuleTree):
-    """A part of a network, as in PyTorch, with its backward pass written out.
+    """A part of a network, as ``torch.nn.Module``.
 
-    Subclasses define ``forward(input)`` and ``backward(grad_output)``. A module of the library remembers one forward:
-    who needs a layer at two places of a pass makes two. Attributes that are a ``Parameter`` or a ``Module`` are found
-    by ``named_parameters`` in the order in which they were set.
+    Subclasses define ``forward``, of any number of inputs and outputs, by calls of modules and functions of NumPy:
+    what it computes is recorded, and ``loss.backward()`` goes back through it. Attributes that are a ``Parameter`` or a
+    ``Module`` are found by ``named_parameters`` in the order in which they were set.
 
-    A subclass that redefines ``forward`` or ``backward`` is trained, validated and predicted by it.
+    A subclass may define ``backward(grad_output)`` too, which returns the gradient of each input and adds to those of
+    parameters. It is called then instead, for the last call of the module.
 
     Attributes
     ----------
@@ -66,23 +67,25 @@ class Module(ModuleTree):
     _has_modes: ClassVar[bool] = False  # whether ``training`` makes a difference to this class
     _branch: Sequence[Module] | None = None  # what a residual block consists of
     _inner: Module | None = None  # the same as it runs
-    _inner_token: int | None = None  # of its last output
     _operation: Any = None  # fastbp.nn.operation: what this is to the engine's plan, if it is a row of its own
     _passed_by: ClassVar[frozenset[str]] = frozenset()  # short cuts of a base that this class may not take
 
-    # Of a module of the library.
-    _last_forward: LastForward | None = None
+    _own: ClassVar[str] = ""  # what the class defines itself: "backward", "forward" without it, or nothing
+    _last_pass: LastPass | None = None
     _flat: FlatView | None = None
     _plan: Any = None  # fastbp.engine.plan: how the engine runs this module, or why it does not
     _session: Any = None  # fastbp.engine.session: the engine's last training of this module, if it is small
     # Attributes that are found again and have no place in a copy.
-    _derived: ClassVar[tuple[str, ...]] = ("_flat", "_plan", "_session", "_told")
+    _derived: ClassVar[tuple[str, ...]] = ("_flat", "_plan", "_session", "_told", "_last_pass", "_calls")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         follow(cls, _SHORTCUTS, Module)
         if is_of_the_library(cls):
             tell_read_only(cls, "build another module")
+        if not is_of_the_library(cls):
+            own = [name for name in ("backward", "forward") if not is_of_the_library(defined(cls, name)[1])]
+            cls._own = own[0] if own else ""
         cls._passed_by = frozenset(name for name, methods in _SHORTCUTS.items() if passes_by(cls, name, methods))
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -100,6 +103,8 @@ class Module(ModuleTree):
         is_mode = name == "training" and self._has_modes and value != self.training
         if is_part or is_mode or self._is_method(name):
             self.changed()
+            if name in ("forward", "backward"):
+                vars(self)["_own"] = "backward" if name == "backward" else self._own or name
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
@@ -109,52 +114,79 @@ class Module(ModuleTree):
     def _is_method(self, name: str) -> bool:
         return callable(getattr(type(self), name, None))
 
-    def __call__(self, input: Array) -> Array:
-        return self.forward(input)
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        own = self._own
+        if not own:
+            return self.forward(*inputs, **options)
+        if own == "backward":
+            return own_backward.call(self, inputs, options)
+        output = self.forward(*inputs, **options)
+        root = getattr(output, "_node", None)
+        entry = getattr(inputs[0], "_node", None) if inputs else None
+        vars(self)["_last_pass"] = None if root is None else LastPass(root, entry)
+        return output
 
-    def forward(self, input: Array) -> Array:
-        """Return the output for ``input`` and keep what ``backward`` needs."""
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Return the output for the inputs."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward(input)")
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return the gradient with respect to the last forward's input.
+    def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Any:
+        """Go back through this module's last forward.
 
-        Gradients with respect to parameters are added to their ``grad``.
+        ``loss.backward()`` does so for all modules of a pass. This is for a loss whose gradient is made by hand, and
+        for a ``backward`` that calls those of the modules inside.
+
+        Parameters
+        ----------
+        grad_output : ndarray of the last output's shape and dtype
+            The gradient with respect to the last output. One that a loss or another module made for another output is
+            refused.
+        retain_graph : bool
+            Whether another backward may follow through the same forward.
+
+        Returns
+        -------
+        grad_input : ndarray of the last input's shape
+            The caller's. None from a class with a ``forward`` of its own whose input was no tensor with a gradient.
+            Gradients with respect to parameters are added to their ``grad``.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not define backward(grad_output)")
+        return self._require_pass().backward(type(self).__name__, grad_output, True, retain_graph)
 
     def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
-        """Add the gradients of the parameters as ``backward`` does, for a caller who needs no gradient of the input.
+        """Do as ``backward``, for a caller who needs no gradient of the input."""
+        if "backward" in vars(self) or self._own == "backward":
+            self.backward(grad_output, **({"retain_graph": True} if retain_graph else {}))
+            return
+        self._require_pass().backward(type(self).__name__, grad_output, False, retain_graph)
 
-        This is what training needs of a network's first layer. ``retain_graph`` is handed on where it is asked for: a
-        ``backward`` of the user's own may do without it.
-        """
-        options: dict[str, Any] = {"retain_graph": True} if retain_graph else {}
-        self.backward(grad_output, **options)
+    def _require_pass(self) -> LastPass:
+        """Return the last forward, or raise RuntimeError if there is none to go back through."""
+        if self._last_pass is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.backward needs a forward before it that is recorded: call the module on an "
+                "input first, not under fastbp.no_grad() and by its own call"
+            )
+        return self._last_pass
 
-    def predict(self, input: Array) -> Array:
-        """Return the output for ``input`` as a new array, which is the caller's.
+    def predict(self, *inputs: Any) -> Any:
+        """Return the output as a new array, which is the caller's, or for several outputs a tuple of them.
 
-        Where it goes through a ``forward`` of the user's own, that finds all modules as ``eval()`` sets them, and no
-        backward of an earlier forward can follow any more.
+        Where it goes through a ``forward`` of the user's own, that finds all modules as ``eval()`` sets them, and is
+        not recorded.
         """
         training = [vars(module) for module in self.modules() if module.training]
         try:
             for attributes in training:  # one by one: what was found of the modules stays, and is not used here
                 attributes["training"] = False
-            output = np.array(self(input))
+            with no_grad():
+                output = self(*inputs)
         finally:
             with Interrupts() as interrupts, interrupts.held:
                 for attributes in training:
                     attributes["training"] = True
-        self._forget()
-        return output
-
-    def _forget(self) -> None:
-        """Have no last forward, in whatever module."""
-        for module in self.modules():
-            if module._last_forward is not None:
-                module._last_forward.forget()
+        if isinstance(output, tuple | list):
+            return tuple(np.array(each, subok=False) for each in output)
+        return np.array(output, subok=False)
 
     def _takes(self, shortcut: str) -> bool:
         """Whether a short cut of the library passes by no method of the user's."""
@@ -232,10 +264,8 @@ class Module(ModuleTree):
             raise ValueError(f"{type(self).__name__} computes on the CPU in float32 or float64, got .to({device!r})")
         return self if dtype is None else self._convert(require_dtype(dtype, f"{type(self).__name__}.to"))
 
-    @holder
     def _convert(self: M, dtype: np.dtype[Any]) -> M:
-        lock = self._current().lock
-        with lock:
+        with writing(self._current().lock):
             convert(self.parameters(), dtype)
             for module in self.modules():
                 module._follow_dtype()
@@ -262,18 +292,14 @@ class Module(ModuleTree):
             self._flat = flat
         return flat
 
-    @holder
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters and buffers (running statistics) under PyTorch's names: ``"0.weight"``."""
         lock = self._current().lock
-        taken = lock.acquire()
-        try:
+        with lock:
+            lock.require_free()
             state = self._named_state().items()
             return {name: np.array(value.data if isinstance(value, Parameter) else value) for name, value in state}
-        finally:
-            taken.release()
 
-    @holder
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy parameters and buffers from ``state_dict``.
 
@@ -299,18 +325,20 @@ class Module(ModuleTree):
         """
         state = self._named_state()
         values, keys = checked_values(f"{type(self).__name__}.load_state_dict", state, state_dict, strict)
-        lock = self._current().lock
-        with lock:
+        with writing(self._current().lock):
             for name, value in values.items():
                 own = state[name]
-                (own.data if isinstance(own, Parameter) else own)[...] = value
+                if isinstance(own, Parameter):
+                    own.data = value
+                else:
+                    own[...] = value
         return keys
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in vars(self).items() if name not in self._derived}
         for name, value in state.items():  # copy.copy comes here too: its result must not write into the same buffers
-            if isinstance(value, Buffer | LastForward):
-                state[name] = type(value)()
+            if isinstance(value, Buffer):
+                state[name] = Buffer()
         lock = self._current().lock
         if isinstance(lock, ModelLocks):
             state["_whole"] = Unchanged(lock)

@@ -18,9 +18,10 @@ from weakref import ref
 
 import numpy as np
 
+from fastbp.autograd.node import Leaf, tick
 from fastbp.nn.array_like import ArrayLike
 from fastbp.runtime.derived import Derived, Source
-from fastbp.runtime.model_lock import ModelLock, ModelLocks, Span, holder
+from fastbp.runtime.model_lock import ModelLock, ModelLocks, writing
 from fastbp.validation.arrays import Array, aligned_zeros, require_dtype, require_floats
 from fastbp.validation.read_only import tell_read_only
 
@@ -50,14 +51,10 @@ class Storage(Source):
     def _derived_from_this(self) -> list[ref[Derived]]:
         return self._told
 
-    @holder
     def __reduce__(self) -> tuple[Any, ...]:
-        lock = self.lock
-        taken = lock.acquire()
-        try:
+        with self.lock:
+            self.lock.require_free()
             return _storage_of, (self.data.copy(), self.grad.copy())
-        finally:
-            taken.release()
 
 
 def _storage_of(data: Array, grad: Array) -> Storage:
@@ -67,8 +64,10 @@ def _storage_of(data: Array, grad: Array) -> Storage:
     return storage
 
 
-class Parameter(ArrayLike):
-    """A trainable array and its gradient.
+class Parameter(ArrayLike, Leaf):
+    """A trainable array and its gradient: a leaf of the passes that it takes part in.
+
+    NumPy's functions, operators and methods of a parameter are recorded like those of a ``fastbp.Tensor``.
 
     Parameters
     ----------
@@ -88,7 +87,9 @@ class Parameter(ArrayLike):
         Whether a module holds this parameter as an attribute.
     """
 
-    __slots__ = ("_requires_grad", "_shape", "kernel_data", "kernel_grad", "offset", "registered", "storage")
+    __slots__ = ("_requires_grad", "_shape", "has_grad", "kernel_data", "kernel_grad", "offset", "registered", "storage")
+
+    name = "a parameter"
 
     def __init__(self, data: Array, requires_grad: bool = True) -> None:
         values = require_floats(data, "Parameter")
@@ -96,7 +97,8 @@ class Parameter(ArrayLike):
         self._begin(values, Storage(values.size, values.dtype), 0)
 
     def _begin(self, values: Array, storage: Storage, offset: int) -> None:
-        self._shape, self.registered = values.shape, False
+        self._shape, self.registered, self.has_grad = values.shape, False, False
+        self.inputs, self.order = (), tick()
         self.move_to(storage, offset)
         self.kernel_data[...] = values
 
@@ -105,6 +107,21 @@ class Parameter(ArrayLike):
         stop = offset + prod(self._shape)
         data, grad = (vector[offset:stop].reshape(self._shape) for vector in (storage.data, storage.grad))
         self.storage, self.offset, self.kernel_data, self.kernel_grad = storage, offset, data, grad  # all or none
+        self.changed = tick()
+
+    def autograd_leaf(self) -> Parameter | None:
+        """Return what operations on the parameter are recorded as of: itself, or nothing where it is frozen."""
+        return self if self._requires_grad else None
+
+    @property
+    def array(self) -> Array:  # type: ignore[override]
+        """The memory that operations on the parameter read."""
+        return self.kernel_data
+
+    def accumulate(self, grad: Any) -> None:
+        with self.storage.lock:
+            self.kernel_grad += grad
+            self.has_grad = True
 
     @property
     def data(self) -> Array:
@@ -130,13 +147,15 @@ class Parameter(ArrayLike):
         if values.shape != self.shape:
             raise ValueError(f"Parameter.{name} has shape {self.shape}, got {values.shape}")
         view[...] = values
+        if name == "data":
+            self.note_change()
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         return self._shape
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
         return self.kernel_data.dtype
 
     @property
@@ -171,6 +190,7 @@ class Parameter(ArrayLike):
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         storage, offset, self._shape, self.registered, *rest = state
+        self.inputs, self.order, self.has_grad = (), tick(), False
         self._requires_grad = rest[0] if rest else True  # pickles of before have none
         self.move_to(storage, offset)
 
@@ -212,14 +232,12 @@ def flatten(parameters: Iterable[Parameter]) -> None:
         convert(unique, unique[0].dtype)
 
 
-@holder
 def convert(parameters: Iterable[Parameter], dtype: np.dtype[Any]) -> None:
     """Lay ``parameters`` out one behind the other in one new storage of ``dtype``, values and gradients kept."""
     unique = list(dict.fromkeys(parameters))
     storage = Storage(sum(parameter.size for parameter in unique), require_dtype(dtype, "A model"))
     offset = 0
-    lock = _lock_of(parameter.storage for parameter in unique)
-    with lock, np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
+    with writing(_lock_of(parameter.storage for parameter in unique)), np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
         for parameter in unique:
             data, grad = parameter.kernel_data, parameter.kernel_grad
             parameter.storage.changed()
@@ -261,47 +279,34 @@ class FlatView(Derived):
     ----------
     runs : list of (data, grad)
         In the parameters' order, each a view of one storage.
-    spans : dict of ModelLock to list of (start, stop)
-        Where they lie, by the storages' locks.
+    parameters : tuple of Parameter
     lock : ModelLock or ModelLocks
         Of the storages; one of its own if there are none, so that modules without parameters are locked too.
     """
 
-    __slots__ = ("lock", "runs", "spans")
+    __slots__ = ("lock", "parameters", "runs")
 
     def __init__(self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = ()) -> None:
-        runs = _runs_of(dict.fromkeys(parameters or ()))
+        self.parameters = tuple(dict.fromkeys(parameters or ()))
+        runs = _runs_of(self.parameters)
         storages = dict.fromkeys(storage for storage, _, _ in runs)
         self.lock = _lock_of(storages)
         self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in runs]
-        self.spans: dict[ModelLock, list[Span]] = {}
-        for storage, start, stop in runs:
-            self.spans.setdefault(storage.lock, []).append((start, stop))
         super().__init__([*storages, *modules])
         self.is_current = parameters is not None
 
-    @property
-    def changes(self) -> object:
-        """Another one whenever a parameter may have changed."""
-        return self.lock.changes if self.runs else None
+    def note_change(self) -> None:
+        """Note that the parameters' values have changed."""
+        now = tick()
+        for parameter in self.parameters:
+            parameter.changed = now
 
-    def unchanged_since(self, changes: Any) -> bool:
-        """Whether these parameters are those of when ``changes`` was what it was then."""
-        before = changes if isinstance(changes, tuple) else (changes,)
-        if len(before) != len(self.spans):
-            return False
-        return all(lock.left_alone(then, spans) for then, (lock, spans) in zip(before, self.spans.items()))
-
-    @holder
     def zero_grad(self) -> None:
         """Set the gradients to zero."""
-        lock = self.lock
-        taken = lock.acquire()
-        try:
+        with self.lock:
+            self.lock.require_free()
             for _, grad in self.runs:
                 grad.fill(0)
-        finally:
-            taken.release()
 
     def __reduce__(self) -> tuple[type[FlatView], tuple[()]]:
         return FlatView, ()

@@ -73,35 +73,36 @@ class PReLU(RowModule):
             return super()._rows(array)
         return array.reshape(len(array), prod(array.shape[1:]))
 
-    def _slopes(self, input: Array) -> Array:
-        """Return a slope for each number of a row, or the one."""
-        slopes, features = self.weight.kernel_data, self.num_parameters
-        return slopes if features in (1, input.shape[1]) else slopes.repeat(input.shape[1] // features)
-
-    def _forward_rows(self, input: Array, output: Array) -> None:
-        self._kept = self._kept_input.take(input.shape, input.dtype).array
-        self._kept[...] = input
+    def _forward_rows(self, input: Array, output: Array) -> tuple[Any, ...]:
+        kept = self._kept_input.take(input.shape, input.dtype).array
+        kept[...] = input
         self._predict_rows(input, output)
+        return kept, self.weight, self._terms
 
     def _predict_rows(self, input: Array, output: Array) -> None:
-        prelu_forward(input, self._slopes(input), output)
+        prelu_forward(input, _slopes(self.weight, input), output)
 
-    def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
-        input, weight, slopes = self._kept, self.weight, self._slopes(self._kept)
+    @staticmethod
+    def _backward_rows(grad_output: Array, output: Array, grad_input: Array | None, /, *kept: Any) -> None:
+        input, weight, buffer = kept
+        slopes = _slopes(weight, input)
         if grad_input is not None:
             prelu_backward(grad_output, input, slopes, grad_input)
         if not weight.requires_grad:
             return
         is_own = slopes is weight.kernel_data
         grad = weight.kernel_grad if is_own else np.zeros_like(slopes)
-        terms = self._terms.take(input.shape, input.dtype).array
+        terms = buffer.take(input.shape, input.dtype).array
         prelu_backward_parameters(grad_output, input, terms, np.empty(input.shape[1], input.dtype), grad)
         if not is_own:
             with np.errstate(all="ignore"):
                 weight.kernel_grad[...] += grad.reshape(weight.size, -1).sum(axis=1)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_kept"}
-
     def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"
+
+
+def _slopes(weight: Parameter, input: Array) -> Array:
+    """Return a slope for each number of a row of ``input``, or the one."""
+    slopes: Array = weight.kernel_data
+    return slopes if slopes.size in (1, input.shape[1]) else slopes.repeat(input.shape[1] // slopes.size)

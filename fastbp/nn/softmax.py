@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,28 +53,32 @@ class _OverAxis(RowModule):
     def _rows(self, array: Array) -> Array:
         return array if array.ndim else array.reshape(1)
 
-    def _forward_rows(self, input: Array, output: Array) -> None:
-        self._along_axis(self.forward_kernel, output, input)
-
-    def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
-        if grad_input is not None:
-            self._along_axis(self.backward_kernel, grad_input, grad_output, output)
-
-    def _along_axis(self, kernel: Callable[..., None], result: Array, *arrays: Array) -> None:
-        """Call ``kernel`` with the axis as that of the features; what is not the last one is copied."""
-        if not result.size:
-            return
+    def _forward_rows(self, input: Array, output: Array) -> tuple[Any, ...]:
         axis = -1 if self._dim is None else self._dim
-        moved = [np.ascontiguousarray(np.moveaxis(array, axis, -1)) for array in arrays]
-        last = axis in (-1, result.ndim - 1)
-        written = result if last else np.empty_like(moved[0])
-        features = written.shape[-1]
-        kernel(*(array.reshape(-1, features) for array in (*moved, written)))
-        if not last:
-            result[...] = np.moveaxis(written, -1, axis)
+        _along_axis(axis, self.forward_kernel, output, input)
+        return axis, self.backward_kernel
+
+    @staticmethod
+    def _backward_rows(grad_output: Array, output: Array, grad_input: Array | None, /, *kept: Any) -> None:
+        axis, backward_kernel = kept
+        if grad_input is not None:
+            _along_axis(axis, backward_kernel, grad_input, grad_output, output)
 
     def extra_repr(self) -> str:
         return f"dim={self._dim}"
+
+
+def _along_axis(axis: int, kernel: Callable[..., None], result: Array, *arrays: Array) -> None:
+    """Call ``kernel`` with the axis as that of the features; what is not the last one is copied."""
+    if not result.size:
+        return
+    moved = [np.ascontiguousarray(np.moveaxis(array, axis, -1)) for array in arrays]
+    last = axis in (-1, result.ndim - 1)
+    written = result if last else np.empty_like(moved[0])
+    features = written.shape[-1]
+    kernel(*(array.reshape(-1, features) for array in (*moved, written)))
+    if not last:
+        result[...] = np.moveaxis(written, -1, axis)
 
 
 class Softmax(_OverAxis):

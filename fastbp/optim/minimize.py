@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fastbp.nn.losses.backward_of import backward_of
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 from fastbp.validation.arrays import Array
@@ -78,9 +79,8 @@ def minimize(
 
     def evaluate(x: Array) -> tuple[float, Array]:
         _put(parameters, x)
-        loss = float(criterion.forward(model(input), target, **weights))
         model.zero_grad()
-        model.backward_parameters(criterion.backward())
+        loss = backward_of(criterion, model(input), target, weights)
         return loss, np.concatenate([parameter.grad.ravel() for parameter in parameters]).astype(np.float64)
 
     begin = np.concatenate([parameter.data.ravel() for parameter in parameters]).astype(np.float64)

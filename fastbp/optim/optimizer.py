@@ -14,7 +14,7 @@ from fastbp.optim.setting import Setting
 from fastbp.optim.state_dict import build_state, read_state
 from fastbp.optim.state_vectors import StateVectors
 from fastbp.optim.step_counts import ScalarRow, StepCounts
-from fastbp.runtime.model_lock import ModelLock, holder
+from fastbp.runtime.model_lock import writing
 from fastbp.validation.arrays import Array
 from fastbp.validation.read_only import tell_read_only
 from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS, step_parameters, step_spans
@@ -239,7 +239,6 @@ class Optimizer:
         for row in self._counts.rows:
             row.mu_product = row.mu_product_next
 
-    @holder
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that is not frozen against its gradient.
 
@@ -256,10 +255,8 @@ class Optimizer:
         if calls is None or not self._flat.is_current:
             calls = self._prepare()
         flat = self._flat
-        lock = flat.lock
-        with lock:
-            if type(lock) is ModelLock:
-                lock.written = flat.spans[lock]
+        with writing(flat.lock):
+            flat.note_change()
             for kernel, arguments in calls:
                 kernel(*arguments)
             if self._calls is None:

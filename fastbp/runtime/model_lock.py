@@ -1,200 +1,167 @@
-"""Keeps two threads out of one model.
+"""Keeps two threads from working on one model's numbers at the same time.
 
-A model's modules remember their last forward and its parameters change in place, so that two threads in it would read
-each other's numbers. Whoever enters takes the lock of the parameters' storage and does not wait for it: a second
-thread gets an error. ``predict`` takes nothing, so that any number of threads may; it notices a writer instead.
-
-An exception that comes at any line, such as Ctrl-C, may keep a call from giving its lock back. So a lock that is
-taken is believed only while the thread that took it is in such a call: see ``holder``.
+Parameters and gradients change in place, and modules use their memory again. Whoever enters a module, steps or copies
+a model takes the lock of the parameters' storage, and a second thread waits. A training takes long: a second thread
+gets an error then. ``predict`` takes nothing, so that any number of threads may; it notices a change and goes again.
 """
 
 from __future__ import annotations
 
-import sys
-from collections import deque
+import _thread
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
-from threading import Lock, RLock, get_ident
-from types import CodeType, FrameType, TracebackType
-from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from threading import get_ident
+from typing import Any, NoReturn, TypeVar
 
-F = TypeVar("F", bound=Callable[..., Any])
+from fastbp.runtime.interrupts import Interrupts
 
-
-Span: TypeAlias = tuple[int, int]
-"""First and last + 1 of parameters that lie one behind the other in a storage."""
+T = TypeVar("T")
 
 
-class Taken(Protocol):
-    """What a lock returns to whoever takes it."""
+class ModelLock(_thread.RLock):
+    """The right to use one storage's parameters: ``with lock:``, as often as a thread likes. Copies are free.
 
-    def release(self) -> None: ...
-
-
-_holders: set[CodeType] = set()
-_changes = count(1)
-_REMEMBERED = 8  # changes that a lock can tell apart
-_latest = [0]
-_claims = Lock()  # one thread at a time looks whether a lock is held
-
-
-def latest_change() -> int:
-    """Return the number of the latest change to any parameters."""
-    return _latest[0]
-
-
-def holder(function: F) -> F:
-    """Declare that ``function`` takes a lock, and keeps it in a local variable ``lock`` while it has it."""
-    _holders.add(function.__code__)
-    return function
-
-
-class ModelLock:
-    """The right to use one storage's parameters. Copies and pickles of it are free.
-
-    ``with lock:`` takes the right to change them; ``taken = lock.acquire()`` and ``taken.release()`` the right to use
-    the modules only. A thread that has it may take it again. All of it happens in functions declared by ``holder``.
+    It is C that takes it, so that no Ctrl-C comes in between. Nothing is held for long, but for a training's
+    ``trainer``.
 
     Attributes
     ----------
     changes : int
-        A number that no lock has had becomes it whenever the parameters may have changed.
-    written : sequence of (start, stop), or None
-        May be set within ``with lock:``, to tell that nothing else is written.
-    writer : int
-        The thread that may change them now, or 0. Who only reads them notes ``changes`` before, and afterwards asks
-        ``check_reading`` if there is a writer or ``changes`` is another.
+        Counts: odd while parameters are being written to, another number afterwards.
+    trainer : int
+        The thread that trains these parameters, or 0.
     """
 
-    __slots__ = ("_before", "_depth", "_lock", "_log", "changes", "writer", "written")
+    __slots__ = ("changes", "trainer")
 
     def __init__(self) -> None:
-        self._lock = RLock()
-        self._depth = self.writer = self._before = 0
-        self.written: Sequence[Span] | None = None
-        self._log: deque[tuple[int, int, Sequence[Span] | None]] = deque(maxlen=_REMEMBERED)
-        self.changes = next(_changes)  # and no change to what there is
+        self.changes = self.trainer = 0
 
-    def acquire(self) -> Taken:
-        """Take the lock, or raise RuntimeError if another thread has it; ``release()`` of the result gives it back."""
-        lock = self._lock
-        return lock if lock.acquire(False) else self._claim()
+    @property
+    def parts(self) -> Sequence[ModelLock]:
+        """The locks of the storages: this one."""
+        return (self,)
 
-    def left_alone(self, since: int, spans: Sequence[Span]) -> bool:
-        """Whether no parameter in ``spans`` has changed since ``changes`` was ``since``, as far as is remembered."""
-        now = self.changes
-        for before, after, written in reversed(self._log):
-            if now == since or after != now or written is None:
-                break
-            if any(start < other_stop and other < stop for start, stop in spans for other, other_stop in written):
-                break
-            now = before
-        return now == since
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(False):
-            self._claim()
-        if not self._depth:
-            self._before, self.written = self.changes, None
-        self._depth += 1
-        self.changes = _latest[0] = next(_changes)
-        self.writer = get_ident()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.changes = _latest[0] = next(_changes)
-        self._depth -= 1
-        if self._depth <= 0:
-            self._log.append((self._before, self.changes, self.written))
-            self.writer = 0
-        self._lock.release()
-
-    def check_reading(self, changes: Any) -> None:
-        """Raise RuntimeError unless what was read since ``changes`` was noted is whole."""
-        if self.writer == get_ident():
-            return
-        if self.writer:
-            self._claim().release()
-        if self.changes != changes:
+    def require_free(self) -> None:
+        """Raise RuntimeError while another thread trains the parameters; for who holds the lock."""
+        if self.trainer and self.trainer != get_ident():
             _refuse()
 
-    def _claim(self) -> Taken:
-        """Take the lock if the thread that has it has left without giving it back, or raise RuntimeError."""
-        with _claims:
-            if not self._lock.acquire(False):
-                if self._is_held():
-                    _refuse()
-                self._lock = RLock()
-                self._lock.acquire()
-            self._depth = self.writer = 0
-            return self._lock
+    def begin_write(self) -> None:
+        """Note that parameters are about to be written to; for who holds the lock."""
+        if self.trainer:
+            self.require_free()
+        self.changes |= 1
 
-    def _is_held(self) -> bool:
-        """Whether another thread is in a function that holds this lock."""
-        own = get_ident()
-        for thread, top in sys._current_frames().items():
-            if thread != own and any(self in _locks_of(frame) for frame in _frames_from(top)):
-                return True
-        return False
+    def end_write(self) -> None:
+        """Note that they were written to."""
+        self.changes = (self.changes | 1) + 1
+
+    def was_quiet(self, changes: Any) -> bool:
+        """Whether no other thread has written since ``changes`` were these."""
+        if self.changes != changes:
+            return False
+        return self.trainer == get_ident() if self.trainer else not changes & 1
 
     def __reduce__(self) -> tuple[type[ModelLock], tuple[()]]:
         return ModelLock, ()
 
 
 class ModelLocks:
-    """Several locks as one, of parameters that lie in several storages."""
+    """Several locks as one, of parameters that lie in several storages: taken in one order by all threads."""
 
     def __init__(self, locks: Sequence[ModelLock]) -> None:
-        self.locks = locks
+        self.parts = tuple(sorted(locks, key=id))
 
     @property
     def changes(self) -> tuple[int, ...]:
         """Theirs."""
-        return tuple(lock.changes for lock in self.locks)
+        return tuple(lock.changes for lock in self.parts)
 
     @property
-    def writer(self) -> int:
+    def trainer(self) -> int:
         """The first of theirs that there is, or 0."""
-        return next((lock.writer for lock in self.locks if lock.writer), 0)
+        return next((lock.trainer for lock in self.parts if lock.trainer), 0)
 
-    def check_reading(self, changes: Any) -> None:
-        """Raise RuntimeError unless what was read since ``changes`` was noted is whole."""
-        for lock, before in zip(self.locks, changes, strict=True):
-            lock.check_reading(before)
+    def require_free(self) -> None:
+        """Raise RuntimeError while another thread trains any of the parameters."""
+        for lock in self.parts:
+            lock.require_free()
 
-    def acquire(self) -> Taken:
-        """Take all locks, or none and raise RuntimeError."""
-        taken = _AllTaken()
-        try:
-            for lock in self.locks:
-                taken.append(lock.acquire())
-        except BaseException:
-            taken.release()
-            raise
-        return taken
+    def begin_write(self) -> None:
+        """As of ``ModelLock``."""
+        self.require_free()
+        for lock in self.parts:
+            lock.begin_write()
+
+    def end_write(self) -> None:
+        """As of ``ModelLock``."""
+        for lock in self.parts:
+            lock.end_write()
+
+    def was_quiet(self, changes: Any) -> bool:
+        """As of ``ModelLock``."""
+        return all(lock.was_quiet(before) for lock, before in zip(self.parts, changes, strict=True))
 
     def __enter__(self) -> None:
-        taken = self.acquire()
+        taken: list[ModelLock] = []
         try:
-            for lock in self.locks:
-                lock.__enter__()
+            with Interrupts() as interrupts, interrupts.held:
+                for lock in self.parts:
+                    lock.__enter__()
+                    taken.append(lock)
+        except BaseException:
+            _release(taken)
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        with Interrupts() as interrupts, interrupts.held:
+            _release(self.parts)
+
+
+def _release(locks: Sequence[ModelLock]) -> None:
+    for lock in locks:
+        lock.release()
+
+
+def read(lock: ModelLock | ModelLocks, compute: Callable[[], T]) -> T:
+    """Return what ``compute`` makes of parameters that nobody changes meanwhile, without the lock if that goes well."""
+    changes = lock.changes
+    result = compute()
+    if lock.was_quiet(changes):
+        return result
+    with lock:
+        lock.require_free()
+        return compute()
+
+
+@contextmanager
+def writing(lock: ModelLock | ModelLocks) -> Iterator[None]:
+    """Take ``lock`` to write to its parameters for a short time."""
+    with lock:
+        lock.begin_write()
+        try:
+            yield
         finally:
-            taken.release()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for lock in self.locks:
-            lock.__exit__(kind, error, traceback)
+            lock.end_write()
 
 
-class _AllTaken(list[Taken]):
-    """ModelLocks that were taken together."""
-
-    def release(self) -> None:
-        for taken in self:
-            taken.release()
+@contextmanager
+def training(lock: ModelLock | ModelLocks, held: AbstractContextManager[Any]) -> Iterator[None]:
+    """Be the thread that trains the parameters of ``lock``; ``held`` holds Ctrl-C back. It may be it already."""
+    before: dict[ModelLock, int] = {}
+    try:
+        with held:
+            for part in lock.parts:
+                with part:
+                    part.begin_write()
+                    before[part], part.trainer = part.trainer, get_ident()
+        yield
+    finally:
+        with held:
+            for part, trainer in before.items():
+                part.trainer = trainer
+                part.end_write()
 
 
 class Unchanged:
@@ -209,22 +176,8 @@ class Unchanged:
         return bool, ()
 
 
-def _frames_from(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def _locks_of(frame: FrameType) -> Sequence[ModelLock]:
-    """Return the locks that a frame holds or is about to take."""
-    if frame.f_code not in _holders:
-        return ()
-    held = frame.f_locals.get("lock")
-    return held.locks if isinstance(held, ModelLocks) else (held,) if isinstance(held, ModelLock) else ()
-
-
 def _refuse() -> NoReturn:
     raise RuntimeError(
-        "another thread is using this model: its modules remember one forward and its parameters change in place; "
-        "let one thread wait for the other, or give each a copy (copy.deepcopy) made before they start"
+        "another thread is training or changing this model; let one thread wait for the other, or give each a copy "
+        "(copy.deepcopy) made before they start"
     )

@@ -15,7 +15,7 @@ from fastbp.engine.session import NO_ORDER, Session, waiting_session
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer
 from fastbp.runtime.interrupts import Interrupts
-from fastbp.runtime.model_lock import holder
+from fastbp.runtime.model_lock import writing
 from fastbp.sklearn.loss_terms import LossTerms
 from fastbp.sklearn.network import Network
 from fastbp.validation.arrays import Array
@@ -177,7 +177,6 @@ class Epochs:
             return done + 1
         return min(done + self._length, total)
 
-    @holder
     def _call(
         self, first: int, stop: int, orders: Array | None, results: Results, factors: Array, scheduled: Any = None
     ) -> None:
@@ -190,8 +189,7 @@ class Epochs:
             )
         penalty = Penalty(self._spans, factors[first:stop] if len(factors) > 1 else factors, self._sums)
         order = NO_ORDER if orders is None else orders
-        lock = session.plan.lock
-        with lock:
+        with writing(session.plan.lock):
             session.call(first, stop, order, results, None, scheduled, penalty)
 
 

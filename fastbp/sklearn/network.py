@@ -14,7 +14,7 @@ import numpy as np
 from fastbp import nn
 from fastbp.nn.activations import activation_classes
 from fastbp.nn.module import Module
-from fastbp.runtime.model_lock import holder
+from fastbp.runtime.model_lock import writing
 from fastbp.validation.arrays import Array
 
 _OF_SKLEARN = {"logistic": "Sigmoid", "tanh": "Tanh", "relu": "ReLU"}
@@ -122,11 +122,9 @@ class Network:
         """Return copies of all parameters."""
         return [parameter.data.copy() for parameter in self.parameters]
 
-    @holder
     def put_back(self, snapshot: Sequence[Array]) -> None:
         """Write what ``snapshot`` returned; who predicts meanwhile notices."""
-        lock = self.linears[0].weight.storage.lock
-        with lock:
+        with writing(self.linears[0].weight.storage.lock):
             for parameter, values in zip(self.parameters, snapshot, strict=True):
                 parameter.data[...] = values
 

@@ -93,7 +93,7 @@ class OtherOutputs:
             total = float(len(target)) if weights is None else float(weights.sum())
             model.backward_parameters((delta / total).astype(samples.dtype, copy=False))
             for linear in self._network.linears:
-                linear.weight.kernel_grad[...] += self._alpha / total * linear.weight.data
+                linear.weight.accumulate(self._alpha / total * linear.weight.data)
                 values = linear.weight.data.ravel()
                 loss += 0.5 * self._alpha * float(values @ values) / total
         return loss

@@ -10,6 +10,7 @@ from fastbp.engine.plan import Plan, plan_of
 from fastbp.engine.predictor import Predictor
 from fastbp.engine.sparse_rows import SparseRows, require_compressed
 from fastbp.nn.module import Module
+from fastbp.runtime.model_lock import read
 from fastbp.validation.arrays import Array
 
 # Dense rows are faster where one number in so many is stored, or more, and up to so many in all, 64 MiB, they are made.
@@ -37,7 +38,4 @@ def predict(model: Any, matrix: Any, dtype: np.dtype[Any]) -> Array:
         return outputs
     plan = plan_of(model)
     assert isinstance(plan, Plan)
-    changes = plan.lock.changes
-    outputs = Predictor(plan).predict_sparse(rows)
-    plan.lock.check_reading(changes)
-    return outputs
+    return read(plan.lock, lambda: Predictor(plan).predict_sparse(rows))

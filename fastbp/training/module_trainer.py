@@ -15,6 +15,7 @@ import numpy as np
 
 from fastbp.nn.forward_state import ForwardState
 from fastbp.nn.losses.kernel_loss import KernelLoss
+from fastbp.nn.losses.backward_of import backward_of
 from fastbp.nn.module import Module
 from fastbp.nn.utils import clip_grad_norm_
 from fastbp.runtime.buffers import Buffer
@@ -22,7 +23,7 @@ from fastbp.training.accuracy import accuracy, records_accuracy
 from fastbp.training.data import takes_classes
 from fastbp.training.history import Backend, Position
 from fastbp.training.loss_per_sample import LossPerSample
-from fastbp.training.training_run import Criterion, Epochs, Optimizer, TrainingRun, evaluation_of, guarded_rows, loss_of
+from fastbp.training.training_run import Criterion, Epochs, Optimizer, TrainingRun, evaluation_of, guarded_rows
 from fastbp.validation.arrays import Array
 from fastbp_kernels.network.arguments import Rows
 
@@ -45,7 +46,7 @@ class ModuleTrainer:
         self._train_rows, self._validation = guarded_rows(train), validation and guarded_rows(validation)
         self._size = mini_batch_size
         self._input, self._target, self._weights = Buffer(), Buffer(), Buffer()
-        self._loss, self._evaluation = loss_of(criterion), evaluation_of(criterion)
+        self._evaluation = evaluation_of(criterion)
         self.batches = -(-train.n // mini_batch_size)
         self._scores = records_accuracy(criterion, validation)
         self._val_target = _marked(criterion, train if validation is None else validation)
@@ -96,9 +97,8 @@ class ModuleTrainer:
         position, stop = run.history.position, min(start + self._size, self._train_rows.n)
         input = _batch(self._train_rows.input, order, start, stop, self._input)
         target = _batch(self._train_rows.target, order, start, stop, self._target)
-        loss = float(self._loss(self._model(input), target, **self._weights_of(order, start, stop)))
         self._model.zero_grad()
-        self._model.backward_parameters(self._criterion.backward())
+        loss = backward_of(self._criterion, self._model(input), target, self._weights_of(order, start, stop))
         if run.clip_grad_norm is not None:
             clip_grad_norm_(self._model.parameters(), run.clip_grad_norm)
         with run.held:

@@ -15,7 +15,7 @@ from fastbp.nn.utils.clip_grad import require_limit
 from fastbp.optim.lr_scheduler import LRScheduler
 from fastbp.optim.optimizer import Optimizer as OptimizerBase
 from fastbp.runtime.interrupts import Interrupts
-from fastbp.runtime.model_lock import holder
+from fastbp.runtime.model_lock import training
 from fastbp.training.after_epoch import after_epoch
 from fastbp.training.arguments import (
     Numbers,
@@ -47,7 +47,6 @@ from fastbp.validation.arrays import Array, RandomSource
 from fastbp_kernels.network.arguments import Rows
 
 
-@holder
 def train_model(
     model: Module,
     train_input: Array | RowBlocks,
@@ -189,8 +188,8 @@ def train_model(
     rows, begins = len(train.input), history is None
     history = History() if begins else require_history(history)
     flat, bar = model._current(), None
-    lock = flat.lock
-    taken = lock.acquire()
+    with flat.lock:
+        flat.lock.require_free()
     try:
         trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size, reader)
         after = None
@@ -214,7 +213,7 @@ def train_model(
             bar = ProgressBar(progress, epochs, history.epochs)
             show = bar.show
         history.begin(setting, trainer.backend, reason)
-        with lock, Interrupts() as interrupts:
+        with Interrupts() as interrupts, training(flat.lock, interrupts.held):
             looks = (show is not None and bar is None) or after
             parts = TrainedParts(model, flat, criterion, opt, trainer.backend == "engine" and looks)
             stops = looks or (schedule and schedule.stops_at_epochs)
@@ -229,7 +228,6 @@ def train_model(
         history.note_on(error)
         raise
     finally:
-        taken.release()
         if bar is not None:
             bar.close()
     return history

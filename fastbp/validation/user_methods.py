@@ -28,7 +28,7 @@ def follow(cls: type, shortcuts: Mapping[str, tuple[str, ...]], base: type) -> N
         Where each short cut is defined as calls of these methods.
     """
     for shortcut, passed_by in shortcuts.items():
-        if passes_by(cls, shortcut, passed_by) and is_of_the_library(_defined(cls, shortcut)[1]):
+        if passes_by(cls, shortcut, passed_by) and is_of_the_library(defined(cls, shortcut)[1]):
             setattr(cls, shortcut, vars(base)[shortcut])
 
 
@@ -37,9 +37,9 @@ def passes_by(cls: type, shortcut: str, methods: tuple[str, ...]) -> bool:
 
     A class that redefines the short cut together with the method knows what it does.
     """
-    place, of_shortcut = _defined(cls, shortcut)
+    place, of_shortcut = defined(cls, shortcut)
     for name in methods:
-        other, of_method = _defined(cls, name)
+        other, of_method = defined(cls, name)
         if other < place or (other == place and is_of_the_library(of_shortcut) and not is_of_the_library(of_method)):
             return True
     return False
@@ -115,7 +115,7 @@ def set_in_place_of_methods(obj: Any) -> list[str]:
     return [name for name in vars(obj) if callable(getattr(type(obj), name, None))]
 
 
-def _defined(cls: type, name: str) -> tuple[int, Any]:
+def defined(cls: type, name: str) -> tuple[int, Any]:
     """Return how far up in the order of ``cls``'s bases ``name`` is defined, and as what."""
     return next((place, vars(base)[name]) for place, base in enumerate(cls.__mro__) if name in vars(base))
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from math import isfinite
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp.nn.last_forward import LastForward, token_of_input
+from fastbp.autograd.functions import unwrap
+from fastbp.nn.forward_node import as_it_was, record_forward
 from fastbp.nn.module import Module, locked
 from fastbp.nn.operation import ActivationCall
 from fastbp.runtime.buffers import Buffer
@@ -33,12 +34,11 @@ class Activation(Module):
     row: str
     settings: ClassVar[Mapping[str, type]] = {}
     example: ClassVar[Mapping[str, float]] = {}
-    _last_forward: LastForward
     _output: Buffer
     _grad_input: Buffer
 
     def __init__(self) -> None:
-        self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()
+        self._output, self._grad_input = Buffer(), Buffer()
 
     @property
     def scalars(self) -> tuple[float, ...]:
@@ -55,51 +55,51 @@ class Activation(Module):
         """Write the function of ``input`` to ``output``."""
         activation_forward(ACTIVATION_CODES[self.row], input, _as_array(self.scalars, input.dtype), output)
 
-    def backward_kernel(self, grad_output: Array, saved: Array, grad_input: Array, /) -> None:
-        """Write the gradient of the input; ``saved`` is what the row says, input or output."""
-        scalars = _as_array(self.scalars, saved.dtype)
-        activation_backward(ACTIVATION_CODES[self.row], grad_output, saved, scalars, grad_input)
+    @property
+    def backward_kernel(self) -> Callable[[Array, Array, Array], None]:
+        """A function of (grad_output, saved, grad_input) that writes the last.
+
+        ``saved`` is what the row says, input or output. The function does not refer to the module: a pass keeps it.
+        """
+        return partial(_row_backward, ACTIVATION_CODES[self.row], self.scalars)
 
     @locked
     def forward(self, input: Array) -> Array:
-        """Return an array of the input's shape and dtype, to be read; it keeps its numbers while somebody holds it."""
-        checked, last = plain(require_floats(input, type(self).__name__)), self._last_forward
+        """Return a tensor of the input's shape and dtype, to be read; it keeps its numbers while somebody holds it."""
+        value, node = unwrap(input)
+        checked = plain(require_floats(np.asarray(value), type(self).__name__))
         slot = self._output.take(checked.shape, checked.dtype)
-        last.forget()
         self.forward_kernel(checked, slot.array)
-        return last.keep(checked, token_of_input(input), slot, None)
+        saved = checked if self._activation.saves_input else slot.array
+        kept = self.backward_kernel, type(self).__name__, saved, saved.shape, self._grad_input
+        return record_forward(self, node, slot, _back, kept, self._current().lock)
 
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
             return super().predict(input)
-        input = plain(require_floats(input, type(self).__name__))
+        input = plain(require_floats(unwrap(input)[0], type(self).__name__))
         output = np.empty_like(input)
         self.forward_kernel(input, output)
         return output
 
-    @locked
-    def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
-        """Return ``grad_output`` times the derivative at the last input.
-
-        ``retain_graph`` lets another backward follow this one for the same forward.
-        """
-        last = self._last_forward
-        if last.chain is not None:
-            last.chain.hand_over()
-        grad_output = last.checked(grad_output, type(self).__name__, self._output, None, None)
-        saved = plain(last.input) if self._activation.saves_input else last.output
-        slot = self._grad_input.take(saved.shape, saved.dtype)
-        last.spend(retain_graph)
-        if last.input_is_derivative:
-            with np.errstate(all="ignore"):  # as in the kernels
-                np.multiply(grad_output, saved, out=slot.array)
-        else:
-            self.backward_kernel(grad_output, saved, slot.array)
-        slot.memory.gradient_for = last.input_token
-        return slot.array.view()
-
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.settings)
+
+
+def _row_backward(code: int, scalars: tuple[float, ...], grad_output: Array, saved: Array, grad_input: Array) -> None:
+    activation_backward(code, grad_output, saved, _as_array(scalars, saved.dtype), grad_input)
+
+
+def _back(
+    grad_output: Array, wants_input: bool, kernel: Callable[..., None], name: str, saved: Array, shape: tuple[int, ...],
+    grad_inputs: Buffer,
+) -> Array | None:  # fmt: skip
+    """Return ``grad_output`` times the derivative."""
+    if not wants_input:
+        return None
+    array = grad_inputs.take(shape, saved.dtype).array
+    kernel(grad_output, as_it_was(saved, shape, grad_output.dtype, name), array)
+    return array
 
 
 class Setting:

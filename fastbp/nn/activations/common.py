@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from fastbp.nn.activations.base import Activation, refuse_inplace
@@ -32,7 +32,7 @@ class ReLU(Activation):
 
     row = "ReLU"
     forward_kernel = staticmethod(relu_forward)
-    backward_kernel = staticmethod(relu_backward)
+    backward_kernel = staticmethod(relu_backward)  # type: ignore[assignment]
 
     def __init__(self, inplace: bool = False) -> None:
         refuse_inplace(self, inplace)
@@ -44,7 +44,7 @@ class Tanh(Activation):
 
     row = "Tanh"
     forward_kernel = staticmethod(tanh_forward)
-    backward_kernel = staticmethod(tanh_backward)
+    backward_kernel = staticmethod(tanh_backward)  # type: ignore[assignment]
 
 
 class Sigmoid(Activation):
@@ -52,7 +52,7 @@ class Sigmoid(Activation):
 
     row = "Sigmoid"
     forward_kernel = staticmethod(sigmoid_forward)
-    backward_kernel = staticmethod(sigmoid_backward)
+    backward_kernel = staticmethod(sigmoid_backward)  # type: ignore[assignment]
 
 
 class GELU(Activation):
@@ -81,5 +81,6 @@ class GELU(Activation):
     def forward_kernel(self, input: Array, output: Array) -> None:
         (gelu_forward if self._approximate == "none" else gelu_tanh_forward)(input, output)
 
-    def backward_kernel(self, grad_output: Array, saved: Array, grad_input: Array, /) -> None:
-        (gelu_backward if self._approximate == "none" else gelu_tanh_backward)(grad_output, saved, grad_input)
+    @property
+    def backward_kernel(self) -> Callable[[Array, Array, Array], None]:
+        return gelu_backward if self._approximate == "none" else gelu_tanh_backward

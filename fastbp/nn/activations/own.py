@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from inspect import Parameter, signature
 from typing import Any, ClassVar, NamedTuple
 
@@ -89,11 +90,18 @@ class Elementwise(Activation):
     def forward_kernel(self, input: Array, output: Array) -> None:
         _call(self._loops_for(input.dtype).value, input, output)
 
-    def backward_kernel(self, grad_output: Array, saved: Array, grad_input: Array, /) -> None:
-        _call(self._loops_for(saved.dtype).derivative, grad_output, saved, grad_input)
+    @property
+    def backward_kernel(self) -> Callable[[Array, Array, Array], None]:
+        return partial(_call_derivative, vars(self)["_loops"])  # of which the forward has compiled those it needs
 
     def extra_repr(self) -> str:
         return f"{self._value.__name__}, {self._derivative.__name__}"
+
+
+def _call_derivative(
+    loops: Mapping[np.dtype[Any], _Loops], grad_output: Array, saved: Array, grad_input: Array
+) -> None:
+    _call(loops[saved.dtype].derivative, grad_output, saved, grad_input)
 
 
 def _call(loop: Any, *arrays: Array) -> None:

@@ -6,7 +6,7 @@ from fastbp.nn.losses.distances import HuberLoss, L1Loss, MSELoss, QuantileLoss,
 from fastbp.nn.losses.distributions import KLDivLoss, PoissonNLLLoss
 from fastbp.nn.losses.gaussian import GaussianNLLLoss
 from fastbp.nn.losses.kernel_loss import KernelLoss
-from fastbp.nn.losses.loss import Loss, LossValue
+from fastbp.nn.losses.loss import Loss
 from fastbp.nn.losses.own import ElementwiseLoss
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "KernelLoss",
     "L1Loss",
     "Loss",
-    "LossValue",
     "MSELoss",
     "NLLLoss",
     "PoissonNLLLoss",

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.nn.losses.class_axis import ClassAxis, by_rows
+from fastbp.autograd.functions import unwrap
+from fastbp.nn.losses.class_axis import by_rows
 from fastbp.nn.losses.kernel_loss import NO_CLASSES, KernelLoss, no_values
 from fastbp.validation.arrays import Array, plain, require_floats
 from fastbp.validation.classes import class_indices, require_classes, require_integers
@@ -28,25 +29,22 @@ class _ClassLoss(KernelLoss):
             raise TypeError(f"{name} takes ignore_index as an int, got {ignore_index!r}")
         self.ignore_index = int(ignore_index)
         super().__init__(reduction)
-        self._axis: ClassAxis | None = None  # of the last forward, where a prediction had not two dimensions
 
-    def forward(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
-        axis, *arrays = by_rows(type(self).__name__, prediction, target, sample_weight)
-        value = super().forward(*arrays)
-        self._axis = axis
-        return value if axis is None or self._reduction != "none" else value.reshape(axis.places)
+    def _loss_of(self, prediction: Any, target: Any, sample_weight: Any) -> tuple[Any, tuple[Array], int | None]:
+        places, *arrays = by_rows(type(self).__name__, prediction, target, sample_weight)
+        value, (grad,), axis = super()._loss_of(*arrays)
+        if places is None:
+            return value, (grad,), axis
+        value = value.reshape(places.places) if self._reduction == "none" else value
+        return value, (places.put_back(grad),), places.axis
 
     def evaluate(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
-        axis, *arrays = by_rows(type(self).__name__, prediction, target, sample_weight)
+        if "evaluate" in self._passed_by or "forward" in vars(self):
+            return super().evaluate(prediction, target, sample_weight)
+        numbers = unwrap(prediction)[0], unwrap(target)[0]
+        places, *arrays = by_rows(type(self).__name__, *numbers, sample_weight)
         value = super().evaluate(*arrays)
-        return value if axis is None or self._reduction != "none" else value.reshape(axis.places)
-
-    def backward(self, grad_output: Array | None = None, *, retain_graph: bool = False) -> Array:
-        if self._axis is None or self._last is None:
-            return super().backward(grad_output, retain_graph=retain_graph)
-        if grad_output is not None and grad_output.shape == self._axis.places:
-            grad_output = grad_output.reshape(len(self._last.array))
-        return self._axis.put_back(super().backward(grad_output, retain_graph=retain_graph))
+        return value if places is None or self._reduction != "none" else value.reshape(places.places)
 
     def require_targets(self, target: Array, outputs: int, owner: str, name: str) -> None:
         require_classes(target, (len(target), outputs), owner, name, self.ignore_index)

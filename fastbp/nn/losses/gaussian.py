@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.nn.losses.loss import Loss, LossValue
+from fastbp.autograd.functions import unwrap
+from fastbp.nn.losses.loss import Loss
+from fastbp.nn.losses.loss_node import LossNode, constant, record_loss
 from fastbp.nn.losses.one_sample import as_arrays
 from fastbp.validation.arrays import Array, require_floats
 from fastbp.validation.scalars import is_number, require_finite
@@ -17,8 +19,8 @@ from fastbp.validation.weights import require_row_weights
 class GaussianNLLLoss(Loss):
     """``(log v + (x - y)**2 / v) / 2`` of a mean x, a target y and a variance v, as ``torch.nn.GaussianNLLLoss``.
 
-    v is ``var``, or ``eps`` where that is larger; as in PyTorch, the gradients do not know of that. A loss of three
-    arrays is for a loop of one's own: ``train_model`` does not take it.
+    v is ``var``, or ``eps`` where that is larger; as in PyTorch, the gradients do not know of that. It has
+    gradients for both. A loss of three arrays is for a loop of one's own: ``train_model`` does not take it.
 
     Parameters
     ----------
@@ -40,7 +42,6 @@ class GaussianNLLLoss(Loss):
         if self.eps <= 0:
             raise ValueError(f"GaussianNLLLoss takes an eps above 0, got {eps!r}")
         super().__init__(reduction)
-        self._last: tuple[Array, Array] | None = None
         self.grad_var: Array | None = None
 
     def __call__(self, *arrays: Any, **options: Any) -> Any:
@@ -54,7 +55,11 @@ class GaussianNLLLoss(Loss):
         All arrays have one shape, but ``var`` may also be one number, have one for each row, of shape (n,), or any
         dimension of 1.
         """
-        prediction, target = as_arrays(prediction, target)
+        if isinstance(var, np.ndarray) and var.ndim and var.shape == np.shape(prediction)[:-1]:
+            var = np.expand_dims(var, -1)  # of a tensor it is recorded
+        prediction, of_prediction = unwrap(prediction)
+        var, of_var = unwrap(var)
+        prediction, target = as_arrays(prediction, constant(target, "GaussianNLLLoss", "target"))
         variance = np.maximum(self._checked_variance(prediction, target, var), prediction.dtype.type(self.eps))
         difference = prediction - target
         quotient = difference / variance
@@ -68,37 +73,22 @@ class GaussianNLLLoss(Loss):
             count = float(weights.sum(dtype=np.float64)) * values[:1].size
             column = weights.reshape(-1, *[1] * (values.ndim - 1))
             values, grad, grad_var = values * column, grad * column, grad_var * column
-        if self.reduction == "none":
-            self._last = grad, grad_var
-            return values
-        scale = 1.0 if self.reduction == "sum" else 1.0 / (count or nan)
+        scale = 1.0 if self.reduction in ("none", "sum") else 1.0 / (count or nan)
         if sample_weight is not None and not count and self.reduction == "mean":
             scale = 0.0
-        self._last = grad * prediction.dtype.type(scale), grad_var * prediction.dtype.type(scale)
-        return LossValue(float(values.sum(dtype=np.float64)) * scale)
+        gradients = tuple(each * prediction.dtype.type(scale) for each in (grad, grad_var))
+        value: Any = values if self.reduction == "none" else np.float64(float(values.sum(dtype=np.float64)) * scale)
+        return record_loss(self, (of_prediction, of_var), value, gradients, None)
 
     def backward(self, grad_output: Array | None = None, *, retain_graph: bool = False) -> Array:
-        """Return the gradient of the last ``forward`` with respect to its prediction, and leave ``grad_var``.
+        """Return the gradient of the last loss with respect to its prediction, and leave ``grad_var``.
 
         ``grad_output``, for the reduction "none" only, is an array like what ``forward`` returned.
         """
-        if self._last is None:
-            raise RuntimeError("GaussianNLLLoss.backward needs a forward before it: call criterion(prediction, target)")
-        if (grad_output is None) == (self.reduction == "none"):
-            raise TypeError(
-                "GaussianNLLLoss.backward takes grad_output for reduction 'none' and for no other, "
-                f"got {'none' if grad_output is None else 'one'} for {self.reduction!r}"
-            )
-        grad, self.grad_var = self._last
-        if grad_output is not None:
-            require_floats(grad_output, "GaussianNLLLoss.backward", grad.dtype)
-            if grad_output.shape != grad.shape:
-                raise ValueError(
-                    f"GaussianNLLLoss.backward takes grad_output of shape {grad.shape}, got {grad_output.shape}"
-                )
-            grad, self.grad_var = grad * grad_output, self.grad_var * grad_output
-        if not retain_graph:
-            self._last = None
+        node = self._last
+        kept = node.gradients if isinstance(node, LossNode) else ()
+        grad = super().backward(grad_output, retain_graph=retain_graph)
+        self.grad_var = kept[1] if grad_output is None else kept[1] * grad_output
         return grad
 
     def _checked_variance(self, prediction: Array, target: Array, var: Array | float) -> Array:
@@ -109,8 +99,6 @@ class GaussianNLLLoss(Loss):
             var = np.full(prediction.shape, var, prediction.dtype)
         variance = require_floats(var, "GaussianNLLLoss(var=...)", prediction.dtype)
         shape = prediction.shape
-        if variance.shape == shape[:-1] and shape:
-            variance = variance[..., None]
         fits = variance.ndim == len(shape) and all(own in (1, size) for own, size in zip(variance.shape, shape))
         if target.shape != shape or not fits:
             remedy = "reshape the target to target[..., None], " if shape == (*target.shape, 1) else ""

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp.nn.last_forward import token_of_output
-from fastbp.nn.losses.loss import Loss, LossValue
+from fastbp.autograd.functions import unwrap
+from fastbp.nn.losses.loss import Loss
+from fastbp.nn.losses.loss_node import constant, record_loss
 from fastbp.nn.losses.one_sample import as_arrays
-from fastbp.runtime.buffers import Buffer, Slot
+from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_floats
 from fastbp.validation.user_methods import is_of_the_library
 from fastbp.validation.weights import require_row_weights
@@ -71,10 +72,8 @@ class KernelLoss(Loss):
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self._grad, self._scaled = Buffer(), Buffer()
-        self._last: Slot | None = None
-        self._is_spent = self._is_over_rows = False
-        self._calls: dict[tuple[Any, ...], LossCall] = {}  # by what they were made for
+        self._grad = Buffer()
+        self._kernel_calls: dict[tuple[Any, ...], LossCall] = {}  # by what they were made for
 
     def scale(self, count: float) -> float:
         """Return the factor of the sum in a loss of so many elements or rows; NaN for a mean of none."""
@@ -87,9 +86,9 @@ class KernelLoss(Loss):
     def call(self, target: Array, outputs: int, dtype: np.dtype[Any], sums_weights: bool) -> LossCall:
         """Return what the kernels take for targets like ``target`` and so many outputs a row of data."""
         key = self.row_for(target), outputs, dtype.char, self._reduction, sums_weights
-        call = self._calls.get(key)
+        call = self._kernel_calls.get(key)
         if call is None:
-            call = self._calls[key] = self._make_call(key[0], outputs, dtype, self._reduction, sums_weights)
+            call = self._kernel_calls[key] = self._make_call(key[0], outputs, dtype, self._reduction, sums_weights)
         return call
 
     def _make_call(self, name: str, outputs: int, dtype: np.dtype[Any], reduction: str, sums_weights: bool) -> LossCall:
@@ -181,30 +180,37 @@ class KernelLoss(Loss):
         return 0.0 if total == 0.0 and weights.size else self.scale(total * call.elements)
 
     def forward(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
-        """Return the loss, summed in float64, and compute its gradient for ``backward`` on the way.
+        """Return the loss, summed in float64, and compute its gradient on the way.
 
         All arrays are read here only and may change afterwards. ``sample_weight`` is a weight of 0 or more for each
         row, shape (n,), of the prediction's dtype.
 
         Returns
         -------
-        LossValue, or for the reduction "none" an ndarray
-            Of the prediction's shape, or (n,) where a row has one loss.
+        Tensor
+            A number of float64, or for the reduction "none" an array of the prediction's shape, or (n,) where a row has
+            one loss.
         """
+        value, node = unwrap(prediction)
+        return record_loss(
+            self, (node,), *self._loss_of(value, constant(target, type(self).__name__, "target"), sample_weight)
+        )
+
+    def _loss_of(self, prediction: Any, target: Any, sample_weight: Any) -> tuple[Any, tuple[Array], int | None]:
+        """Return loss and gradient of plain numbers, and the axis that each loss is over: None for one of an element."""
         prediction, target = as_arrays(prediction, target)
         rows, values, classes = self._checked(prediction, target)
         weights = self._row_weights(sample_weight, rows)
         call = self._call_of(target, rows, weights)
         scale = self.scale_of(call, len(rows), classes, weights)
-        slot = self._grad.take(prediction.shape, prediction.dtype)
+        array = self._grad.take(prediction.shape, prediction.dtype).array
         factor = prediction.dtype.type(call.slope * scale)
-        self._last = None
-        total = self._value_and_gradient(call, rows, values, classes, weights, factor, self._as_rows(slot.array))
-        slot.memory.gradient_for = token_of_output(prediction)
-        self._last, self._is_spent, self._is_over_rows = slot, False, call.is_over_rows
+        total = self._value_and_gradient(call, rows, values, classes, weights, factor, self._as_rows(array))
         if self._reduction == "none":
-            return self._values(call, Rows(rows, values, classes, weights), prediction)
-        return LossValue(total * scale)
+            value: Any = self._values(call, Rows(rows, values, classes, weights), prediction)
+        else:
+            value = np.float64(total * scale)
+        return value, (array,), 1 if call.is_over_rows else None
 
     def _value_and_gradient(
         self, call: LossCall, rows: Array, values: Array, classes: Array, weights: Array, factor: float, grad: Array
@@ -227,10 +233,10 @@ class KernelLoss(Loss):
         return values
 
     def evaluate(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
-        """Return the loss without computing a gradient; what ``backward`` returns stays as it was."""
+        """Return the loss as a number or a plain array; what ``backward`` returns stays as it was."""
         if "evaluate" in self._passed_by or "forward" in vars(self):
             return super().evaluate(prediction, target, sample_weight)
-        prediction, target = as_arrays(prediction, target)
+        prediction, target = as_arrays(unwrap(prediction)[0], unwrap(target)[0])
         rows, values, classes = self._checked(prediction, target)
         weights = self._row_weights(sample_weight, rows)
         call = self._call_of(target, rows, weights)
@@ -240,45 +246,8 @@ class KernelLoss(Loss):
         total = loss_forward(code, takes_classes, is_over_rows, call.settings, rows, values, classes, weights)
         return total * self.scale_of(call, len(rows), classes, weights)
 
-    def backward(self, grad_output: Array | None = None, *, retain_graph: bool = False) -> Array:
-        """Return the gradient of the last ``forward`` with respect to its prediction; it is the caller's.
-
-        Where the reduction is "none", ``grad_output`` is an array like what ``forward`` returned, by which each loss's
-        gradient is multiplied; else there is none. ``retain_graph`` lets another backward follow this one for the same
-        forward, with the same array.
-        """
-        name = type(self).__name__
-        if self._last is None:
-            raise RuntimeError(f"{name}.backward needs a forward before it: call criterion(prediction, target)")
-        if self._is_spent:
-            raise RuntimeError(
-                f"{name}.backward was called for the last forward already; keep the array that it returned, or give "
-                "the first of several backwards retain_graph=True"
-            )
-        slot = self._last if self._reduction != "none" and grad_output is None else self._times(grad_output)
-        self._is_spent = not retain_graph
-        return slot.array.view()
-
-    def _times(self, grad_output: Array | None) -> Slot:
-        """Return the last gradient times that of each loss."""
-        name, last = type(self).__name__, self._last
-        assert last is not None
-        if self._reduction != "none":
-            raise TypeError(f"{name}.backward takes grad_output for reduction 'none' only, got {self._reduction!r}")
-        shape = last.shape[:1] if self._is_over_rows else last.shape
-        if grad_output is None:
-            raise TypeError(f"{name}.backward needs grad_output of shape {shape} for reduction 'none', got none")
-        grad_output = require_floats(grad_output, f"{name}.backward", last.dtype)
-        if grad_output.shape != shape:
-            raise ValueError(f"{name}.backward takes grad_output of shape {shape}, got {grad_output.shape}")
-        slot = self._scaled.take(last.shape, last.dtype)
-        with np.errstate(all="ignore"):  # as in the kernels
-            np.multiply(last.array, grad_output[:, None] if self._is_over_rows else grad_output, out=slot.array)
-        slot.memory.gradient_for = last.memory.gradient_for
-        return slot
-
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_grad": Buffer(), "_scaled": Buffer(), "_last": None, "_calls": {}}
+        return {**super().__getstate__(), "_grad": Buffer(), "_kernel_calls": {}}
 
 
 def given_rows(input: Array, target: Array, weights: Array | None = None) -> Rows:

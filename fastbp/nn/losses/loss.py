@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
-from fastbp.validation.arrays import Array
+from fastbp.autograd.backward import run_backward
+from fastbp.autograd.node import Node
+from fastbp.nn.forward_node import gradient, keeps_passes
+from fastbp.nn.losses.loss_node import LossNode, call_own
+from fastbp.validation.arrays import Array, require_floats
 from fastbp.validation.read_only import tell_read_only
-from fastbp.validation.user_methods import follow, is_of_the_library, passes_by
+from fastbp.validation.user_methods import defined, follow, is_of_the_library, passes_by
 
 _SHORTCUTS = {"evaluate": ("forward", "__call__")}
-
-
-class LossValue(float):
-    """A loss: a float, with what PyTorch's users call on theirs. Copies and pickles of it are floats."""
-
-    __slots__ = ()
-
-    def item(self) -> float:
-        """Return the number."""
-        return float(self)
-
-    def backward(self) -> NoReturn:
-        """Raise TypeError: a number knows no network."""
-        raise TypeError(
-            "a loss of fastbp is a number and there is no autograd, got a call of its backward(); "
-            "call model.backward(criterion.backward())"
-        )
-
-    def __reduce__(self) -> tuple[type[float], tuple[float]]:
-        return float, (float(self),)
 
 
 class Loss:
     """The base class of all losses: their reduction, and what a subclass that redefines ``forward`` is evaluated by.
 
-    A subclass whose ``forward`` takes ``sample_weight`` trains with weights of the rows; see ``train_model``.
+    A subclass defines ``forward`` by calls of losses and functions of NumPy, which are recorded; it may define
+    ``backward()`` too, which is called instead and returns the gradient with respect to the last call's prediction. One
+    whose ``forward`` takes ``sample_weight`` trains with weights of the rows; see ``train_model``.
 
     Parameters
     ----------
@@ -52,7 +38,13 @@ class Loss:
         follow(cls, _SHORTCUTS, Loss)
         if is_of_the_library(cls):
             tell_read_only(cls, "build another loss")
+        cls._defines_forward = not is_of_the_library(defined(cls, "forward")[1])
+        cls._defines_backward = not is_of_the_library(defined(cls, "backward")[1])
         cls._passed_by = frozenset(name for name, methods in _SHORTCUTS.items() if passes_by(cls, name, methods))
+
+    _defines_forward: ClassVar[bool] = False
+    _defines_backward: ClassVar[bool] = False
+    _last: Node | None = None  # of the last call
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = reduction
@@ -70,12 +62,18 @@ class Loss:
         self._reduction = reduction
 
     def __call__(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
-        if sample_weight is None:
-            return self.forward(prediction, target)
-        return self.forward(prediction, target, sample_weight=sample_weight)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        if self._defines_backward or "backward" in vars(self):
+            return call_own(self, prediction, target, **weights)
+        value = self.forward(prediction, target, **weights)
+        if self._defines_forward or "forward" in vars(self):
+            node = getattr(value, "_node", None)
+            if node is None or node is not self._last:
+                vars(self).update(_last=node, _entry=getattr(prediction, "_node", None))
+        return value
 
     def forward(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
-        """Return the loss and compute its gradient for ``backward``."""
+        """Return the loss, a tensor."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward(prediction, target)")
 
     def evaluate(self, prediction: Array, target: Array, sample_weight: Array | None = None) -> Any:
@@ -83,8 +81,57 @@ class Loss:
         return self(prediction, target) if sample_weight is None else self(prediction, target, sample_weight)
 
     def backward(self, grad_output: Array | None = None, *, retain_graph: bool = False) -> Array:
-        """Return the gradient of the last ``forward`` with respect to its prediction."""
-        raise NotImplementedError(f"{type(self).__name__} does not define backward()")
+        """Return the gradient of the last loss with respect to its prediction: what ``model.backward`` takes.
+
+        ``loss.backward()`` does both.
+
+        Parameters
+        ----------
+        grad_output : ndarray of the loss's shape, or None
+            The gradient with respect to each loss, for the reduction "none" alone.
+        retain_graph : bool
+            Whether another backward may follow for the same forward.
+
+        Returns
+        -------
+        grad_prediction : ndarray of the prediction's shape
+            The caller's.
+        """
+        name, node = type(self).__name__, self._last
+        if node is None:
+            raise RuntimeError(f"{name}.backward needs a forward before it: call criterion(prediction, target)")
+        if node.inputs is None:
+            raise RuntimeError(
+                f"{name}.backward was called for the last forward already; keep the array that it returned, or give "
+                "the first of several backwards retain_graph=True"
+            )
+        entry = node.inputs[0] if isinstance(node, LossNode) else vars(self).get("_entry")
+        if isinstance(node, LossNode):
+            grad_prediction = node.backward(self._first_gradient(node, grad_output))[0]
+        elif entry is None:
+            raise RuntimeError(f"{name} has a forward of its own: call loss.backward() of what it returns")
+        else:
+            (grad_prediction,) = run_backward([node], [self._first_gradient(node, grad_output)], True, until=entry)
+        if not (retain_graph or keeps_passes.get()):
+            node.release()
+        return gradient(grad_prediction, entry)
+
+    def _first_gradient(self, node: Node, grad_output: Any) -> Any:
+        """Return the gradient with respect to the loss of ``node`` that a backward begins with."""
+        name, shape = type(self).__name__, node.shape
+        if (grad_output is None) != (self._reduction != "none"):
+            if grad_output is None:
+                raise TypeError(f"{name}.backward needs grad_output of shape {shape} for reduction 'none', got none")
+            raise TypeError(f"{name}.backward takes grad_output for reduction 'none' only, got {self._reduction!r}")
+        if grad_output is None:
+            return node.dtype.type(1)
+        grad_output = require_floats(grad_output, f"{name}.backward", node.dtype)
+        if grad_output.shape != shape:
+            raise ValueError(f"{name}.backward takes grad_output of shape {shape}, got {grad_output.shape}")
+        return grad_output
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_last", "_entry", "_calls")}
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows before the reduction."""

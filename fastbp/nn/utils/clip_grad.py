@@ -8,14 +8,12 @@ from math import hypot, inf, isfinite, isnan
 import numpy as np
 
 from fastbp.nn.parameter import FlatView, Parameter
-from fastbp.runtime.model_lock import holder
 from fastbp.validation.scalars import require_number
 from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, clip, gradient_norm
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
 
-@holder
 def clip_grad_norm_(
     parameters: Parameter | Iterable[Parameter], max_norm: float, norm_type: float = 2.0,
     error_if_nonfinite: bool = False, foreach: bool | None = None,
@@ -47,8 +45,8 @@ def clip_grad_norm_(
     power = require_number(norm_type, "clip_grad_norm_", "norm_type")
     if not power > 0:
         raise ValueError(f"clip_grad_norm_ takes norm_type as a number above 0, got {norm_type!r}")
-    taken = flat.lock.acquire()
-    try:
+    with flat.lock:
+        flat.lock.require_free()
         norm = _norm([grad for _, grad in flat.runs], power)
         if error_if_nonfinite and not isfinite(norm):
             raise RuntimeError(
@@ -58,11 +56,8 @@ def clip_grad_norm_(
         for _, grad in flat.runs:
             clip(grad, norm, limit)
         return norm
-    finally:
-        taken.release()
 
 
-@holder
 def clip_grad_value_(
     parameters: Parameter | Iterable[Parameter], clip_value: float, foreach: bool | None = None
 ) -> None:
@@ -78,12 +73,10 @@ def clip_grad_value_(
     """
     flat = _flat(parameters, "clip_grad_value_")
     limit = require_limit(clip_value, "clip_grad_value_", "clip_value")
-    taken = flat.lock.acquire()
-    try:
+    with flat.lock:
+        flat.lock.require_free()
         for _, grad in flat.runs:
             np.clip(grad, -limit, limit, out=grad)
-    finally:
-        taken.release()
 
 
 def require_limit(value: float, owner: str, name: str) -> float:
