@@ -218,6 +218,7 @@ class Session:
             self._keeps_memory = workspace.nbytes <= KEPT_BYTES
         if not is_compiled(self.plan.dtype):
             self.call(0, 0, NO_ORDER, room_for_results(0))
+        self.plan.flat.note_grads()
         return self
 
     def __exit__(
@@ -225,6 +226,8 @@ class Session:
     ) -> None:
         if self._team.ranks > 1:
             self._team.__exit__(kind, error, traceback)
+        for parameter in self.plan.parameters:  # the kernels leave what is no whole gradient of any mini-batch
+            parameter.zero_grad()
         self.rest()
 
     def rest(self) -> None:
