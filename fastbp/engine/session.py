@@ -218,7 +218,6 @@ class Session:
             self._keeps_memory = workspace.nbytes <= KEPT_BYTES
         if not is_compiled(self.plan.dtype):
             self.call(0, 0, NO_ORDER, room_for_results(0))
-        self.plan.flat.note_grads()
         return self
 
     def __exit__(
@@ -226,8 +225,6 @@ class Session:
     ) -> None:
         if self._team.ranks > 1:
             self._team.__exit__(kind, error, traceback)
-        for parameter in self.plan.parameters:  # the kernels leave what is no whole gradient of any mini-batch
-            parameter.zero_grad()
         self.rest()
 
     def rest(self) -> None:
@@ -270,6 +267,9 @@ class Session:
         for row, norm in plan.batch_norms:
             workspace.layers[row, FORWARDS] = norm.num_batches_tracked
         step = self._step_for(steps, max_norm, scheduled, penalty)
+        if steps:
+            for parameter in plan.parameters:  # the gradients of the last mini-batch are left behind
+                parameter.has_grad = parameter.requires_grad
         state = _NO_STATE[plan.dtype.char] if opt is None else opt.state(plan.dtype)  # in which the step has its places
         run_train(
             team,

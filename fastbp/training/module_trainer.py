@@ -54,13 +54,6 @@ class ModuleTrainer:
 
     def train(self, run: TrainingRun) -> Iterator[None]:
         """Train, and yield after each epoch, or where the time is over."""
-        try:
-            yield from self._train_epochs(run)
-        finally:
-            with run.held:
-                self._model.zero_grad()  # as the engine does: gradients are of no mini-batch that anybody knows
-
-    def _train_epochs(self, run: TrainingRun) -> Iterator[None]:
         history, shuffler = run.history, run.shuffler
         while history.epochs < run.epochs:
             run.require_unchanged()
