@@ -166,7 +166,12 @@ def assert_same_gradients(model, torch_module):
 
 def snapshot(module):
     """Copies of every parameter and gradient, to be compared with later ones."""
-    return {name: (p.data.copy(), p.grad.copy()) for name, p in module.named_parameters()}
+    return {name: (p.data.copy(), gradient(p)) for name, p in module.named_parameters()}
+
+
+def gradient(parameter):
+    """A copy of the gradient, or None."""
+    return None if parameter.grad is None else parameter.grad.copy()
 
 
 def assert_unchanged(module, before):

@@ -233,6 +233,8 @@ def from_torch(dtype):
 @pytest.mark.parametrize("build", [built, from_torch])
 def test_views_stay_views_of_one_flat_vector(build, change, dtype):
     model = build(dtype)
+    for parameter in model.parameters():
+        parameter.note_grad()
     views = [(parameter.data, parameter.grad) for parameter in model.parameters()]
     vectors = [owner(array) for array in views[0]]
     before = snapshot(model)

@@ -87,9 +87,9 @@ class ForwardNode(Node):
         with lock:
             if lock.trainer:
                 lock.require_free()
-            grad_input: Array | None = self.back(plain(grad), wants_input, *kept)
-            for parameter in self.leaves:
+            for parameter in self.leaves:  # before the numbers: where Ctrl-C cuts in, none of them is left unseen
                 parameter.has_grad = True
+            grad_input: Array | None = self.back(plain(grad), wants_input, *kept)
         return grad_input
 
     def backward_apart(self, grad: Any) -> tuple[Sequence[Any], list[tuple[Leaf, Any]]]:

@@ -81,7 +81,7 @@ def minimize(
         _put(parameters, x)
         model.zero_grad()
         loss = backward_of(criterion, model(input), target, weights)
-        return loss, np.concatenate([parameter.grad.ravel() for parameter in parameters]).astype(np.float64)
+        return loss, np.concatenate([parameter.kernel_grad.ravel() for parameter in parameters]).astype(np.float64)
 
     begin = np.concatenate([parameter.data.ravel() for parameter in parameters]).astype(np.float64)
     iterates = _Iterates(begin, callback)
