@@ -275,6 +275,6 @@ Tensor.T = property(_transposed)  # type: ignore[method-assign, assignment]
 Tensor.mT = property(_matrix_transposed)  # type: ignore[method-assign, assignment]
 Tensor.real = property(lambda self: np.real(self))  # type: ignore[method-assign, assignment]
 Tensor.imag = property(lambda self: self.detach().imag)  # type: ignore[method-assign, assignment]
-Tensor.flat = property(lambda self: np.ravel(self))  # type: ignore[method-assign, assignment]
+Tensor.flat = property(lambda self: np.ravel(self) if self.ndim else self.detach().flat)  # type: ignore[method-assign, assignment]
 for _name, _remedy in {"shape": "tensor.reshape(shape)", "dtype": "tensor.astype(dtype)", "strides": "a copy"}.items():
     setattr(Tensor, _name, _fixed(_name, _remedy))

@@ -28,6 +28,8 @@ class ArrayLike(NDArrayOperatorsMixin):
 
     __slots__ = ()
 
+    note_change: Callable[[], None]
+
     @property
     def data(self) -> Array:
         raise NotImplementedError
@@ -92,10 +94,6 @@ class ArrayLike(NDArrayOperatorsMixin):
     def __setitem__(self, index: Any, values: Any) -> None:
         self.data[index] = values
         self.note_change()
-
-    def note_change(self) -> None:
-        """Note that the data were written to."""
-        raise NotImplementedError
 
     @property
     def ndim(self) -> int:

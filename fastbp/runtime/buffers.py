@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from fastbp.validation.arrays import Array, aligned_zeros, as_rows
+from fastbp.validation.arrays import aligned_zeros, as_rows
 
 _BYTE = np.dtype(np.uint8)
 _MOST_SLOTS = 4  # in a buffer; a loop needs two, since the name of the last output still holds it during the next call

@@ -14,8 +14,8 @@ from typing import ClassVar
 import numpy as np
 
 from fastbp.nn.forward_state import ForwardState
-from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.losses.backward_of import backward_of
+from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
 from fastbp.nn.utils import clip_grad_norm_
 from fastbp.runtime.buffers import Buffer
