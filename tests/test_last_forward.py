@@ -16,7 +16,7 @@ F32 = numpy.float32
 S, S2, TARGET = draw((6, 4), F32), draw((6, 4), F32, 1), draw((6, 3), F32, 2)
 ANOTHER = r"backward takes the gradient for its last output, got that for another output; .*predict"
 EITHER = r"you hold the output of an earlier one that no backward has followed: .*predict"
-TWICE = r"backward was called for the last forward already; .*retain_graph=True"
+TWICE = r"backward a second time; .*retain_graph=True"
 CHANGED = r"backward needs the parameters of the last forward, .*call forward again"
 
 

@@ -49,7 +49,7 @@ def test_a_second_backward_of_a_module_within_is_refused_and_changes_nothing(mod
     model(X)
     list(block)[-1].backward(GRAD)
     before = snapshot(model)
-    with pytest.raises(RuntimeError, match="was called for the last forward already"):
+    with pytest.raises(RuntimeError, match="a second time"):
         model.backward(GRAD)
     assert_unchanged(model, before)
 
@@ -62,5 +62,5 @@ def test_several_backwards_may_follow_one_forward_where_the_earlier_ones_retain_
     model.backward_parameters(GRAD)
     for parameter, grad in zip(model.parameters(), once, strict=True):
         numpy.testing.assert_allclose(parameter.grad, 3 * grad, rtol=1e-5, atol=1e-6)
-    with pytest.raises(RuntimeError, match="was called for the last forward already"):
+    with pytest.raises(RuntimeError, match="a second time"):
         model.backward(GRAD)

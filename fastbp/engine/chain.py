@@ -42,7 +42,8 @@ class Chain:
         self.plan = plan
         self.leaves = trained(*plan.parameters)
         first = plan.first.weight
-        self.reads = tuple(parameter for parameter in plan.parameters if len(parameter.shape) > 1 and parameter is not first)
+        weights = [parameter for parameter in plan.parameters if len(parameter.shape) > 1]
+        self.reads = tuple(weight for weight in weights if weight is not first)
         # Operations of a row's products without and with the gradient of the input.
         both = 4 * plan.parameter.size
         self.backward_flop = both - 2 * first.size, both

@@ -101,7 +101,7 @@ class ArrayLike(NDArrayOperatorsMixin):
 
     @property
     def T(self) -> Any:
-        return np.transpose(self)  # type: ignore[call-overload]
+        return np.transpose(self)
 
     def dim(self) -> int:
         """Return ``ndim``."""
@@ -125,7 +125,7 @@ class ArrayLike(NDArrayOperatorsMixin):
 
     def clone(self) -> Any:
         """Return a copy of the data, recorded: gradients go through it."""
-        return np.copy(self)  # type: ignore[call-overload]
+        return np.copy(self)
 
     def detach(self) -> Array:
         """Return the data, a view."""

@@ -80,12 +80,12 @@ class Dropout(RowModule):
     def _forward_rows(self, input: Array, output: Array) -> tuple[Any, ...]:
         if not self.training:
             output[...] = input
-            return (None,)
+            return None, 1.0
         decisions = self.seed, self.forwards, self.threshold
         self.forwards += 1
-        scale, kept, dropped = self._scalars()
-        _drop(input, decisions, scale, kept, dropped, output)
-        return decisions, scale
+        scalars = self._scalars()
+        _drop(input, decisions, scalars, output)
+        return decisions, scalars[0]
 
     def _predict_rows(self, input: Array, output: Array) -> None:
         output[...] = input
@@ -94,21 +94,22 @@ class Dropout(RowModule):
     def _backward_rows(grad_output: Array, output: Array, grad_input: Array | None, /, *kept: Any) -> None:
         if grad_input is None:
             return
-        decisions, *scale = kept
+        decisions, scale = kept
         if decisions is None:
             grad_input[...] = grad_output
         else:
-            _drop(grad_output, decisions, *scale, 0.0, 0.0, grad_input)
+            _drop(grad_output, decisions, (scale, 0.0, 0.0), grad_input)
 
     def extra_repr(self) -> str:
         return f"p={self._p}"
 
 
 def _drop(
-    input: Array, decisions: tuple[int, int, int], scale: float, kept: float, dropped: float, output: Array
+    input: Array, decisions: tuple[int, int, int], scalars: tuple[float, float, float], output: Array
 ) -> None:
-    """Scale ``input`` and add ``kept``, or put ``dropped`` in its place, by seed, number of the forward and threshold."""
-    dropout_forward(input, *decisions, *map(input.dtype.type, (scale, kept, dropped)), output)
+    """Scale ``input`` and add a number, or put another in its place, by seed, number of the forward and threshold."""
+    scale, kept, dropped = map(input.dtype.type, scalars)
+    dropout_forward(input, *decisions, scale, kept, dropped, output)
 
 
 class AlphaDropout(Dropout):

@@ -74,7 +74,7 @@ class ForwardNode(Node):
     kept: tuple[Any, ...]
     reads: Sequence[Parameter]
     reads_for_input: Sequence[Parameter]
-    leaves: Sequence[Parameter]  # type: ignore[assignment]
+    leaves: Sequence[Parameter]
     lock: ModelLock | ModelLocks
 
     def backward(self, grad: Any) -> tuple[Any]:
@@ -114,20 +114,39 @@ class ForwardNode(Node):
 
 
 class InputNode(Node):
-    """Where a module that consists of others begins: its gradient is computed where somebody asks for it."""
+    """Where a module that consists of others begins, so that its own ``backward`` ends there.
 
-    __slots__ = ("wanted",)
+    Parameters
+    ----------
+    array : ndarray
+    node : Node or None
+        Of the array. Without one the gradient is computed where somebody asks for it.
+    """
 
-    name = "an input"
+    __slots__ = ("_gradient_for", "asked")
 
-    def __init__(self, array: Array) -> None:
-        self.inputs, self.order, self.shape, self.dtype, self.wanted = (), tick(), array.shape, array.dtype, False
+    name = "a module"
 
-    def backward(self, grad: Any) -> tuple[()]:
-        return ()
+    def __init__(self, array: Array, node: Node | None) -> None:
+        self.order, self.shape, self.dtype = tick(), array.shape, array.dtype
+        self.inputs, self.asked, self._gradient_for = (), False, self.order
+        if node is not None:
+            self.inputs, self._gradient_for = (node,), node.gradient_for
+
+    @property
+    def wanted(self) -> bool:  # type: ignore[override]
+        """Whether somebody asks for the gradient, here or farther back."""
+        return self.asked or any(node is not None and node.wanted for node in self.inputs or ())
+
+    @property
+    def gradient_for(self) -> int:
+        return self._gradient_for
+
+    def backward(self, grad: Any) -> tuple[Any, ...]:
+        return (grad,) if self.inputs else ()
 
     def release(self) -> None:
-        """Keep everything: there is nothing."""
+        self.inputs = self.inputs and None
 
 
 def apart(node: Node, grad: Any) -> tuple[Sequence[Any], list[tuple[Leaf, Any]]]:
@@ -172,7 +191,7 @@ class LastPass(NamedTuple):
             grad_input = grad
         else:
             if isinstance(entry, InputNode):
-                entry.wanted = wants_input
+                entry.asked = wants_input
             found = run_backward([root], [grad], retains, until=entry)
             grad_input = found[0] if found and wants_input else None
         return None if grad_input is None else gradient(grad_input, entry)
@@ -193,7 +212,8 @@ class LastPass(NamedTuple):
                 f"{name}.backward takes the gradient for its last output, got that for another output; "
                 "call loss.backward(), or backward of the output that the gradient is for: output.backward(gradient)"
             )
-        return grad_output.view(np.ndarray)
+        array: Array = grad_output.view(np.ndarray)
+        return array
 
 
 def record_forward(

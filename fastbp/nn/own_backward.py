@@ -23,6 +23,10 @@ class OwnBackwardNode(Node):
 
     __slots__ = ("_gradient_for", "call", "leaves", "module", "name")
 
+    _gradient_for: int
+    call: int
+    module: Any
+
     @property
     def gradient_for(self) -> int:
         """As of the output of a module inside, if the module returned that: its ``backward`` hands the gradient on."""

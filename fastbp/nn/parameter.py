@@ -265,7 +265,8 @@ def convert(parameters: Iterable[Parameter], dtype: np.dtype[Any]) -> None:
     unique = list(dict.fromkeys(parameters))
     storage = Storage(sum(parameter.size for parameter in unique), require_dtype(dtype, "A model"))
     offset = 0
-    with writing(_lock_of(parameter.storage for parameter in unique)), np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
+    lock = _lock_of(parameter.storage for parameter in unique)
+    with writing(lock), np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
         for parameter in unique:
             data, grad = parameter.kernel_data, parameter.kernel_grad
             parameter.storage.changed()

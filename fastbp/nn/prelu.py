@@ -39,6 +39,8 @@ class PReLU(RowModule):
     TypeError, ValueError
     """
 
+    weight: Parameter
+
     def __init__(
         self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: npt.DTypeLike = np.float32
     ) -> None:

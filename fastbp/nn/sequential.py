@@ -93,7 +93,7 @@ class Sequential(Container):
         root = getattr(output, "_node", None)
         vars(self)["_last_pass"] = None if root is None else LastPass(root, entry)
         if is_recorded or any(parameter.requires_grad for parameter in plan.parameters):
-            return output
+            return output  # type: ignore[no-any-return]
         return wrap(unwrap(output)[0], None)
 
     def _current_chain(self) -> Chain | None:
@@ -151,7 +151,8 @@ class Sequential(Container):
             return read(lock, lambda: self._predict_one_by_one(input))
         with lock:  # one at a time: a forward of the user's may run
             lock.require_free()
-            return super().predict(input) if not plan.may_predict else self._predict_one_by_one(input)  # type: ignore[no-any-return]
+            output: Array = self._predict_one_by_one(input) if plan.may_predict else super().predict(input)
+            return output
 
     def _predict_one_by_one(self, input: Array) -> Array:
         for module in self:
@@ -165,7 +166,7 @@ def entered(input: Any) -> tuple[Any, Node | None, bool]:
     Numbers get a node too, so that the modules' own ``backward`` comes to the gradient of their input.
     """
     value, node = unwrap(input)
-    if node is not None or not is_grad_enabled() or not isinstance(value, np.ndarray):
+    if not is_grad_enabled() or not isinstance(value, np.ndarray):
         return input, node, node is not None
-    entry = InputNode(value)
-    return wrap(value, entry), entry, False
+    entry = InputNode(value, node)
+    return wrap(value, entry), entry, node is not None

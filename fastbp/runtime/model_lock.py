@@ -18,7 +18,7 @@ from fastbp.runtime.interrupts import Interrupts
 T = TypeVar("T")
 
 
-class ModelLock(_thread.RLock):
+class ModelLock(_thread.RLock):  # type: ignore[misc]  # its stub is final, the class is not
     """The right to use one storage's parameters: ``with lock:``, as often as a thread likes. Copies are free.
 
     It is C that takes it, so that no Ctrl-C comes in between. Nothing is held for long, but for a training's

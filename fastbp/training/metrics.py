@@ -119,7 +119,8 @@ class MetricRecorder:
             self._metrics["accuracy"] = partial(accuracy, threshold=0.0)
 
     def _checked_prediction(self) -> Array:
-        prediction, target = self._model.predict(self._validation.input), self._validation.target
+        prediction: Array = self._model.predict(self._validation.input)
+        target = self._validation.target
         for name, metric in self._metrics.items():
             if metric in (mae, r2) and prediction.shape != target.shape:
                 owner = f"train_model with the metric {name!r}"

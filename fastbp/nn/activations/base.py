@@ -76,7 +76,7 @@ class Activation(Module):
 
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
-            return super().predict(input)
+            return super().predict(input)  # type: ignore[no-any-return]
         input = plain(require_floats(unwrap(input)[0], type(self).__name__))
         output = np.empty_like(input)
         self.forward_kernel(input, output)

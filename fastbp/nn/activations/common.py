@@ -32,7 +32,7 @@ class ReLU(Activation):
 
     row = "ReLU"
     forward_kernel = staticmethod(relu_forward)
-    backward_kernel = staticmethod(relu_backward)  # type: ignore[assignment]
+    backward_kernel = staticmethod(relu_backward)
 
     def __init__(self, inplace: bool = False) -> None:
         refuse_inplace(self, inplace)
@@ -44,7 +44,7 @@ class Tanh(Activation):
 
     row = "Tanh"
     forward_kernel = staticmethod(tanh_forward)
-    backward_kernel = staticmethod(tanh_backward)  # type: ignore[assignment]
+    backward_kernel = staticmethod(tanh_backward)
 
 
 class Sigmoid(Activation):
@@ -52,7 +52,7 @@ class Sigmoid(Activation):
 
     row = "Sigmoid"
     forward_kernel = staticmethod(sigmoid_forward)
-    backward_kernel = staticmethod(sigmoid_backward)  # type: ignore[assignment]
+    backward_kernel = staticmethod(sigmoid_backward)
 
 
 class GELU(Activation):

@@ -197,7 +197,7 @@ class KernelLoss(Loss):
         )
 
     def _loss_of(self, prediction: Any, target: Any, sample_weight: Any) -> tuple[Any, tuple[Array], int | None]:
-        """Return loss and gradient of plain numbers, and the axis that each loss is over: None for one of an element."""
+        """Return loss and gradient of plain numbers, and the axis that each loss is over, None for elements."""
         prediction, target = as_arrays(prediction, target)
         rows, values, classes = self._checked(prediction, target)
         weights = self._row_weights(sample_weight, rows)

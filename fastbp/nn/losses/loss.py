@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from fastbp.autograd.backward import run_backward
 from fastbp.autograd.node import Node
-from fastbp.nn.forward_node import gradient, keeps_passes
+from fastbp.nn.forward_node import gradient, keeps_passes, refuse_second
 from fastbp.nn.losses.loss_node import LossNode, call_own
 from fastbp.validation.arrays import Array, require_floats
 from fastbp.validation.read_only import tell_read_only
@@ -101,10 +101,7 @@ class Loss:
         if node is None:
             raise RuntimeError(f"{name}.backward needs a forward before it: call criterion(prediction, target)")
         if node.inputs is None:
-            raise RuntimeError(
-                f"{name}.backward was called for the last forward already; keep the array that it returned, or give "
-                "the first of several backwards retain_graph=True"
-            )
+            refuse_second(name)
         entry = node.inputs[0] if isinstance(node, LossNode) else vars(self).get("_entry")
         if isinstance(node, LossNode):
             grad_prediction = node.backward(self._first_gradient(node, grad_output))[0]

@@ -29,6 +29,7 @@ class LossNode(Node):
     __slots__ = ("axis", "gradients", "name")
 
     gradients: tuple[Array, ...]
+    axis: int | None
 
     def backward(self, grad: Any) -> Sequence[Any]:
         if self.shape == ():
@@ -71,6 +72,9 @@ class OwnLossNode(Node):
 
     __slots__ = ("call", "loss", "name")
 
+    call: int
+    loss: Any
+
     def backward(self, grad: Any) -> tuple[Any]:
         token = keeps_passes.set(True)
         try:
@@ -110,7 +114,7 @@ def call_own(loss: Any, prediction: Any, *arguments: Any, **options: Any) -> Any
     value = unwrap(value)[0] if isinstance(value, Tensor) else value
     if not isinstance(value, float | np.floating | np.ndarray) or node is None or not is_grad_enabled():
         return value
-    value = np.float64(value) if type(value) is float else value
+    value = np.float64(value) if isinstance(value, float) else value
     made = OwnLossNode.__new__(OwnLossNode)
     made.order, made.inputs, made.shape, made.dtype = tick(), (node,), value.shape, value.dtype
     made.loss, made.call, made.name = loss, number, type(loss).__name__
