@@ -90,9 +90,7 @@ class Module(ModuleTree):
 
     def __setattr__(self, name: str, value: Any) -> None:
         before = vars(self).get(name)
-        if isinstance(value, Parameter):
-            value.registered = True
-        elif isinstance(before, Parameter) and value is not None:
+        if isinstance(before, Parameter) and value is not None and not isinstance(value, Parameter):
             raise TypeError(
                 f"{type(self).__name__}.{name} is a Parameter, got {type(value).__name__} in its place; write to its "
                 f"numbers, {name}.data[...] = ..., or set another Parameter"

@@ -91,12 +91,10 @@ class Parameter(ArrayLike, Leaf):
         Data and gradient as the kernels take them: never handed out, so that nobody changes their shape or their flags.
     has_grad : bool
         Whether ``grad`` is not None. Where it is False, ``kernel_grad`` is all zeros.
-    registered : bool
-        Whether a module holds this parameter as an attribute.
     """
 
     __slots__ = (
-        "_requires_grad", "_shape", "has_grad", "kernel_data", "kernel_grad", "offset", "registered", "storage",
+        "_requires_grad", "_shape", "has_grad", "kernel_data", "kernel_grad", "offset", "storage",
     )  # fmt: skip
 
     name = "a parameter"
@@ -107,7 +105,7 @@ class Parameter(ArrayLike, Leaf):
         self._begin(values, Storage(values.size, values.dtype), 0)
 
     def _begin(self, values: Array, storage: Storage, offset: int) -> None:
-        self._shape, self.registered, self.has_grad = values.shape, False, False
+        self._shape, self.has_grad = values.shape, False
         self.inputs, self.order = (), tick()
         self.move_to(storage, offset)
         self.kernel_data[...] = values
@@ -213,10 +211,10 @@ class Parameter(ArrayLike, Leaf):
         return f"Parameter({self.kernel_data!r})"
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.storage, self.offset, self.shape, self.registered, self._requires_grad, self.has_grad
+        return self.storage, self.offset, self.shape, True, self._requires_grad, self.has_grad  # True as of before
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        storage, offset, self._shape, self.registered, *rest = state
+        storage, offset, self._shape, _, *rest = state
         self.inputs, self.order = (), tick()
         self._requires_grad = rest[0] if rest else True  # some pickles have no flags, or only this one
         self.move_to(storage, offset)

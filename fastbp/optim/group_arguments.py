@@ -65,8 +65,3 @@ def _require_parameters(kind: type[Optimizer], given: list[Any]) -> None:
             raise TypeError(
                 f"{name} takes fastbp.nn.Parameter, got {type(parameter).__name__}; pass model.parameters()"
             )
-        if not parameter.registered:
-            raise ValueError(
-                f"{name} takes parameters of a module, got one of shape {parameter.shape} that is in none; "
-                "set it as an attribute of a Module first"
-            )
