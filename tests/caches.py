@@ -4,7 +4,9 @@ Most of what a cache does needs no process of its own: ``Place.process`` loads t
 a process that starts does, and ``rectify`` compiles in a moment. Children show what belongs to a process.
 """
 
+import importlib
 import importlib.util
+import logging
 import re
 import shutil
 import subprocess
@@ -12,6 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy
+import pytest
 from helpers import child_environment
 
 import fastbp_kernels
@@ -29,9 +32,10 @@ def call(name, dtype="float32"):
     print(y.tolist())
 """
 RELU = PREAMBLE + "call('relu_forward'); print('compiled' if compiled.buffer else 'loaded')"
+RELU_FROM_THERE = "import fastbp_kernels, pathlib; print(pathlib.Path(fastbp_kernels.__file__).parents[1])\n" + RELU
 COMPILES, LOADS = "[0.0, 0.0, 2.0]\ncompiled\n", "[0.0, 0.0, 2.0]\nloaded\n"
-NOTICE = "fastbp: compiling kernels for this machine, which takes some seconds once ...\n"
-CANNOT = r"fastbp: compiled kernels cannot be kept \(.*\); set FASTBP_CACHE_DIR to a folder .*\n" + re.escape(NOTICE)
+NOTICE = "fastbp is compiling kernels for this machine, which takes some seconds once ...\n"
+CANNOT = r"fastbp: compiled kernels cannot be kept: .*; set FASTBP_CACHE_DIR to a folder .*\n"
 TWICE = ("float32", "float64")
 
 
@@ -43,10 +47,15 @@ def rectify(x, y):
 class Process:
     """What a process has of the cache: its module, loaded anew, and a kernel that it has not called yet."""
 
-    def __init__(self, file):
-        specification = importlib.util.spec_from_file_location("cache_of_a_copy", file)
-        self.cache = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(self.cache)
+    def __init__(self, folder, package=None):
+        """Have the kernels of a folder, or those that a ``ModuleSpec`` tells the way to."""
+        importlib.invalidate_caches()
+        package = package or importlib.util.spec_from_file_location("fastbp_kernels", folder / "__init__.py")
+        cache = importlib.util.spec_from_file_location("cache_of_a_copy", folder / "compiler" / "cache.py")
+        self.cache = importlib.util.module_from_spec(cache)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setitem(sys.modules, "fastbp_kernels", importlib.util.module_from_spec(package))
+            cache.loader.exec_module(self.cache)
         self._kernel = kernel(rectify)
         self._kernel._cache = self.cache.KernelCache(rectify)
 
@@ -67,9 +76,8 @@ class Process:
 class Place:
     """A copy of the kernels and a folder for their code."""
 
-    def __init__(self, folder, monkeypatch, capsys):
+    def __init__(self, folder, monkeypatch):
         self.folder, self.cache, self.kernels = folder, folder / "cache", folder / "packages" / "fastbp_kernels"
-        self._capsys = capsys
         monkeypatch.setenv("FASTBP_CACHE_DIR", str(self.cache))
         source = Path(fastbp_kernels.__file__).parent
         shutil.copytree(source, self.kernels, ignore=shutil.ignore_patterns("__pycache__"))
@@ -80,26 +88,31 @@ class Place:
         for name in ("FASTBP_CACHE_DIR", "XDG_CACHE_HOME"):
             monkeypatch.delenv(name, raising=False)
 
-    def process(self):
+    def process(self, package=None):
         """A process that starts, as far as the cache goes."""
-        return Process(self.kernels / "compiler" / "cache.py")
+        return Process(self.kernels, package)
 
-    def call(self, *dtypes):
-        """What a new process does for each of the dtypes, and what it says on standard error."""
-        process = self.process()
-        self._capsys.readouterr()
-        done = [process.call(dtype) for dtype in dtypes or ("float32",)]
-        return " ".join(done), self._capsys.readouterr().err
+    def call(self, *dtypes, package=None):
+        """What a new process does for each of the dtypes, and the warnings that it logs."""
+        process, told = self.process(package), []
+        handler = logging.Handler(logging.WARNING)
+        handler.emit = lambda record: told.append(f"{record.getMessage()}\n")
+        logging.getLogger("fastbp").addHandler(handler)
+        try:
+            done = [process.call(dtype) for dtype in dtypes or ("float32",)]
+        finally:
+            logging.getLogger("fastbp").removeHandler(handler)
+        return " ".join(done), "".join(told)
 
-    def assert_says_once_that_nothing_is_kept(self):
+    def assert_says_once_that_nothing_is_kept(self, why=CANNOT, package=None):
         """In a process that compiles twice."""
-        done, errors = self.call(*TWICE)
+        done, told = self.call(*TWICE, package=package)
         assert done == "compiled compiled"
-        assert re.fullmatch(CANNOT, errors), errors
+        assert re.fullmatch(why + re.escape(NOTICE), told), told
 
     def start(self, script, *folders, stdin=False, **variables):
         variables = {"PYTHONDONTWRITEBYTECODE": "1", **variables}
-        environment = child_environment(self.kernels.parent, *folders, **variables)
+        environment = child_environment(*folders, self.kernels.parent, **variables)
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         streams["stdin"] = subprocess.PIPE if stdin else subprocess.DEVNULL
         return subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=self.folder, **streams)

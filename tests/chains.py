@@ -27,7 +27,7 @@ def gradients(modules):
 
 def in_one(model, x, grad_output):
     output = model.forward(x).copy()
-    assert model._plan.chain.is_whole, "the modules were not called one by one"
+    assert model._chain.is_whole, "the modules were not called one by one"
     return [output, model.backward(grad_output, retain_graph=True).copy(), *gradients(model)]
 
 

@@ -2,8 +2,9 @@
 
 import os
 import resource
+import stat
 import sys
-import tempfile
+from pathlib import Path
 
 import pytest
 from caches import NOTICE, TWICE, Place
@@ -13,8 +14,8 @@ from fastbp_kernels.compiler import cache
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, capsys):
-    return Place(tmp_path, monkeypatch, capsys)
+def place(tmp_path, monkeypatch):
+    return Place(tmp_path, monkeypatch)
 
 
 def test_a_file_that_cannot_grow_is_not_kept_in_part(place, monkeypatch):
@@ -41,11 +42,15 @@ def test_a_place_where_no_folder_can_be_made_means_compiling_in_memory(place, fo
 def test_a_folder_that_came_to_be_read_only_means_compiling_in_memory(place, monkeypatch):
     place.call()
 
-    def mkstemp(**_):
-        raise OSError(30, "Read-only file system")
+    create = os.open
+
+    def open(path, flags, *rest, **others):
+        if flags & os.O_CREAT and place.cache in Path(path).parents:
+            raise OSError(30, "Read-only file system")
+        return create(path, flags, *rest, **others)
 
     with monkeypatch.context() as read_only:
-        read_only.setattr(tempfile, "mkstemp", mkstemp)
+        read_only.setattr(os, "open", open)
         done, errors = place.call("float64")
     assert done == "compiled"
     assert errors.count("cannot be kept") == 1
@@ -109,11 +114,13 @@ def test_an_entry_is_named_after_the_cpu():
     assert len(names) == 3
 
 
-def test_the_folder_is_its_users_own(place):
+def test_others_may_read_the_code_and_not_write_it(place):
     before = os.umask(0)
     try:
         place.call()
     finally:
         os.umask(before)
-    for folder in {path.parent for path in place.entries()} | {place.cache}:
-        assert folder.stat().st_mode & 0o077 == 0
+    (entry,) = place.entries()
+    assert stat.S_IMODE(entry.stat().st_mode) == 0o644
+    for folder in (entry.parent, place.cache):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755

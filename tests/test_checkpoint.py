@@ -7,6 +7,7 @@ import numpy
 import pytest
 import torch
 from helpers import assert_unchanged, mlp, snapshot
+from recipes import OPTIMIZERS
 from same_bits import Network, assert_same_bits, train
 from test_own_modules import Scale
 from test_resume import Stop, StoppingSGD, outcome
@@ -102,6 +103,19 @@ def test_an_optimiser_that_is_given_takes_the_saved_settings(tmp_path):
     opt.lr = 7.0
     assert fastbp.load(tmp_path / "c", model, opt).opt is opt
     assert opt.lr == 0.05
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_a_group_that_a_loaded_optimiser_takes_has_the_defaults_of_the_one_saved(make, tmp_path):
+    model = mlp(5, 4, 3)
+    first, *others = model.parameters()
+    saved = make([first])
+    fastbp.save(tmp_path / "file", model, saved)
+    loaded = fastbp.load(tmp_path / "file")
+    saved.add_param_group({"params": others})
+    loaded.opt.add_param_group({"params": list(loaded.model.parameters())[1:]})
+    for mine, theirs in zip(loaded.opt.param_groups, saved.param_groups, strict=True):
+        assert {**mine, "params": None} == {**theirs, "params": None}
 
 
 def test_what_cannot_be_saved_is_refused_and_leaves_the_file(tmp_path):

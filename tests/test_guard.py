@@ -140,13 +140,13 @@ def test_a_prediction_while_another_thread_trains_is_refused():
 def test_a_prediction_into_which_a_training_falls_is_refused(monkeypatch):
     model, wait, predicted = mlp(4, 5, 3), Waiting(), []
     model.predict(X)
-    compute = model._plan.predictor.predict
+    compute = model._predictor.predict
 
     def slow(rows):
         wait()
         return compute(rows)
 
-    monkeypatch.setattr(model._plan.predictor, "predict", slow)
+    monkeypatch.setattr(model._predictor, "predict", slow)
 
     def work():
         with pytest.raises(RuntimeError, match=MATCH):

@@ -19,7 +19,7 @@ ROOMS = {
     "fastbp_kernels": ("compiler", "functions", "parallel", "linalg", "layers", "network"),
 }
 # A Sequential runs in one compiled call what it holds.
-UPWARDS = {("nn.sequential", "engine.plan"), ("nn.sequential", "engine.chain")}
+UPWARDS = {("nn.sequential", f"engine.{name}") for name in ("plan", "chain", "predictor")}
 
 
 def imports_within(package):

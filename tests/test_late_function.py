@@ -58,7 +58,7 @@ def storing(name, number, meanwhile=lambda: None):
 @pytest.fixture
 def place(monkeypatch, tmp_path):
     """Nothing is kept from one test, or session, to the next."""
-    monkeypatch.setattr("fastbp_kernels.compiler.cache._Store.folder", lambda self: None)
+    monkeypatch.setattr("fastbp_kernels.compiler.cache._Store.folders", lambda self: [])
 
 
 def test_a_function_is_compiled_at_its_first_call_for_the_type_that_is_called(place):

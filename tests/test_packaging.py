@@ -60,6 +60,11 @@ def test_nothing_in_the_library_imports_bench_or_tests(path):
     assert not imported(path.read_text(), at_module_level=False) & {"bench", "tests"}
 
 
+def test_numbas_insides_are_imported_by_one_file():
+    importing = [path.name for path in sources(LIBRARY) + sources(KERNELS) if "from numba.core" in path.read_text()]
+    assert importing == ["numba_internals.py"]
+
+
 def test_importing_fastbp_loads_no_optional_package():
     loaded_by_numba = {"scipy"}
     script = f"import sys, fastbp; print(sorted({OPTIONAL - loaded_by_numba!r} & set(sys.modules)))"

@@ -1,5 +1,7 @@
 """Loss, optimiser and network of an estimator, where they are the user's: they count, or an error names them."""
 
+from threading import Thread
+
 import numpy as np
 import pytest
 
@@ -210,3 +212,42 @@ def test_a_network_that_the_engine_does_not_take_is_named():
     ours.model_[0].forward = lambda x: x
     with pytest.raises(ValueError, match="MLPRegressor takes a network and a loss that the engine trains"):
         ours.partial_fit(X, NUMBERS)
+
+
+def test_targets_for_another_number_of_outputs_are_refused():
+    ours = MLPRegressor(**SMALL).partial_fit(X, NUMBERS)
+    with pytest.raises(ValueError, match=r"MLPRegressor takes .* targets for 1 outputs"):
+        ours.partial_fit(X, X[:, :3])
+    ours = MLPRegressor(**SMALL).fit(X, X[:, :3])
+    ours.coefs_ = [ours.coefs_[0], ours.coefs_[1][:, :1]]
+    ours.intercepts_ = [ours.intercepts_[0], ours.intercepts_[1][:1]]
+    with pytest.raises(ValueError, match=r"MLPRegressor takes .* targets for 1 outputs"):
+        ours.partial_fit(X, X[:, :3])
+
+
+def test_a_network_that_is_changed_meanwhile_stops_the_training():
+    def freeze(mlp):
+        mlp.model_[0].weight.requires_grad = False
+
+    with pytest.raises(RuntimeError, match="of the network was set, moved, converted or frozen during the training"):
+        MLPRegressor(**SMALL, progress=freeze).fit(X, NUMBERS)
+
+
+def test_estimators_of_one_network_in_several_threads_train_or_are_refused():
+    model, errors = with_batch_norm("f8"), []
+
+    def train():
+        ours = from_model(model).set_params(batch_size=20)
+        for _ in range(50):
+            try:
+                ours.partial_fit(X, NUMBERS)
+            except RuntimeError as error:
+                errors.append(str(error))
+
+    threads = [Thread(target=train) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all("another thread" in text for text in errors)
+    assert all(np.isfinite(value).all() for value in model.state_dict().values())

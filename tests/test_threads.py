@@ -177,43 +177,50 @@ def test_many_threads_predict_by_one_model_at_once(rows, dtype):
             numpy.testing.assert_array_equal(prediction, expected[k])
 
 
-class Refused(threading.Thread):
-    """A thread as the system gives one, but for the last of three."""
+def refused_from(rank):
+    """Threads as the system gives them, but none from this rank on."""
 
-    def start(self):
-        if self._args[0] == 2:
-            raise RuntimeError("can't start new thread")
-        super().start()
+    class Refused(threading.Thread):
+        def start(self):
+            if self._args[0] >= rank:
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    return Refused
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("given", [1, 2])
 @pytest.mark.parametrize(
     ("partial_parameters", "flop"),
     [(0, 1.0), (1 << 16, 1.0), (0, 1e30)],
     ids=["rows and outputs", "stretches", "validation beside"],
 )
-def test_where_no_thread_can_be_started_one_computes_the_same_bits(monkeypatch, partial_parameters, flop, dtype):
+def test_where_fewer_threads_are_to_be_had_these_compute_the_same_bits(
+    monkeypatch, partial_parameters, flop, given, dtype
+):
     data = SMALL.data(dtype, 100, 1300) if flop > 1 else SMALL.data(dtype, 1000, 300)
     expected = train(SMALL.build(dtype), data, 2, 800, by_modules=True)
     monkeypatch.setattr(threads, "FLOP_PER_THREAD", flop)
     monkeypatch.setattr(parallelism, "_FLOP_BESIDE", 0.0)
-    monkeypatch.setattr(threads, "Thread", Refused)
+    monkeypatch.setattr(threads, "Thread", refused_from(given))
     monkeypatch.setattr(parallelism, "_CHUNK_PARAMETERS", partial_parameters)
     fastbp.set_num_threads(3)
 
     def work():
         assert_same_bits(expected, train(SMALL.build(dtype), data, 2, 800))
-        assert threading.active_count() == 1, "the thread that was started has ended"
+        assert threading.active_count() == 1, "what was started has ended"
 
     assert_survives(work)
 
 
-def test_predictions_go_on_where_no_thread_can_be_started(monkeypatch):
+@pytest.mark.parametrize("given", [1, 2])
+def test_predictions_go_on_where_fewer_threads_are_to_be_had(monkeypatch, given):
     model, x = SMALL.build(numpy.float32), draw((1000, 4), numpy.float32)
     expected = model.predict(x)
     for module in (threads, predictor):
         monkeypatch.setattr(module, "FLOP_PER_START", 1.0)
-    monkeypatch.setattr(threads, "Thread", Refused)
+    monkeypatch.setattr(threads, "Thread", refused_from(given))
     fastbp.set_num_threads(3)
     numpy.testing.assert_array_equal(model.predict(x), expected)
 

@@ -28,37 +28,20 @@ def _two(x):
 
 
 # One object of each public class, and the methods that a user may redefine; a new class has to be added here.
+WITHOUT_ARGUMENTS = (
+    "ReLU", "Tanh", "Sigmoid", "GELU", "Identity", "LeakyReLU", "ReLU6", "ELU", "CELU", "SELU", "SiLU", "Mish",
+    "Softplus", "Softsign", "Hardtanh", "Hardsigmoid", "Hardswish", "LogSigmoid", "Hardshrink", "Softshrink",
+    "Tanhshrink", "PReLU", "Flatten",
+)  # fmt: skip
 MODULES = {
+    **dict.fromkeys(WITHOUT_ARGUMENTS, lambda cls: cls()),
     "Linear": lambda cls: cls(4, 4, rng=0),
-    "ReLU": lambda cls: cls(),
-    "Tanh": lambda cls: cls(),
-    "Sigmoid": lambda cls: cls(),
-    "GELU": lambda cls: cls(),
-    "Identity": lambda cls: cls(),
     "BatchNorm1d": lambda cls: cls(4).eval(),  # which would take other statistics in forward than in predict
     "LayerNorm": lambda cls: cls(4),
     "Dropout": lambda cls: cls(0.5, rng=0).eval(),  # which would drop in forward, and nothing in predict
     "AlphaDropout": lambda cls: cls(0.5, rng=0).eval(),
-    "LeakyReLU": lambda cls: cls(),
-    "ReLU6": lambda cls: cls(),
-    "ELU": lambda cls: cls(),
-    "CELU": lambda cls: cls(),
-    "SELU": lambda cls: cls(),
-    "SiLU": lambda cls: cls(),
-    "Mish": lambda cls: cls(),
-    "Softplus": lambda cls: cls(),
-    "Softsign": lambda cls: cls(),
-    "Hardtanh": lambda cls: cls(),
-    "Hardsigmoid": lambda cls: cls(),
-    "Hardswish": lambda cls: cls(),
-    "LogSigmoid": lambda cls: cls(),
-    "Hardshrink": lambda cls: cls(),
-    "Softshrink": lambda cls: cls(),
-    "Tanhshrink": lambda cls: cls(),
     "Threshold": lambda cls: cls(-2.0, 1.0),
     "Elementwise": lambda cls: cls(_twice, _two),
-    "PReLU": lambda cls: cls(),
-    "Flatten": lambda cls: cls(),
     "Softmax": lambda cls: cls(-1),
     "LogSoftmax": lambda cls: cls(-1),
     "Residual": lambda cls: cls(nn.Linear(4, 4, rng=0), nn.Tanh()),

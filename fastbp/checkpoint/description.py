@@ -4,12 +4,14 @@
         {"type": "Linear", "in_features": 2, "out_features": 1, "bias": true, "dtype": "float32"},
         {"type": "Tanh"}]}
 
-Modules that are not numbered from 0 have "names" beside them. A class is one row of ``_KINDS``.
+Modules that are not numbered from 0 have "names" beside them. A class is one row of ``_KINDS``. A setting that a file
+of before does not have is at the default of the class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import signature
 from typing import Any, NamedTuple
 
 from fastbp.checkpoint.file_format import CheckpointError, require_field
@@ -51,7 +53,8 @@ class _Kind(NamedTuple):
     build : callable, or None
         Returns a module from its settings as keywords, or a container from modules by name; None calls the class.
     settings : mapping of str to type
-        What the words hold beside the type.
+        What the words hold beside the type. One that is added later needs a default of this type in the class, at which
+        it changes nothing.
     describe : callable
         Returns the settings of a module.
     parameters : callable
@@ -210,7 +213,7 @@ def _shapes(network: Any, prefix: str) -> Iterator[tuple[str, tuple[tuple[int, .
     kind = _kind(network)
     for name, inner in _children(network).items() if kind.contains else ():
         yield from _shapes(inner, f"{prefix}{name}.")
-    for name, shape in kind.parameters(network).items():
+    for name, shape in kind.parameters(_settings(network, kind)).items():
         yield prefix + name, shape
 
 
@@ -230,13 +233,22 @@ def _kind(network: Any) -> _Kind:
         raise CheckpointError(f"the file's network holds a {name}, which this fastbp does not know")
     kind = _KINDS[name]
     expected = {"modules": list} if kind.contains else kind.settings
-    for setting, value_type in expected.items():
-        require_field(network, setting, value_type)
+    if kind.contains:
+        require_field(network, "modules", list)
+    _settings(network, kind)
     optional = ("type", "names") if kind.contains else ("type",)
     unknown = [word for word in network if word not in optional and word not in expected]
     if unknown:
         raise CheckpointError(f"the file's network holds a {name} with {unknown[0]}, which this fastbp does not know")
     return kind
+
+
+def _settings(network: Mapping[str, Any], kind: _Kind) -> dict[str, Any]:
+    """Return all settings of a module in words, or raise CheckpointError."""
+    taken = signature(kind.module).parameters
+    defaults = {name: taken[name].default for name in kind.settings if name in taken}
+    words = {name: value for name, value in defaults.items() if type(value) is kind.settings[name]} | dict(network)
+    return {name: require_field(words, name, value_type) for name, value_type in kind.settings.items()}
 
 
 def build(network: dict[str, Any], ties: Iterable[list[str]]) -> Module:
@@ -269,7 +281,7 @@ class _Builder:
         if kind.contains:
             children = _children(network).items()
             return make({name: self.build(inner, f"{prefix}{name}.") for name, inner in children})
-        module = make(**{setting: network[setting] for setting in kind.settings})
+        module = make(**_settings(network, kind))
         for name, parameter in list(module.named_parameters()):
             if prefix + name in self._first:
                 setattr(module, name, self._tied.setdefault(self._first[prefix + name], parameter))

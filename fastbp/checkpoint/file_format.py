@@ -1,6 +1,7 @@
 """The file of a checkpoint: safetensors, with a description in JSON and a checksum over both.
 
 Nothing in it is ever run: it holds arrays and text. Files of safetensors that other programs wrote are read as well.
+Format 2 tells the modes of modules, which format 1 does not; both are read, and what a file lacks has its default.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from fastbp.validation.arrays import FLOAT_DTYPES, Array
 
-FORMAT = "1"
+_FORMATS = ("1", "2")  # the last is written
 _LONGEST_HEADER = 100_000_000  # as safetensors itself
 _LONGEST_INTEGER = 40  # digits: a generator's state has 39
 _DTYPES = {
@@ -34,7 +35,7 @@ class CheckpointError(ValueError):
 def pack(tensors: dict[str, Array], content: dict[str, Any]) -> bytes:
     """Return a file's bytes for float arrays and a description that JSON can hold."""
     text = json.dumps(content, allow_nan=False)
-    metadata = {"format": "fastbp", "version": FORMAT, "content": text, "sha256": _checksum(tensors, text)}
+    metadata = {"format": "fastbp", "version": _FORMATS[-1], "content": text, "sha256": _checksum(tensors, text)}
     data: bytes = import_safetensors("save").numpy.save(tensors, metadata)
     return data
 
@@ -55,8 +56,11 @@ def unpack(path: Path) -> tuple[dict[str, Array], dict[str, Any] | None]:
     is_own = metadata.get("format") == "fastbp"
     if not is_own and {"content", "sha256"} <= metadata.keys():  # to be read as another program's it must be that
         raise CheckpointError(f"{path} is damaged: its format is {metadata.get('format')!r}")
-    if is_own and metadata.get("version") != FORMAT:
-        raise CheckpointError(f"{path} has format {metadata.get('version')!r}; this fastbp reads format {FORMAT!r}")
+    if is_own and metadata.get("version") not in _FORMATS:
+        known = " and ".join(_FORMATS)
+        raise CheckpointError(
+            f"{path} has format {metadata.get('version')!r}; this fastbp reads formats {known}: install a newer one"
+        )
     try:
         tensors = {name: _to_array(name, stored) for name, stored in safetensors.deserialize(data)}
         content = _read_content(metadata, tensors) if is_own else None

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastbp.checkpoint.atomic_write import write_atomically
-from fastbp.checkpoint.dropout_counters import match_dropouts
 from fastbp.checkpoint.file_format import CheckpointError, import_safetensors, pack, require_field, unpack
 from fastbp.checkpoint.save_load import build_model, describe_model
 from fastbp.checkpoint.ties import match_ties, require_ties
+from fastbp.checkpoint.training_state import match_training_state
 from fastbp.nn.module import Module
 from fastbp.validation.arrays import Array
 from fastbp.version import __version__
@@ -66,10 +66,9 @@ def load_models(path: str | os.PathLike[str]) -> list[Module]:
             ties = require_ties(description["tied"], state)
             model = build_model(description, state, ties)
             state = match_ties(model, state, ties)
-            dropouts = match_dropouts(model, description)
+            training_state = match_training_state(model, description)
             model.load_state_dict(state)
-            for dropout, seed, forwards in dropouts:
-                dropout.seed, dropout.forwards = seed, forwards
+            training_state.give()
             models.append(model)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} does not fit: {error}") from error

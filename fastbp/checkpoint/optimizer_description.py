@@ -1,6 +1,7 @@
 """An optimiser in words that JSON can hold beside the vectors of its state, and the optimiser built from them again.
 
-{"type": "Adam", "groups": [{"lr": "0x1.0p-3", ..., "parameters": ["0.weight", "0.bias"]}],
+{"type": "Adam", "defaults": {"lr": "0x1.0p-3", ...},
+ "groups": [{"lr": "0x1.0p-3", ..., "parameters": ["0.weight", "0.bias"]}],
  "steps": 3, "progress": {"0.weight": {"step": 3}, ...}}
 """
 
@@ -45,7 +46,9 @@ def describe_optimizer(opt: Optimizer, model: Module) -> dict[str, Any]:
         names[opt.parameters[number]]: {name: _to_json(own[name]) for name in _NUMBERS if name in own}
         for number, own in opt.state_dict()["state"].items()
     }
-    return {"type": type(opt).__name__, "groups": groups, "steps": opt.steps, "progress": progress}
+    defaults = {name: _to_json(value) for name, value in opt.defaults.items()}  # of groups that are added later
+    kind = type(opt).__name__
+    return {"type": kind, "defaults": defaults, "groups": groups, "steps": opt.steps, "progress": progress}
 
 
 def optimizer_tensors(opt: Optimizer, model: Module) -> dict[str, Array]:
@@ -74,6 +77,7 @@ def build_optimizer(content: Any, model: Module, tensors: Mapping[str, Array]) -
         groups.append({**entries, "params": [parameters[name] for name in own]})
         names.extend(own)
     opt: Optimizer = kind(groups)  # type: ignore[call-arg]  # a class of KINDS
+    opt.defaults |= {name: _from_json(value) for name, value in content.get("defaults", {}).items()}
     progress = require_field(content, "progress", dict) if "groups" in content else _same_for_all(content, opt, names)
     state = {n: _state_of(name, progress[name], tensors) for n, name in enumerate(names) if name in progress}
     if state:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from fastbp.checkpoint.atomic_write import write_atomically
 from fastbp.checkpoint.description import build, describe, shapes, shapes_of
-from fastbp.checkpoint.dropout_counters import describe_dropouts, match_dropouts
-from fastbp.checkpoint.file_format import CheckpointError, import_safetensors, pack, require_field, unpack
+from fastbp.checkpoint.file_format import CheckpointError, import_safetensors, pack, unpack
 from fastbp.checkpoint.history import build_history, describe_history, history_tensors
 from fastbp.checkpoint.optimizer_description import build_optimizer, describe_optimizer, optimizer_tensors
 from fastbp.checkpoint.scheduler_state import describe_scheduler, read_scheduler
 from fastbp.checkpoint.ties import Ties, find_ties, match_ties, require_ties
+from fastbp.checkpoint.training_state import describe_training_state, match_training_state
 from fastbp.nn.module import Module
 from fastbp.optim.lr_scheduler import LRScheduler
 from fastbp.optim.optimizer import Optimizer
@@ -47,7 +47,8 @@ def save(
     path : str or path
     model : Module
         The network of a ``Sequential`` of the library's modules is written too; of a model with modules or methods of
-        your own only the parameters, so that ``load`` needs a model to fill. Layers that share a parameter are noted.
+        your own only the parameters, so that ``load`` needs a model to fill. Layers that share a parameter are noted,
+        and so are what is frozen and which modules are as ``eval()`` sets them.
     opt : Optimizer or None
         Over parameters of ``model``.
     history : History or None
@@ -95,9 +96,9 @@ def load(
         Of another program are ``safetensors.torch.save_file(module.state_dict(), path)`` and ``save_model`` of the same
         module: such a file fills ``model``, which it needs.
     model : Module or None
-        Filled by the rules of ``load_state_dict``, its dropouts given their counts, and returned; None builds the
-        network that was saved, and ties its layers as they were. Where the file notes which layers share a parameter,
-        the same must in ``model``.
+        Filled by the rules of ``load_state_dict``, and returned; its modules of the same names are given their modes
+        and the counts of dropouts, its parameters whether they are frozen. None builds the network that was saved, and
+        ties its layers as they were. Where the file notes which layers share a parameter, the same must in ``model``.
     opt : Optimizer or None
         Given the saved settings and state and returned; None builds one over the model's parameters.
     scheduler : LRScheduler or None
@@ -127,12 +128,11 @@ def load(
         schedule = None if scheduler is None else read_scheduler(content, scheduler, opt)
         if opt is not None and (loaded is None or _kind_of(opt) != _kind_of(loaded)):
             raise CheckpointError(f"the file holds {'no' if loaded is None else 'another'} optimiser for {opt!r}")
-        dropouts = match_dropouts(filled, content)
+        training_state = match_training_state(filled, content)
         filled.load_state_dict(state)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} does not fit: {error}") from error
-    for dropout, seed, forwards in dropouts:
-        dropout.seed, dropout.forwards = seed, forwards
+    training_state.give()
     if opt is not None and loaded is not None:
         opt.load_state_dict(loaded.state_dict())
     if scheduler is not None and schedule is not None:
@@ -144,9 +144,7 @@ def describe_model(model: Module, state: dict[str, Array]) -> dict[str, Any]:
     """Return in words what ``state``, the model's, does not hold."""
     content: dict[str, Any] = {"type": type(model).__name__}
     content |= {"network": describe(model, state), "tied": find_ties(model)}
-    content["dropouts"] = describe_dropouts(model)
-    content["frozen"] = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-    return content
+    return content | describe_training_state(model)
 
 
 def _kind_of(opt: Optimizer) -> tuple[type[Optimizer], list[Any]]:
@@ -162,9 +160,4 @@ def build_model(content: dict[str, Any], state: dict[str, Array], ties: Ties) ->
         raise CheckpointError(f"the file holds {what} and no network: build the model and pass it, model=...")
     if shapes(network) != shapes_of(state):
         raise CheckpointError("the file's network and parameters do not fit each other")
-    model = build(network, ties)
-    frozen = require_field(content, "frozen", list) if "frozen" in content else []  # files of before have none
-    parameters = dict(model.named_parameters())
-    for name in frozen:
-        parameters[name].requires_grad = False
-    return model
+    return build(network, ties)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fastbp.engine.predictor import Predictor
 from fastbp.engine.refusals import (
     NotPlannable,
     require_all,
@@ -27,9 +26,6 @@ from fastbp.validation.user_methods import own_methods, passes_by
 from fastbp_kernels.layers import table
 from fastbp_kernels.layers.registry import LINEAR
 from fastbp_kernels.linalg.product import K_BLOCK
-
-if TYPE_CHECKING:
-    from fastbp.engine.chain import Chain
 
 
 class NoPlan(Derived):
@@ -54,7 +50,6 @@ class NoPlan(Derived):
 
     __slots__ = ("description", "dtypes", "forward_state", "may_predict", "parameters", "reason", "with_own_methods")
 
-    predictor = chain = None
     takes_rows_only = False
 
     def __init__(
@@ -107,10 +102,6 @@ class Plan(Derived):
         Of the parameters.
     own_methods : list of str
         Methods of its user's that the whole has.
-    predictor : Predictor or None
-        Predicts for the whole, unless it has a ``forward`` of its user's.
-    chain : Chain or None
-        Runs forward and backward, once it was made.
     parameters, dtypes, description, forward_state, may_predict
         As ``NoPlan`` has them.
     takes_gradients : bool
@@ -158,8 +149,6 @@ class Plan(Derived):
         self.flop = sum(row.flop for row in self._rows)
         self.own_methods: list[str] = []
         self.may_predict = self.takes_gradients = True
-        self.predictor: Predictor | None = Predictor(self)
-        self.chain: Chain | None = None
         self.parameters, self.dtypes, self.description = dict.fromkeys(parameters), {self.dtype}, ""
         self.forward_state = ForwardState(around or modules)
         super().__init__([*modules, *around, parameters[0].storage])
@@ -229,8 +218,6 @@ def plan_of(model: Module) -> Plan | NoPlan:
     """Return how the engine runs ``model``, or why it does not; found anew only when something in it has changed."""
     plan: Plan | NoPlan | None = model._plan
     if plan is None or not plan.is_current:
-        if isinstance(plan, Plan):
-            plan.chain = None  # which refers to the plan: its last input would wait for the garbage collector
         plan = model._plan = _find_plan(model)
     return plan
 
@@ -250,8 +237,6 @@ def _find_plan(model: Module) -> Plan | NoPlan:
     if (model._flat is None or not model._flat.is_current) and parameters == list(plan.parameters):
         model._flat = plan.flat  # found once for both
     plan.may_predict, plan.takes_gradients = _may_predict(model), model._takes("backward_parameters")
-    if not plan.may_predict:
-        plan.predictor = None
     return plan
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import nan, prod
 from operator import is_
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -80,8 +81,10 @@ class Session:
         Units of work of an epoch: its mini-batches, then the blocks of its validation.
     first_length : int
         Mini-batches of a first compiled call.
+    claim : Lock
+        Of who trains, until the session is at rest.
     remembered : object
-        What who trains noted for the next training of the same session.
+        What whoever trains noted for the next training of the same session.
 
     Raises
     ------
@@ -108,7 +111,8 @@ class Session:
         self._owner, self._found_for = owner, self._what_counts(opt, train, validation, mini_batch_size)
         self.size = min(mini_batch_size, train.n)
         self._row_counts = train.n, 0 if validation is None else validation.n
-        self.is_running = False
+        self.claim = Lock()
+        self.claim.acquire()
         self._workspace: Workspace | None = None
         self._keeps_memory = True
         self._none: Rows | None = None
@@ -117,7 +121,7 @@ class Session:
         self.take(train, validation, loss)
         self.first_length = first_length(plan.flop, self.size)
         waiting: Session | None = model._session
-        if waiting is not None and waiting.plan is plan:
+        if waiting is not None and waiting.plan is plan and waiting.claim.acquire(blocking=False):
             self._workspace = waiting._workspace
         model._session = self if plan.parameter.nbytes <= KEPT_BYTES else None
 
@@ -132,7 +136,7 @@ class Session:
 
     def serves(self, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int) -> bool:
         """Whether all that was checked and found for this session holds for such a training."""
-        if criterion is not self.criterion or opt is not self.opt or self.is_running or not self.plan.is_current:
+        if criterion is not self.criterion or opt is not self.opt or not self.plan.is_current:
             return False
         if self._what_counts(opt, train, validation, mini_batch_size) != self._found_for:
             return False
@@ -196,8 +200,7 @@ class Session:
         return is_compiled(self.plan.dtype)
 
     def __enter__(self) -> Session:
-        """Take memory and, where they are not there, the compiled code: Ctrl-C may cut in."""
-        self.is_running = True
+        """Take memory and, where it is not there, the compiled code: Ctrl-C may cut in."""
         workspace = self._workspace
         if workspace is None or workspace.division != self.division:
             self._workspace = workspace = new_workspace(self.plan, self.division)
@@ -209,15 +212,16 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._team.__exit__(kind, error, traceback)
+        if self._team.ranks > 1:
+            self._team.__exit__(kind, error, traceback)
         self.rest()
 
     def rest(self) -> None:
-        """Let go of the rows, and of memory that is too much to wait for the next training."""
+        """Let go of the rows and of memory that is too much, and wait for the next training."""
         if not self._keeps_memory:
             self._workspace = None
-        self.is_running = False
         self._rows = self._val_rows = _NO_ROWS
+        self.claim.release()
 
     def call(
         self, first: int, stop: int, orders: Array, results: Results, max_norm: float | None = None,
@@ -306,6 +310,8 @@ def waiting_session(
     """Return the session of the model's last training, with these rows, if it serves this training as well."""
     waiting: Session | None = model._session
     if waiting is None or not waiting.serves(criterion, opt, train, validation, mini_batch_size):
+        return None
+    if not waiting.claim.acquire(blocking=False):
         return None
     waiting.take(train, validation, loss)
     return waiting

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import pairwise
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import numpy as np
 
 from fastbp.engine.chain import Chain
 from fastbp.engine.plan import NoPlan, Plan, plan_of
+from fastbp.engine.predictor import Predictor
 from fastbp.nn.container import Container
 from fastbp.nn.forward_state import ForwardState
 from fastbp.nn.last_forward import LastForward, has_token
@@ -35,6 +36,9 @@ class Sequential(Container):
     """
 
     _output: Buffer
+    _chain: Chain | None = None  # forward and backward in one call each, and what predicts, of the current plan
+    _predictor: Predictor | None = None
+    _derived: ClassVar[tuple[str, ...]] = (*Container._derived, "_chain", "_predictor")
     _tokens: Set[int | None] = frozenset()  # of the modules, after a forward that called them one by one
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
@@ -143,10 +147,13 @@ class Sequential(Container):
         plan = self._plan
         if plan is None or not plan.is_current:
             plan = plan_of(self)
-        if plan.chain is None and isinstance(plan, Plan) and plan.may_chain:
-            plan.chain = Chain(plan, self._output)
-        chain: Chain | None = plan.chain
-        return chain
+        chain = self._chain
+        if chain is not None and chain.plan is plan:
+            return chain
+        made = Chain(plan, self._output) if isinstance(plan, Plan) and plan.may_chain else None
+        if made is not chain:
+            self._chain = made
+        return made
 
     def _parts(self) -> Iterator[Module]:
         for module in self:
@@ -250,8 +257,12 @@ class Sequential(Container):
         plan = self._plan
         if plan is None or not plan.is_current:
             plan = plan_of(self)
-        predictor = plan.predictor
-        if predictor is None or (plan.takes_rows_only and np.ndim(input) != 2):
+        predictor = self._predictor
+        if predictor is None or predictor.plan is not plan:
+            if isinstance(plan, NoPlan) or not plan.may_predict:
+                return self._predict_by_modules(input, plan)
+            predictor = self._predictor = Predictor(plan)
+        if plan.takes_rows_only and np.ndim(input) != 2:
             return self._predict_by_modules(input, plan)
         rows = input = plan.first._checked(input)
         are_rows = input.ndim == 2

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Event, Thread
 
 from fastbp.runtime.interrupts import Interrupts, stopped_by
 from fastbp.runtime.threads import threads_limited
+from fastbp_kernels.compiler.stack_size import start_with_stack
 
 
 def share_out(work: Sequence[int], threads: int, do: Callable[[int], None]) -> Generator[int, None, None]:
@@ -16,7 +18,7 @@ def share_out(work: Sequence[int], threads: int, do: Callable[[int], None]) -> G
 
     What is computed in one of the threads uses no other. On Ctrl-C, and wherever else the iterator ends early, no more
     is begun; what has begun gets a KeyboardInterrupt where ``Interrupts`` let one pass, and is waited for. ``do``
-    raises nothing else.
+    raises nothing else. Where the system gives fewer threads, those that there are do the work, this one if need be.
 
     Parameters
     ----------
@@ -29,8 +31,14 @@ def share_out(work: Sequence[int], threads: int, do: Callable[[int], None]) -> G
     left, done, stop = deque(work), SimpleQueue[int](), Event()
     members = [Thread(target=_work, args=(left, do, done, stop), daemon=True) for _ in range(threads)]
     try:
-        for member in members:
-            member.start()
+        with suppress(RuntimeError):  # limits of a container, or the interpreter is at its end
+            for member in members:
+                start_with_stack(member)
+        if all(member.ident is None for member in members):
+            for number in work:
+                do(number)
+                yield number
+            return
         for _ in work:
             yield done.get()
     finally:

@@ -20,6 +20,7 @@ from typing import Any
 
 from fastbp.runtime.cores import available_cores, initial_threads
 from fastbp.runtime.interrupts import Interrupts
+from fastbp_kernels.compiler.stack_size import start_with_stack
 
 # Operations between two barriers below which, for each thread, a further one does not pay. Measured on two cores at 115
 # GFLOP/s each. On two idle cores a quarter would do, but where another process holds one of them, all wait at each
@@ -93,8 +94,8 @@ def whole_or_shared(flop: float, whole: Callable[..., Any], share: Callable[...,
 class Team:
     """Threads that run kernels side by side; used by one thread, which is rank 0.
 
-    The others start with the first ``run`` and end with ``with team:``. Ranks wait for each other at barriers, so
-    either all of them run or none: where the system gives no more threads, rank 0 does the work alone.
+    The others start with the first ``run`` and end with ``with team:``. Where the system gives fewer threads than are
+    asked for, those that there are do the work, rank 0 alone if need be.
 
     Parameters
     ----------
@@ -140,11 +141,9 @@ class Team:
 
     def _start(self) -> None:
         self._helpers = []
-        try:
+        with suppress(RuntimeError):  # limits of a container, or the interpreter is at its end
             for rank in range(1, self.ranks):
                 self._helpers.append(_Helper(rank))
-        except RuntimeError:
-            self.__exit__(None, None, None)
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ class _Helper:
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._done: SimpleQueue[BaseException | None] = SimpleQueue()
         self._thread = Thread(target=_serve, args=(rank, self._tasks, self._done), daemon=True)
-        self._thread.start()
+        start_with_stack(self._thread)
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()

@@ -183,6 +183,11 @@ class Epochs:
     ) -> None:
         """Let the session work on mini-batches, which are of one epoch where rows are sparse."""
         session, terms, size = self._session, self._terms, self._size
+        if not session.plan.is_current:
+            raise RuntimeError(
+                "a module or a parameter of the network was set, moved, converted or frozen during the training, which "
+                "stopped there"
+            )
         penalty = Penalty(self._spans, factors[first:stop] if len(factors) > 1 else factors, self._sums)
         order = NO_ORDER if orders is None else orders
         if isinstance(terms.inputs, SparseRows):

@@ -75,13 +75,14 @@ def fit_stochastic(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None, 
     """
     if mlp.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
+    network = mlp._current_network()
     if not incremental or mlp._optimizer is None:
         mlp._optimizer = _optimizer_of(mlp)
     split = Split(mlp, X, y, sample_weight)
     terms = mlp._loss_terms(split.X, split.y, split.weights)
     size = _batch_size(mlp.batch_size, split.X.shape[0])
     steps, owner = mlp._optimizer.steps, type(mlp).__name__
-    course = _Course(mlp, split, Epochs(mlp._current_network(), terms, size, mlp.alpha, steps, owner))
+    course = _Course(mlp, split, Epochs(network, terms, size, mlp.alpha, steps, owner))
     mlp.n_iter_ = 0
     try:
         with course.runner, progress_of(mlp) as show:

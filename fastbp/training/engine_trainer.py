@@ -48,7 +48,7 @@ class EngineTrainer:
         if session is None:
             session = session_for(model, criterion, opt, train, validation, mini_batch_size)
         self._session = session
-        self.per_sample = LossPerSample(criterion, train.n, validation, session.size)
+        self.per_sample = LossPerSample(criterion, len(train.input), validation, session.size)
         self.batches = session.batches
         self._val_rows = 0 if validation is None else validation.n
         self._scores = validation is not None and records_accuracy(criterion, validation)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
 from fastbp.training.history import History
+
+_logger = logging.getLogger("fastbp")
 
 
 class ProgressBar:
@@ -38,6 +41,7 @@ class ProgressBar:
                     raise ImportError('progress=True needs tqdm: pip install "fastbp[progress]"') from error
                 return
             self._bar = tqdm(total=epochs, initial=done, unit=unit, mininterval=0.2)
+            _logger.addFilter(self._make_room)
 
     def show(self, history: History) -> None:
         """Move the bar to the last finished epoch."""
@@ -53,7 +57,13 @@ class ProgressBar:
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._bar is not None:
+            _logger.removeFilter(self._make_room)
             self._bar.close()
+
+    def _make_room(self, record: logging.LogRecord) -> bool:
+        """Take the bar off its line, for a message that is about to be shown: it comes back below when it moves."""
+        self._bar.clear()
+        return True
 
 
 def shows_bar(wanted: bool | None) -> bool:

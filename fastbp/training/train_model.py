@@ -182,22 +182,24 @@ def train_model(
     epochs, mini_batch_size, seconds, clip = numbers
     data = (train_input, train_target, sample_weight), (val_input, val_target, val_sample_weight)
     train, validation, reader = rows_of(model, criterion, *data)
-    begins = history is None
+    rows, begins = len(train.input), history is None
     history = History() if begins else require_history(history)
     flat, bar = model._current(), None
     lock = flat.lock
     taken = lock.acquire()
     try:
         trainer, reason = _choose_trainer(model, criterion, opt, train, validation, mini_batch_size, reader)
-        after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
-        sizes = 0 if reader else train.n, mini_batch_size, bool(shuffle), trainer.series
+        after = None
+        if metrics is not None or early_stopping is not None:
+            after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
+        sizes = 0 if reader else rows, mini_batch_size, bool(shuffle), trainer.series
         setting = Setting(*sizes, model._plan.description, () if after is None else after.metrics)
         if not begins:
             history.check_going_on(setting, epochs)
         if schedule:
             schedule.require_steps(history, epochs, None if reader else trainer.batches)
         in_order = begins and not shuffle and rng is None
-        shuffler = EpochShuffler(None, train.n) if in_order else shuffler_for(rng, bool(shuffle), history, train.n)
+        shuffler = EpochShuffler(None, rows) if in_order else shuffler_for(rng, bool(shuffle), history, rows)
         monitor = NonFiniteMonitor(on_nonfinite, history, train, validation, getattr(opt, "lr", None))
         if not begins:
             history.warn_if_complete(epochs)
@@ -209,8 +211,9 @@ def train_model(
             show = bar.show
         history.begin(setting, trainer.backend, reason)
         with lock, Interrupts() as interrupts:
-            parts = TrainedParts(flat, criterion, opt, trainer.backend == "engine" and (callable(progress) or after))
-            stops = callable(progress) or after or (schedule and schedule.stops_at_epochs)
+            is_watched = show is not None and bar is None
+            parts = TrainedParts(flat, criterion, opt, trainer.backend == "engine" and (is_watched or after))
+            stops = is_watched or after or (schedule and schedule.stops_at_epochs)
             run = TrainingRun(history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, bool(stops))
             run.deadline, run.schedule, run.clip_grad_norm = perf_counter() + seconds, schedule, clip
             train_and_look(trainer, run, model, flat, show, after)

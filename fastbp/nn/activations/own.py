@@ -8,14 +8,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numba import types
-from numba.core.errors import NumbaError
-from numba.core.registry import CPUDispatcher
 
 from fastbp.nn.activations.base import Activation
 from fastbp.nn.module import Module
 from fastbp.nn.operation import ActivationCall
 from fastbp.validation.arrays import Array
 from fastbp_kernels.compiler.callbacks import derivative_loop, returned_type, value_loop
+from fastbp_kernels.compiler.numba_internals import CPUDispatcher, NumbaError
 from fastbp_kernels.functions.activations import OWN
 
 _FLOP = 200  # as ACTIVATIONS has it: what a function takes that calls another one of the C library

@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 from numba import carray, cfunc, jit, types
-from numba.core.registry import CPUDispatcher
 
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.validation.arrays import Array
+from fastbp_kernels.compiler.numba_internals import CPUDispatcher
 from fastbp_kernels.functions.losses.kernels import SCALARS, LossCall
 
 _TYPES = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}

@@ -1,74 +1,65 @@
-"""Where compiled code is kept, and what makes it stale.
+"""Compiled code on disk: kept by kernel, argument types and CPU, in a folder for each version of what it depends on.
 
 numba's own cache looks at a function's own file only: a change in a file that it calls into would go unnoticed, and so
-would another compiler option. Here the code is kept in a folder named after what it depends on: all files of this
-package, in which the compiler's options stand, Python, numba, llvmlite and numba's settings. An entry is named after
-the kernel, its argument types and the CPU. It is one file with a checksum, written aside and moved into place, so that
-a damaged file or another process at work is no more than a miss.
+would another compiler option. Here the folder is named after all that the code depends on (``stamp``), the options of
+the compiler, which stand in the sources, among it. An entry is named after the kernel, its argument types and the CPU.
+It is one file with a checksum, written aside and moved into place, so that a damaged file or another process at work is
+no more than a miss.
 
-The folder is the user's own (FASTBP_CACHE_DIR, or the platform's place for caches). Code that others could have written
-is not run: a folder that belongs to somebody else, or that others may write to, is not used. Where nothing can be kept,
-kernels are compiled in memory, and a line on standard error says so once.
+Where nothing can be kept, kernels are compiled in memory. That, and that the compiler is at work, is told once through
+the logger "fastbp", as warnings: a program that configures no logging shows them on standard error.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pickle
-import stat
-import sys
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llvmlite
-import numba
-from numba.core import config
-from numba.core.caching import CompileResultCacheImpl, NullCache
-from numba.core.serialize import dumps
+from fastbp_kernels.compiler.cache_folders import UnusableFolder, cache_roots, folder_in, note_use, prepared_folders
+from fastbp_kernels.compiler.numba_internals import CompileResultCacheImpl, NullCache, dumps
+from fastbp_kernels.compiler.stamp import UnreadablePackage, stamp
 
-# Settings of numba that do not change the code.
-_IRRELEVANT = ("CACHE_DIR", "THREADING_LAYER", "NUMBA_NUM_THREADS", "NUMBA_DEFAULT_NUM_THREADS", "DEBUG_CACHE")
+_logger = logging.getLogger("fastbp")
+
+
+def _stamp_or_error() -> str | UnreadablePackage:
+    try:
+        return stamp()
+    except UnreadablePackage as error:
+        return error
+
+
+_STAMP = _stamp_or_error()  # at the import: whatever is edited later is not what this process has loaded
+
+
+def current_stamp() -> str:
+    """Return the stamp of this process's code, or raise UnreadablePackage where none is to be had."""
+    if isinstance(_STAMP, UnreadablePackage):
+        raise _STAMP
+    return _STAMP
 
 
 def cache_folder() -> Path:
-    """Return the folder for code compiled from these sources with these versions and settings."""
-    return _root() / f"kernels-{_STAMP}"
+    """Return the folder of first choice for code compiled from these sources with these versions and settings.
+
+    Raises
+    ------
+    UnreadablePackage, RuntimeError
+        If there is no stamp, or no home to be found.
+    """
+    return folder_in(cache_roots()[0], current_stamp())
 
 
-def _root() -> Path:
-    chosen = os.environ.get("FASTBP_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fastbp"
-
-
-def _stamp() -> str:
-    """Return a digest of what all compiled code depends on; the CPU is in each entry's name."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for source in sorted(package.rglob("*.py")):
-        digest.update(source.relative_to(package).as_posix().encode())
-        digest.update(source.read_bytes())
-    settings = sorted(
-        (name, str(value))
-        for name, value in vars(config).items()
-        if name.isupper() and name not in _IRRELEVANT and isinstance(value, int | float | str | None)
-    )
-    versions = (sys.version, numba.__version__, llvmlite.__version__)
-    digest.update(repr((versions, settings)).encode())
-    return digest.hexdigest()[:16]
-
-
-_STAMP = _stamp()  # at the import: whatever is edited later is not what this process has loaded
+def folder_in_use() -> Path | None:
+    """Return the folder that compiled code is kept in, or where it cannot be kept, read from, or else None."""
+    folders = _store.folders()
+    return folders[-1] if folders else None
 
 
 class KernelCache(NullCache):  # type: ignore[misc]
@@ -79,7 +70,7 @@ class KernelCache(NullCache):  # type: ignore[misc]
 
     @property
     def cache_path(self) -> str:
-        return str(cache_folder())
+        return str(folder_in_use() or "")
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         target_context.refresh()
@@ -98,8 +89,7 @@ def entry_name(what: str, codegen: Any) -> str:
 
 def rebuilt(entry: str, rebuild: Callable[[Any], Any]) -> Any:
     """Return ``rebuild(what was kept as entry)``, or None and a word to the user where it is to be compiled."""
-    payload = _store.read(entry)
-    if payload is not None:
+    for payload in _store.read(entry):
         try:
             return rebuild(pickle.loads(payload))
         except Exception:  # whatever is wrong with it, code that does not load is compiled anew
@@ -114,82 +104,72 @@ def keep(entry: str, reduced: Any) -> None:
 
 
 class _Store:
-    """Files with a checksum in the cache folder, and what the user is told about it."""
+    """Files with a checksum in the cache folders, and what the user is told about it."""
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
-        self._looked = False
-        self._announced = False
+        self._folders: list[Path] | None = None
+        self._errors: list[Exception] = []
+        self._told_unkept = self._announced = False
 
-    def folder(self) -> Path | None:
-        """Return the cache folder, made if need be, or None if there is none to be trusted."""
-        if not self._looked:
-            self._looked = True
+    def folders(self) -> list[Path]:
+        """Return the trusted folders, made if need be: to read from all, and to write to the last if it can be."""
+        if self._folders is None:
+            self._folders = []
+            if isinstance(_STAMP, UnreadablePackage):
+                self._errors.append(_STAMP)
+            else:
+                self._folders = list(prepared_folders(_STAMP, self._errors.append))
+            if not self._folders:
+                self._tell_unkept(self._errors[0])
+        return self._folders
+
+    def read(self, name: str) -> list[bytes]:
+        """Return what was written under ``name`` in each folder, without what is damaged."""
+        found = []
+        for folder in self.folders():
             try:
-                folder = cache_folder()
-                folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                folder.mkdir(mode=0o700, exist_ok=True)
-                _require_private(folder)
-                self._folder = folder
-            except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
-                self._say_unkept(error, "a folder of your own")
-        return self._folder
-
-    def read(self, name: str) -> bytes | None:
-        """Return what was written under ``name``, or None if there is nothing or it is damaged."""
-        folder = self.folder()
-        if folder is None:
-            return None
-        try:
-            content = (folder / name).read_bytes()
-        except OSError:
-            return None
-        checksum, payload = content[:32], content[32:]
-        return payload if hashlib.sha256(payload).digest() == checksum else None
+                content = (folder / name).read_bytes()
+            except OSError:
+                continue
+            checksum, payload = content[:32], content[32:]
+            if hashlib.sha256(payload).digest() == checksum:
+                note_use(folder)
+                found.append(payload)
+        return found
 
     def write(self, name: str, payload: bytes) -> None:
         """Keep ``payload`` under ``name``: as a whole or, say on a full disk, not at all."""
-        folder = self.folder()
-        if folder is None:
+        folders = self.folders()
+        if not folders or self._told_unkept:
             return
+        aside = folders[-1] / f"{name}.{secrets.token_hex(8)}"
         try:
-            descriptor, aside = tempfile.mkstemp(prefix=f"{name}.", dir=folder)
             try:
-                with os.fdopen(descriptor, "wb") as file:
+                with open(aside, "xb", opener=_readable_by_all) as file:
                     file.write(hashlib.sha256(payload).digest() + payload)
-                Path(aside).replace(folder / name)
+                aside.replace(folders[-1] / name)
             except BaseException:
-                Path(aside).unlink()
+                aside.unlink(missing_ok=True)
                 raise
         except OSError as error:
-            self._folder = None
-            self._say_unkept(error, "a folder with room")
+            self._tell_unkept(error)
 
     def announce(self) -> None:
         """Tell once that the compiler is at work."""
         if not self._announced:
             self._announced = True
-            self._say("fastbp: compiling kernels for this machine, which takes some seconds once ...")
+            _logger.warning("fastbp is compiling kernels for this machine, which takes some seconds once ...")
 
-    def _say_unkept(self, error: Exception, remedy: str) -> None:
-        self._say(f"fastbp: compiled kernels cannot be kept ({error}); set FASTBP_CACHE_DIR to {remedy}")
+    def _tell_unkept(self, error: Exception) -> None:
+        self._told_unkept = True
+        told = str(error)
+        if not isinstance(error, UnusableFolder | UnreadablePackage):  # these tell the remedy, or there is none
+            told += "; set FASTBP_CACHE_DIR to a folder with room that you may write to"
+        _logger.warning("fastbp: compiled kernels cannot be kept: %s", told)
 
-    @staticmethod
-    def _say(line: str) -> None:
-        if sys.stderr is not None:
-            print(line, file=sys.stderr, flush=True)
 
-
-def _require_private(folder: Path) -> None:
-    """Raise PermissionError if somebody else owns the folder or the one around it, or may write there."""
-    if not hasattr(os, "getuid"):  # Windows: the user's profile is private by its access list
-        return
-    for place in (folder, folder.parent):
-        status = place.stat()
-        if status.st_uid != os.getuid():
-            raise PermissionError(f"{place} belongs to another user")
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PermissionError(f"{place} can be written by others")
+def _readable_by_all(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o644)
 
 
 _store = _Store()

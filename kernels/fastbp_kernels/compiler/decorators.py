@@ -7,11 +7,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import numba
 from numba import njit, types
-from numba.core import config
 
 from fastbp_kernels.compiler.cache import KernelCache
 from fastbp_kernels.compiler.compiling_thread import in_compiling_thread
 from fastbp_kernels.compiler.inner_compiler import InnerCompiler
+from fastbp_kernels.compiler.numba_internals import config
 
 if config.DISABLE_JIT:  # by the environment, numba's configuration file or code
     raise ImportError(

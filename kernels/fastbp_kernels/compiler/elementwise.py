@@ -7,9 +7,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, full_vectors, intrinsic
+from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.pointers import Pointer
 from fastbp_kernels.compiler.vectors import INT64, Vectors
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core import typed_passes, untyped_passes
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
-from numba.core.compiler_machinery import PassManager
+from fastbp_kernels.compiler.numba_internals import Compiler, JITCodeLibrary, PassManager, typed_passes, untyped_passes
 
 
 class WithinOthers(JITCodeLibrary):  # type: ignore[misc]

@@ -20,9 +20,9 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from llvmlite import binding, ir
-from numba.core.compiler_lock import global_compiler_lock
 
 from fastbp_kernels.compiler.compiling_thread import in_compiling_thread
+from fastbp_kernels.compiler.numba_internals import global_compiler_lock
 
 ELEMENTS = (ir.FloatType(), ir.DoubleType())
 _BOOL, _INT32, _INT64 = (ir.IntType(bits) for bits in (1, 32, 64))

@@ -11,12 +11,12 @@ from typing import Any, ParamSpec
 
 from llvmlite import ir
 from numba import extending, types
-from numba.core.registry import cpu_target
 
 from fastbp_kernels.compiler.decorators import kernel_by_itself
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values
 from fastbp_kernels.compiler.late_function import LateFunction
 from fastbp_kernels.compiler.native import NativeFunction
+from fastbp_kernels.compiler.numba_internals import cpu_target
 from fastbp_kernels.compiler.switch import emit_switch
 
 P = ParamSpec("P")

@@ -7,11 +7,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core.registry import cpu_target
 
 from fastbp_kernels.compiler import cache
 from fastbp_kernels.compiler.intrinsics import Codegen, Context, Values
 from fastbp_kernels.compiler.late_function import LateFunction
+from fastbp_kernels.compiler.numba_internals import cpu_target
 
 
 class NativeFunction(LateFunction):

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from numba import types
-from numba.core.errors import TypingError
-from numba.core.sigutils import normalize_signature
 
 from fastbp_kernels.compiler.decorators import kernel
+from fastbp_kernels.compiler.numba_internals import TypingError, normalize_signature
 
 P = ParamSpec("P")
 R = TypeVar("R")

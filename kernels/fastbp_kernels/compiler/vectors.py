@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llvmlite import binding, ir
-from numba.core import config
+
+from fastbp_kernels.compiler.numba_internals import config
 
 
 def host_has(feature: str) -> bool:

@@ -12,12 +12,12 @@ from typing import Any
 
 from llvmlite import ir
 from numba import float64, types
-from numba.core import cgutils
 
 from fastbp_kernels.compiler.decorators import inner_kernel, kernel
 from fastbp_kernels.compiler.elementwise import elementwise2_scaled
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, full_vectors, intrinsic
 from fastbp_kernels.compiler.late_kernel import late_kernel
+from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift, stack_memory
 from fastbp_kernels.compiler.vectors import INT64, Vectors
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.elementwise import elementwise2, emit_loops, zero_loop
 from fastbp_kernels.compiler.intrinsics import Context, Definition, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
+from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of

@@ -7,10 +7,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, full_vectors, intrinsic
+from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.pointers import Pointer, shift
 from fastbp_kernels.compiler.vectors import INT64, Vectors
 from fastbp_kernels.functions.tile_formulas import sgd

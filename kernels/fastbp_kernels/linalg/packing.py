@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.elementwise import zero_loop
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
+from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.pointers import Pointer
 from fastbp_kernels.compiler.vectors import INT64, LANE_BYTES, Vectors, bytes_of
 from fastbp_kernels.linalg.tile import widths

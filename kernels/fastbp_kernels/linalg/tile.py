@@ -38,10 +38,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
+from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.vectors import INT64, LANE_BYTES, Vectors, bytes_of
 from fastbp_kernels.functions.activations import ACTIVATIONS
 from fastbp_kernels.functions.tile_formulas import sgd

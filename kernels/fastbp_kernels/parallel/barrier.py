@@ -11,9 +11,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
+from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.vectors import INT64
 
 SYNC_SIZE = 16  # arrivals at 0, generation at 8: on cache lines of their own

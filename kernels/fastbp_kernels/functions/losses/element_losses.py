@@ -9,10 +9,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
+from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.switch import emit_switch
 from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
 from fastbp_kernels.functions.losses.registry import FIRST_ADDRESS, LOSSES, Loss
