@@ -265,6 +265,9 @@ class Session:
             integers = module._integers()
             workspace.layers[row, INTEGERS : INTEGERS + len(integers)] = integers
         step = self._step_for(steps, max_norm, scheduled, penalty)
+        if steps:
+            for parameter in plan.parameters:  # the gradients of the last mini-batch are left behind
+                parameter.has_grad = parameter.requires_grad
         state = _NO_STATE[plan.dtype.char] if opt is None else opt.state(plan.dtype)  # in which the step has its places
         run_train(
             team,
