@@ -17,6 +17,8 @@ def model(dtype):
 
 @pytest.mark.parametrize("what", ["data", "grad"])
 def test_all_parameters_are_views_of_one_flat_vector(model, what):
+    for parameter in model.parameters():
+        parameter.note_grad()
     arrays = [getattr(parameter, what) for parameter in model.parameters()]
     vector = owner(arrays[0])
     assert all(numpy.shares_memory(array, vector) for array in arrays)
