@@ -3,6 +3,8 @@
 Each function takes a library and returns all parameters and losses as it leaves them.
 """
 
+from itertools import pairwise
+
 import numpy
 import torch
 
@@ -23,7 +25,7 @@ class Library:
 
     def network(self, *sizes, activation="Tanh"):
         modules = []
-        for inputs, outputs in zip(sizes, sizes[1:]):
+        for inputs, outputs in pairwise(sizes):
             modules += [self.linear(inputs, outputs), getattr(self.nn, activation)()]
         return self.nn.Sequential(*modules[:-1])
 
