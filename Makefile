@@ -29,6 +29,7 @@ gap: $(VENV)/installed-demo  ## answer the open question with all runs
 
 speed: $(VENV)/installed-bench  ## measure fastbp beside PyTorch, JAX and scikit-learn, and against the hardware's limit
 	@$(RUN) -m bench.speed
+	@$(RUN) -m bench.loops
 	@$(RUN) -m bench.estimators
 	@$(RUN) -m bench.many
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench import estimators_report, many_report, noise, small, small_map, speed_report
+from bench import estimators_report, loops, many_report, noise, small, small_map, speed_report
 from bench.compare import PAIRS, THRESHOLD, judge
 from bench.figures import load_table
 from bench.goals import COPIES, MANY
@@ -42,6 +42,8 @@ def page() -> str:
         *(speed_report.format_table(speed, dtype) for dtype in speed["results"]),
         "## How small is small",
         *_small(load_table(small.NAME)),
+        "## Loops of one's own",
+        *_loops(load_table(loops.NAME)),
         "## In the place of scikit-learn's estimators",
         *_estimators(load_table(estimators_report.NAME)),
         "## Many models in one call",
@@ -79,6 +81,17 @@ def _small(table: dict[str, Any] | None) -> list[str]:
             f"other is as fast. {small_map.in_words(table)} Measured on {table['date']}; {_machine(table['machine'])}."
         ),
     ]
+
+
+def _loops(table: dict[str, Any] | None) -> list[str]:
+    if table is None:
+        return ["Not measured yet; `python -m bench.loops` does."]
+    text = (
+        "Loops in PyTorch's words with `loss.backward()`, from one text for both libraries, beside PyTorch's eager "
+        "mode: float32, one thread each, the least of some rounds in turn. "
+        f"Measured on {table['date']}; {_machine(table['machine'])}."
+    )
+    return [wrapped(text), loops.format_table(table["loops"])]
 
 
 def _estimators(table: dict[str, Any] | None) -> list[str]:

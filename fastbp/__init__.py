@@ -5,6 +5,7 @@ from fastbp.autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad,
 from fastbp.checkpoint.file_format import CheckpointError
 from fastbp.checkpoint.save_load import Checkpoint, load, save
 from fastbp.cross_validation import CrossValidation, cross_validate
+from fastbp.engine.compile import compile
 from fastbp.engine.jacobian import jacobian
 from fastbp.ensemble import Ensemble
 from fastbp.interop.torch import from_torch, to_torch
@@ -37,6 +38,7 @@ __all__ = [
     "TrainingsFailed",
     "TrainingsInterrupted",
     "__version__",
+    "compile",
     "compute_accuracy",
     "cross_validate",
     "datasets",

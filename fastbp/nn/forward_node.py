@@ -30,6 +30,10 @@ keeps_passes: ContextVar[bool] = ContextVar("fastbp_keeps_passes", default=False
 """Whether a module's backward leaves its pass for another one, as within the backward of a user's own class."""
 
 
+traced: ContextVar[dict[Node, Any] | None] = ContextVar("fastbp_traced", default=None)
+"""Where the modules of forwards are noted by their nodes, while somebody wants to know."""
+
+
 class Gradient(np.ndarray[Any, Any]):
     """A gradient that knows for which output it is: what the ``backward`` of losses and modules returns.
 
@@ -235,6 +239,9 @@ def record_forward(
     node.name, node.back, node.kept, node.lock = type(module).__name__, back, kept, lock
     node.leaves, node.reads, node.reads_for_input = leaves, reads, reads_for_input
     output._node = node if input is not None or leaves else None
+    modules = traced.get()
+    if modules is not None:
+        modules[node] = module
     vars(module)["_last_pass"] = LastPass(node, input)
     return output
 
