@@ -7,6 +7,7 @@ from fastbp.checkpoint.save_load import Checkpoint, load, save
 from fastbp.cross_validation import CrossValidation, cross_validate
 from fastbp.engine.jacobian import jacobian
 from fastbp.ensemble import Ensemble
+from fastbp.interop.c_source import to_c
 from fastbp.interop.torch import from_torch, to_torch
 from fastbp.runtime.threads import get_num_threads, set_num_threads
 from fastbp.training.accuracy import compute_accuracy
@@ -53,6 +54,7 @@ __all__ = [
     "save",
     "set_num_threads",
     "tensor",
+    "to_c",
     "to_torch",
     "train_model",
     "train_models",
