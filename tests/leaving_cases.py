@@ -1,5 +1,7 @@
 """Networks that leave: one for each layer and activation of the library, and some of several."""
 
+from itertools import pairwise
+
 import numpy
 from helpers import draw
 
@@ -17,7 +19,7 @@ SETTINGS = {
 
 
 def _layers(*sizes, dtype):
-    return [nn.Linear(i, o, rng=i, dtype=dtype) for i, o in zip(sizes, sizes[1:])]
+    return [nn.Linear(i, o, rng=i, dtype=dtype) for i, o in pairwise(sizes)]
 
 
 def _activation(kind, settings):
@@ -64,7 +66,8 @@ CASES = {
     "Linear without a bias": (lambda dtype: nn.Sequential(nn.Linear(5, 3, False, rng=0, dtype=dtype), nn.Tanh()), None),
     "LayerNorm": (lambda dtype: _with_numbers(nn.LayerNorm(5, dtype=dtype)), None),
     "LayerNorm without parameters": (
-        lambda dtype: nn.Sequential(nn.Linear(5, 4, rng=0, dtype=dtype), nn.LayerNorm(4, elementwise_affine=False)), None,
+        lambda dtype: nn.Sequential(nn.Linear(5, 4, rng=0, dtype=dtype), nn.LayerNorm(4, elementwise_affine=False)),
+        None,
     ),
     "LayerNorm without a bias": (lambda dtype: _with_numbers(nn.LayerNorm(5, bias=False, dtype=dtype)), None),
     "LayerNorm over two axes": (lambda dtype: _with_numbers(nn.LayerNorm((3, 5), dtype=dtype)), (2, 3, 5)),

@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from math import isfinite, isnan, prod
 from pathlib import Path
-from textwrap import dedent, fill
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 
 from fastbp.checkpoint.atomic_write import write_atomically
+from fastbp.interop.c_functions import function_text
 from fastbp.interop.exponential import Exponential
 from fastbp.interop.formulas import FORMULAS, Language, Term
 from fastbp.interop.leaving import Leaving, leaving, write
@@ -98,100 +99,6 @@ _OPERATIONS = {
     "normal_distribution": "(0.5{f} * erfc{f}({0} * -0.70710678118654752440{f}))",
 }  # fmt: skip
 
-_FUNCTIONS = {
-    "linear": """
-        static void linear(int rows, int inputs, int outputs, const real *weight, const real *bias, const real *x, real *y)
-        {
-            for (int row = 0; row < rows; row++, x += inputs, y += outputs) {
-                const real *w = weight;
-                for (int o = 0; o < outputs; o++)
-                    y[o] = bias ? bias[o] : 0;
-                for (int i = 0; i < inputs; i++, w += outputs)
-                    for (int o = 0; o < outputs; o++)
-                        y[o] += w[o] * x[i];
-            }
-        }
-    """,
-    "layer_norm": """
-        static void layer_norm(int rows, int features, const real *weight, const real *bias, real eps, real *x)
-        {
-            for (int row = 0; row < rows; row++, x += features) {
-                real mean = 0, variance = 0;
-                for (int i = 0; i < features; i++)
-                    mean += x[i];
-                mean /= (real)features;
-                for (int i = 0; i < features; i++)
-                    variance += (x[i] - mean) * (x[i] - mean);
-                const real scale = 1 / sqrt@(variance / (real)features + eps);
-                for (int i = 0; i < features; i++) {
-                    x[i] = (x[i] - mean) * scale;
-                    if (weight)
-                        x[i] *= weight[i];
-                    if (bias)
-                        x[i] += bias[i];
-                }
-            }
-        }
-    """,
-    "batch_norm": """
-        static void batch_norm(int features, int places, const real *mean, const real *variance, const real *weight,
-                               const real *bias, real eps, real *x)
-        {
-            for (int i = 0; i < features; i++)
-                for (int place = 0; place < places; place++, x++) {
-                    *x = (*x - mean[i]) / sqrt@(variance[i] + eps);
-                    if (weight)
-                        *x *= weight[i];
-                    if (bias)
-                        *x += bias[i];
-                }
-        }
-    """,
-    "prelu": """
-        static void prelu(int slopes, int places, const real *slope, real *x)
-        {
-            for (int i = 0; i < slopes; i++)
-                for (int place = 0; place < places; place++, x++)
-                    if (*x <= 0)
-                        *x *= slope[i];
-        }
-    """,
-    "softmax": """
-        static void softmax(int outer, int features, int inner, real *x)
-        {
-            for (int k = 0; k < outer * inner; k++) {
-                real *row = x + k / inner * features * inner + k % inner;
-                real most = row[0], sum = 0;
-                for (int i = 1; i < features; i++)
-                    if (row[i * inner] > most)
-                        most = row[i * inner];
-                for (int i = 0; i < features; i++)
-                    sum += row[i * inner] = exp@(row[i * inner] - most);
-                for (int i = 0; i < features; i++)
-                    row[i * inner] /= sum;
-            }
-        }
-    """,
-    "log_softmax": """
-        static void log_softmax(int outer, int features, int inner, real *x)
-        {
-            for (int k = 0; k < outer * inner; k++) {
-                real *row = x + k / inner * features * inner + k % inner;
-                real most = row[0], sum = 0;
-                for (int i = 1; i < features; i++)
-                    if (row[i * inner] > most)
-                        most = row[i * inner];
-                for (int i = 0; i < features; i++)
-                    sum += exp@(row[i * inner] - most);
-                for (int i = 0; i < features; i++)
-                    row[i * inner] = row[i * inner] - most - log@(sum);
-            }
-        }
-    """,
-}
-"""The functions of layers, of which a file has those that it calls; "@" stands for the suffix of the dtype."""
-
-
 class CSource:
     """The file, which grows layer by layer.
 
@@ -240,7 +147,7 @@ class CSource:
         self._line("}")
 
     def call(self, function: str, *arguments: object) -> None:
-        """Write the call of one of ``_FUNCTIONS``."""
+        """Write the call of one of ``c_functions.FUNCTIONS``."""
         self._functions[function] = None
         self._line(f"{function}({', '.join(map(str, arguments))}, {self._x});")
 
@@ -276,7 +183,7 @@ class CSource:
     def text(self) -> str:
         """Return the whole file."""
         size, returned = prod(self._leaves.sample_shape), prod(self._leaves.output_shape)
-        functions = [_function(name, self._real) for name in self._functions]
+        functions = [function_text(name, self._real) for name in self._functions]
         room = f"{self._real} a[{self._widest}]" + (f", b[{self._widest}]" if "linear" in self._functions else "")
         copies = [f"    for (int i = 0; i < {size}; i++)", "        a[i] = input[i];"]
         back = [f"    for (int i = 0; i < {returned}; i++)", f"        output[i] = {self._x}[i];"]
@@ -354,11 +261,6 @@ def numbers_text(values: Iterable[float] | Array, dtype: np.dtype[Any]) -> list[
         text if isfinite(value) else "NAN" if isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
         for text, value in zip(texts, array.tolist())
     ]
-
-
-def _function(name: str, real: str) -> str:
-    text = dedent(_FUNCTIONS[name]).strip().replace("@", "f" if real == "float" else "")
-    return text.replace("real", real) + "\n"
 
 
 def _commented(facts: dict[str, Any]) -> str:

@@ -123,11 +123,11 @@ def write(leaving: Leaving, writer: Writer) -> None:
 def _layers(module: Module, name: str, caller: str) -> Iterator[tuple[str, Module]]:
     """Yield the layers with their names, or raise TypeError for what cannot leave."""
     place = f"{type(module).__name__} at {name!r}" if name else type(module).__name__
-    if not is_of_the_library(type(module)) or own_methods(module):
-        methods = ", ".join(own_methods(module)) or "a class"
+    own = own_methods(module)
+    if own or not (is_of_the_library(type(module)) or isinstance(module, Sequential)):
         raise TypeError(
-            f"{caller} writes what it can read, the library's own modules as they are, got {place} with {methods} of "
-            "its user's"
+            f"{caller} writes what it can read, the library's own modules as they are, got {place} with "
+            f"{own[0] if own else 'a class'} of its user's"
         )
     if isinstance(module, Elementwise):
         raise TypeError(f"{caller} writes the library's own functions, got {place} of compiled ones: {module!r}")

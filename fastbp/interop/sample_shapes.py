@@ -1,4 +1,4 @@
-"""The shape of a sample on its way through a network: what each layer takes and returns, without the axis of samples."""
+"""The shape of a sample on its way through a network: what each layer takes and returns."""
 
 from __future__ import annotations
 
