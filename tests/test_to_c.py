@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shlex
 import subprocess
 
 import numpy
@@ -12,7 +13,7 @@ from leaving_cases import CASES, DTYPES, samples
 import fastbp
 from fastbp import nn
 
-CC = os.environ.get("CC", "cc")
+CC = shlex.split(os.environ.get("CC", "cc"))
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-shared", "-fPIC")
 TOLERANCE = {numpy.float32: 1e-6, numpy.float64: 1e-13}
 
@@ -20,7 +21,7 @@ TOLERANCE = {numpy.float32: 1e-6, numpy.float64: 1e-13}
 def compiled(path):
     """Return the function ``predict`` of a file of C."""
     library = path.with_suffix(".so")
-    subprocess.run([CC, *FLAGS, str(path), "-o", str(library), "-lm"], check=True)
+    subprocess.run([*CC, *FLAGS, str(path), "-o", str(library), "-lm"], check=True)
     function = ctypes.CDLL(str(library)).predict
     function.restype = None
     return function
@@ -65,7 +66,7 @@ def test_input_and_output_may_be_one_array_and_the_function_may_have_another_nam
     model = nn.Sequential(nn.Linear(4, 4, rng=0), nn.Tanh())
     fastbp.to_c(model, tmp_path / "model.c")
     library = tmp_path / "model.so"
-    subprocess.run([CC, *FLAGS, "-Dpredict=own", str(tmp_path / "model.c"), "-o", str(library), "-lm"], check=True)
+    subprocess.run([*CC, *FLAGS, "-Dpredict=own", str(tmp_path / "model.c"), "-o", str(library), "-lm"], check=True)
     rows = draw((1, 4), numpy.float32)
     expected = model.predict(rows)
     pointer = rows.ctypes.data_as(ctypes.c_void_p)
