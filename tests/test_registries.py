@@ -19,7 +19,7 @@ from fastbp_kernels import cross_entropy_forward, cross_entropy_forward_backward
 from fastbp_kernels.functions.activations import ACTIVATION_CODES, ACTIVATIONS
 from fastbp_kernels.functions.losses.kernels import LOSSES
 from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS
-from fastbp_kernels.network.table import ACTIVATION_SCALARS, OPERATION_SCALARS
+from fastbp_kernels.layers.table import ACTIVATION_SCALARS, OPERATION_SCALARS
 
 NAMES = [*(kind.__name__ for kind in activation_classes()), "GELU:tanh"]
 
@@ -283,7 +283,7 @@ def test_the_state_of_a_parameter_without_gradient_fades_to_no_subnormal_number(
     parameter, twin = module.weight, fastbp.to_torch(module).weight
     ours, theirs = optimizer(row, [parameter], 1e-3), optimizer(row, [twin], 1e-3, torch.optim)
     for step in range(400):
-        parameter.grad[...] = (step == 0) * numpy.logspace(-36, -20, 20, dtype=dtype)
+        parameter.grad = (step == 0) * numpy.logspace(-36, -20, 20, dtype=dtype)[None]
         twin.grad = torch.tensor(parameter.grad)
         ours.step()
         theirs.step()

@@ -14,7 +14,7 @@ from fastbp.nn.linear import Linear
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import Array, aligned_zeros, as_rows, plain
-from fastbp_kernels.network import table
+from fastbp_kernels.layers import table
 from fastbp_kernels.network.chain import chain_backward, chain_forward
 from fastbp_kernels.parallel.barrier import SYNC_SIZE
 
@@ -125,6 +125,7 @@ class Chain:
         rows = as_rows(plain(last.input))
         flop = self._backward_flop[wants_grad_input] * len(rows)
         backward = whole_or_shared(flop, _backward_alone, chain_backward)
+        plan.flat.note_grads()
         backward(
             self._sync, scratch.layers, plan.parameter, plan.scalars, plan.grad, scratch.memory, rows,
             last.spend(retain_graph), grad_rows, grad_input, wants_grad_input,

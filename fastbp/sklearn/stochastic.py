@@ -76,6 +76,8 @@ def fit_stochastic(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None, 
     """
     if mlp.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
+    if not isinstance(mlp.max_iter, int | np.integer):  # which nobody has looked at on a fitted estimator
+        raise TypeError(f"{type(mlp).__name__} takes max_iter as an int, got {mlp.max_iter!r}")
     with mlp._trained_network() as network:
         best = _fit_network(mlp, network, X, y, sample_weight, incremental)
     if mlp.early_stopping:
