@@ -99,7 +99,7 @@ def _path(node: Node, start: Node, modules: dict[Node, Any]) -> list[Module]:
         return [*_path(inputs[0], start, modules), modules[node]]
     row = node.row if isinstance(node, FunctionNode) else None
     if row is TABLE[np.add] and len(inputs) == 2:
-        return _addition(*inputs, start, modules)
+        return _addition(inputs[0], inputs[1], start, modules)
     if id(row) in _ACTIVATIONS:
         return [*_path(inputs[0], start, modules), _ACTIVATIONS[id(row)]()]
     raise _NotAChain(f"a call of {node.name}")

@@ -17,7 +17,6 @@ from fastbp.nn.identity import Identity
 from fastbp.nn.module import Module
 from fastbp.nn.residual import Residual
 from fastbp.nn.sequential import Sequential
-from fastbp.runtime.model_lock import holder
 from fastbp.validation.arrays import FLOAT_DTYPES
 from fastbp.validation.user_methods import is_of_the_library, own_methods
 
@@ -109,15 +108,12 @@ def network_of(model: Any, caller: str) -> tuple[Module, dict[str, Any]]:
     return model, {}
 
 
-@holder
 def write(leaving: Leaving, writer: Writer) -> None:
     """Hand all layers to ``writer``, while no other thread trains the model."""
     lock = leaving.model._current().lock
-    taken = lock.acquire()
-    try:
+    with lock:
+        lock.require_free()
         _walk(leaving.model, "", leaving.sample_shape, writer)
-    finally:
-        taken.release()
 
 
 def _layers(module: Module, name: str, caller: str) -> Iterator[tuple[str, Module]]:
