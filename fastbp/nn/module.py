@@ -108,6 +108,8 @@ class Module(ModuleTree):
     def __delattr__(self, name: str) -> None:
         self.changed()
         super().__delattr__(name)
+        if name in ("forward", "backward"):
+            vars(self).pop("_own", None)
 
     def _integers(self) -> tuple[int, ...]:
         """Return the integers that the row of its operation names."""

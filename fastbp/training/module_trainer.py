@@ -98,7 +98,7 @@ class ModuleTrainer:
         input = _batch(self._train_rows.input, order, start, stop, self._input)
         target = _batch(self._train_rows.target, order, start, stop, self._target)
         self._model.zero_grad()
-        loss = backward_of(self._criterion, self._model(input), target, self._weights_of(order, start, stop))
+        loss = backward_of(self._criterion, self._model, input, target, self._weights_of(order, start, stop))
         if run.clip_grad_norm is not None:
             clip_grad_norm_(self._model.parameters(), run.clip_grad_norm)
         with run.held:

@@ -1,4 +1,4 @@
-"""A mini-batch's loss and the way back from it, whatever kind of loss it is."""
+"""A mini-batch's loss and the way back from it, whatever kind of model and of loss it is."""
 
 from __future__ import annotations
 
@@ -7,25 +7,37 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.autograd.recording import enable_grad
 from fastbp.autograd.tensor import Tensor
 
 
-def backward_of(criterion: Any, prediction: Any, target: Any, weights: Mapping[str, Any]) -> float:
-    """Add the gradients of a loss to those of the parameters that ``prediction`` was computed from; return the loss.
+def backward_of(criterion: Any, model: Any, input: Any, target: Any, weights: Mapping[str, Any]) -> float:
+    """Add the gradients of a loss to those of the model's parameters, and return the loss.
 
     Parameters
     ----------
     criterion : Loss, or an object with ``forward(prediction, target)`` and ``backward()``
         What returns no tensor has to have ``backward``, which returns the gradient with respect to the prediction.
-    prediction : Tensor
-    target : ndarray
+    model : Module
+    input, target : ndarray
     weights : mapping
         "sample_weight", or nothing.
+
+    Raises
+    ------
+    RuntimeError
+        If there is something to train and the model's output does not tell how it was computed.
     """
-    is_recorded = isinstance(prediction, Tensor) and prediction.requires_grad
-    loss = (criterion if callable(criterion) else criterion.forward)(prediction, target, **weights)
+    with enable_grad():  # also where the caller's code is not recorded
+        prediction = model(input)
+        loss = (criterion if callable(criterion) else criterion.forward)(prediction, target, **weights)
     if isinstance(loss, Tensor) and loss.requires_grad:
         loss.backward()
-    elif is_recorded:  # else there is nothing to train
+    elif isinstance(prediction, Tensor) and prediction.requires_grad:
         prediction.backward(np.asarray(criterion.backward()))
+    elif any(parameter.requires_grad for parameter in model.parameters()):
+        raise RuntimeError(
+            f"a training goes back through the outputs of {type(model).__name__}, and got numbers that do not tell how "
+            "they were computed; leave numpy.asarray, numpy.array and detach out of its forward, or define its backward"
+        )
     return float(loss)
