@@ -33,6 +33,8 @@ _KNOWN_OPTIONS = frozenset(["dtype", "casting", "order", "subok", "where"])
 
 def call_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Return ``getattr(ufunc, method)(*inputs, **options)``, recorded."""
+    if not options and method == "__call__" and ufunc in TABLE and is_grad_enabled():
+        return TABLE[ufunc].call(inputs, options)
     written = (*options.get("out", ()), *(inputs[:1] if method == "at" else ()))
     if written or not is_grad_enabled():
         return _call_plain(getattr(ufunc, method), f"numpy.{ufunc.__name__}", inputs, options, written)

@@ -31,7 +31,9 @@ Gradient = Callable[..., Any]
 TABLE: dict[Any, Row] = {}
 """The rows by their functions. The ufuncs of ``scipy.special`` are found by name, without importing SciPy."""
 
-_PLAIN_TYPES = frozenset([float, int, bool, np.ndarray, np.float32, np.float64, np.int64, np.bool_, type(None), str])
+_PLAIN_TYPES = frozenset(
+    [float, int, bool, np.ndarray, np.float32, np.float64, np.int64, np.bool_, type(None), str, slice, type(...)]
+)
 _new_node = FunctionNode.__new__
 NOTHING: tuple[Any, ...] = (None, None, None, None)
 
@@ -104,6 +106,15 @@ def holds_recorded(argument: Any) -> bool:
     return unwrap(argument)[1] is not None
 
 
+def are_plain(arguments: Iterable[Any]) -> bool:
+    """Return whether no argument can be or hold a tensor, as far as a look at its type tells."""
+    for argument in arguments:
+        kind = type(argument)
+        if kind not in _PLAIN_TYPES and not (kind is tuple and are_plain(argument)):
+            return False
+    return True
+
+
 def poisoned(value: Any, name: str) -> Any:
     """Return what a function without a row computed: its floats as tensors whose backward raises and names it."""
     if isinstance(value, np.ndarray | np.generic) and not isinstance(value, Tensor):
@@ -138,6 +149,10 @@ class Elementwise(Row):
         )
 
     def call(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if len(args) == 1 and not options:  # sooner than the general way
+            value, node = unwrap(args[0])
+            result = self.function(value)
+            return record(self, (node,), result, self.kept(result, (value,), (node,)))
         values, nodes = zip(*map(unwrap, args))
         value = self.function(*values, **options)
         if options.get("where", True) is not True:
@@ -173,6 +188,9 @@ class Function(Row):
 
     def call(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         count = len(self.arguments)
+        if count == 1 and args and are_plain(args[1:]) and (not options or are_plain(options.values())):
+            first, node = unwrap(args[0])  # sooner than the general way
+            return self._recorded((node,), *self.compute(first, *args[1:], **options))
         nodes: list[Node | None] = [None] * count
         values = list(args)
         for position, name in enumerate(self.arguments):
@@ -188,11 +206,12 @@ class Function(Row):
             values[count:] = map(strip, values[count:])
             options = strip(options)
         value, saved = self.compute(*values, **options)
-        if saved is None or not is_known:
+        return self._recorded(tuple(nodes), value, saved if is_known else None)
+
+    def _recorded(self, nodes: tuple[Node | None, ...], value: Any, saved: tuple[Any, ...] | None) -> Any:
+        if saved is None:
             return poisoned(value, f"{self.name} with these options")
-        if value.dtype.kind != "f":
-            return value  # such as astype(int)
-        return record(self, tuple(nodes), value, saved)
+        return record(self, nodes, value, saved) if value.dtype.kind == "f" else value  # such as astype(int)
 
 
 def function(key: Any, *gradients: Gradient | None, name: str = "") -> Callable[[Callable[..., Any]], Any]:

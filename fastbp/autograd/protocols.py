@@ -145,7 +145,14 @@ Tensor.__array_function__ = _array_function  # type: ignore[method-assign, assig
 
 
 def _method(function: Any) -> Callable[..., Any]:
-    return lambda self, *args, **options: call_function(function, (self, *args), options)
+    row = TABLE.get(function)
+
+    def method(self: Tensor, *args: Any, **options: Any) -> Any:
+        if row is not None and not args and "out" not in options and is_grad_enabled():
+            return row.call((self,), options)
+        return call_function(function, (self, *args), options)
+
+    return method
 
 
 _METHODS = (
