@@ -49,9 +49,7 @@ def moved_parameters(
             (at_data + start * width, at_grad + start * width, stop - start, row, place)
             for start, stop, row, place in spans.tolist()
         )
-    return [
-        Moved(np.array(found, np.int64), state.arrays[dtype], flat.runs) for dtype, found in rows.items() if found
-    ]
+    return [Moved(np.array(found, np.int64), state.arrays[dtype], flat.runs) for dtype, found in rows.items() if found]
 
 
 def _first_of(parameters: Iterator[Parameter], size: int) -> Iterator[Parameter]:
