@@ -135,6 +135,27 @@ def read(lock: ModelLock | ModelLocks, compute: Callable[[], T]) -> T:
         return compute()
 
 
+def holding(lock: ModelLock | ModelLocks, call: Callable[..., T], *arguments: Any) -> T:
+    """Return what ``call`` returns, made while this thread has the lock and no other trains the parameters.
+
+    It takes several locks without a look at Ctrl-C: each by a ``with`` of its own.
+    """
+    parts = lock.parts
+    if len(parts) == 1:
+        with parts[0]:
+            if parts[0].trainer:
+                parts[0].require_free()
+            return call(*arguments)
+    return _holding(parts, call, arguments)
+
+
+def _holding(parts: Sequence[ModelLock], call: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    with parts[0]:
+        if parts[0].trainer:
+            parts[0].require_free()
+        return _holding(parts[1:], call, arguments) if len(parts) > 1 else call(*arguments)
+
+
 @contextmanager
 def writing(lock: ModelLock | ModelLocks) -> Iterator[None]:
     """Take ``lock`` to write to its parameters for a short time."""
