@@ -65,7 +65,7 @@ def test_the_other_float_dtype_is_never_cast_silently(model_dtype, wrong):
     with pytest.raises(TypeError, match=rf"Linear\(5, 3\) {rule}"):
         model(ones(7, 5, dtype=wrong))
     model(ones(7, 5, dtype=model_dtype))
-    with pytest.raises(TypeError, match=rf"Linear\.backward {rule}"):
+    with pytest.raises(TypeError, match=rf"Sequential\.backward {rule}"):
         model.backward(ones(7, 3, dtype=wrong))
     with pytest.raises(TypeError, match=rf"MSELoss.* {rule}"):
         nn.MSELoss()(ones(7, 3, dtype=model_dtype), ones(7, 3, dtype=wrong))
@@ -101,7 +101,7 @@ def test_grad_output_of_another_shape_is_refused_before_gradients_change(last, s
     model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3), last()) if last in (nn.Tanh, nn.ReLU, nn.Sigmoid) else None
     model = model or nn.Sequential(nn.Linear(5, 4), nn.ReLU(), last())
     model(ones(7, 5))
-    model.backward(ones(7, 3))
+    model.backward(ones(7, 3), retain_graph=True)
     before = snapshot(model)
     with pytest.raises(ValueError, match=rf"backward takes .* shape \(7, 3\), got {re.escape(str(shape))}"):
         model.backward(ones(*shape))
@@ -217,15 +217,6 @@ def test_a_sequential_of_mixed_dtypes_names_both():
         assert layer.weight.data.base is not None
 
 
-@pytest.mark.parametrize("build", [nn.ReLU, lambda: nn.Linear(3, 3), Own], ids=["ReLU", "Linear", "Own"])
-def test_the_same_module_twice_is_refused_wherever_it_stands(build):
-    module = build()
-    with pytest.raises(ValueError, match=rf"same {type(module).__name__} .*positions? 0 and 2.*second"):
-        nn.Sequential(module, nn.Tanh(), module)
-    with pytest.raises(ValueError, match=rf"same {type(module).__name__} "):
-        nn.Sequential(module, nn.Sequential(nn.Tanh(), module))
-
-
 @pytest.mark.parametrize("wrong", [nn.ReLU, "ReLU", None, numpy.tanh, [nn.ReLU()], nn.MSELoss()], ids=repr)
 def test_a_sequential_takes_modules_only(wrong):
     with pytest.raises(TypeError, match=rf"Sequential takes modules, got {type(wrong).__name__} at position 1"):
@@ -317,11 +308,12 @@ def test_an_optimiser_without_parameters_is_refused():
             optim.SGD(empty, lr=0.1)
 
 
-def test_an_optimiser_over_a_parameter_in_no_module_is_refused():
+def test_a_parameter_in_no_module_is_trained_as_in_torch():
     stray = nn.Parameter(ones(2, 3))
-    match = r"SGD takes parameters of a module, got one of shape \(2, 3\).*in none; .*Module"
-    with pytest.raises(ValueError, match=match):
-        optim.SGD([*nn.Linear(5, 3).parameters(), stray], lr=0.1)
+    opt = optim.SGD([*nn.Linear(5, 3).parameters(), stray], lr=0.5)
+    (stray * 2).sum().backward()
+    opt.step()
+    numpy.testing.assert_array_equal(stray.data, 0)
 
 
 WRONG_PARAMETERS = {

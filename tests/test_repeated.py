@@ -300,7 +300,7 @@ def test_another_thread_in_the_model_is_an_error():
 
     learn(model, opt, criterion, rows(2), progress=progress)
     assert len(errors) == 1
-    assert errors[0].startswith("another thread is using this model")
+    assert errors[0].startswith("another thread is training or changing this model")
 
 
 @pytest.mark.parametrize("in_between", ["between two calls", "in progress"])

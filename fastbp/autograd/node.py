@@ -43,8 +43,6 @@ class Node:
         Whether somebody asks for its gradient, so that it is worth computing where that costs.
     leaves : sequence of Leaf
         To whose gradients ``backward`` adds by itself, beside those of ``inputs``.
-    gradient_for : int
-        What a gradient of the array is known by: the node's ``order``, or that of the node which it passes on.
     name : str
         For messages.
     """
@@ -60,8 +58,8 @@ class Node:
     leaves: Sequence[Leaf] = ()
     name = "an operation"
 
-    @property
     def gradient_for(self) -> int:
+        """Return what a gradient of the array is known by: ``order``, or that of the node which this one passes on."""
         return self.order
 
     def backward(self, grad: Any) -> Iterable[Any]:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.autograd.functions import unwrap
 from fastbp.engine.plan import Plan
-from fastbp.nn.forward_node import as_it_was, record_forward, trained
+from fastbp.nn.forward_node import as_it_was, numbers_and_node, record_forward, trained
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import Array, as_rows
@@ -59,7 +58,7 @@ class Chain:
     def forward(self, module: Any, input: Any) -> Array:
         """Return the output for ``input``, which the first layer checks, as a forward of ``module``."""
         plan = self.plan
-        value, node = unwrap(input)
+        value, node = numbers_and_node(input)
         checked = plan.first._checked(value)
         rows, shape = as_rows(checked), checked.shape
         layout = self._layout

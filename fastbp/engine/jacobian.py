@@ -86,6 +86,7 @@ def _fill_block(plan: Plan, rows: Array, result: Array) -> None:
 
 def _by_modules(model: Module, inputs: Array) -> Array:
     in_training = [module for module in model.modules() if module.training]
+    passes = [(vars(module), module._last_pass) for module in model.modules()]
     start = tensor(inputs, requires_grad=True)
     try:
         model.eval()
@@ -94,6 +95,8 @@ def _by_modules(model: Module, inputs: Array) -> Array:
     finally:
         for module in in_training:
             module.training = True
+        for attributes, last_pass in passes:
+            attributes["_last_pass"] = last_pass
     if output.ndim != 2 or len(output) != len(inputs):
         raise ValueError(f"jacobian takes a model with outputs of shape (n, out_features), got {output.shape}")
     result = np.empty((len(inputs), output.shape[1], inputs.shape[1]), inputs.dtype)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastbp.autograd.functions import unwrap
-from fastbp.nn.forward_node import record_forward
+from fastbp.nn.forward_node import numbers_and_node, record_forward
 from fastbp.nn.module import Module, locked
 from fastbp.nn.operation import FLATTEN, Operation
 from fastbp.runtime.buffers import Buffer
@@ -45,7 +44,7 @@ class Flatten(Module):
     @locked
     def forward(self, input: Array) -> Array:
         """Return the rows in an array of this module's, to be read."""
-        value, node = unwrap(input)
+        value, node = numbers_and_node(input)
         checked, rows = self._checked(value)
         slot = self._output.take(rows.shape, rows.dtype)
         slot.array[...] = rows
@@ -54,7 +53,7 @@ class Flatten(Module):
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
             return super().predict(input)  # type: ignore[no-any-return]
-        return self._checked(unwrap(input)[0])[1].copy()
+        return self._checked(numbers_and_node(input)[0])[1].copy()
 
 
 def _back(grad_output: Array, wants_input: bool, shape: tuple[int, ...]) -> Array:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from fastbp.autograd.backward import run_backward
+from fastbp.autograd.functions import unwrap
 from fastbp.autograd.node import Leaf, Node, tick
 from fastbp.autograd.recording import is_grad_enabled
 from fastbp.autograd.tensor import Tensor
@@ -48,12 +49,18 @@ class Gradient(np.ndarray[Any, Any]):
     of: int
 
 
+def numbers_and_node(input: Any) -> tuple[Any, Node | None]:
+    """Return what a module computes with, and its node; what is no tensor as it came, for the module's checks."""
+    value, node = unwrap(input)
+    return (np.asarray(value), node) if type(input) is Tensor else (value, node)
+
+
 def gradient(array: Array, node: Node | None) -> Array:
     """Return a view of ``array`` that knows it is a gradient of the output of ``node``, if there is one."""
     if node is None:
         return array.view()
     made = array.view(Gradient)
-    made.of = node.gradient_for
+    made.of = node.gradient_for()
     return made
 
 
@@ -135,14 +142,13 @@ class InputNode(Node):
         self.order, self.shape, self.dtype = tick(), array.shape, array.dtype
         self.inputs, self.asked, self._gradient_for = (), False, self.order
         if node is not None:
-            self.inputs, self._gradient_for = (node,), node.gradient_for
+            self.inputs, self._gradient_for = (node,), node.gradient_for()
 
     @property
     def wanted(self) -> bool:  # type: ignore[override]
         """Whether somebody asks for the gradient, here or farther back."""
         return self.asked or any(node is not None and node.wanted for node in self.inputs or ())
 
-    @property
     def gradient_for(self) -> int:
         return self._gradient_for
 
@@ -211,7 +217,7 @@ class LastPass(NamedTuple):
             raise ValueError(
                 f"{name}.backward takes a gradient of the last output's shape {root.shape}, got {grad_output.shape}"
             )
-        if type(grad_output) is Gradient and getattr(grad_output, "of", root.gradient_for) != root.gradient_for:
+        if type(grad_output) is Gradient and getattr(grad_output, "of", root.gradient_for()) != root.gradient_for():
             raise RuntimeError(
                 f"{name}.backward takes the gradient for its last output, got that for another output; "
                 "call loss.backward(), or backward of the output that the gradient is for: output.backward(gradient)"

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.autograd.functions import unwrap
-from fastbp.nn.forward_node import as_it_was, record_forward, trained
+from fastbp.nn.forward_node import as_it_was, numbers_and_node, record_forward, trained
 from fastbp.nn.init import Init, initial_values
 from fastbp.nn.module import Module, locked
 from fastbp.nn.parameter import Parameter, laid_out
@@ -149,7 +148,7 @@ class Linear(Module):
         output : Tensor of shape (..., out_features)
             To be read. It keeps its numbers for as long as somebody holds it.
         """
-        value, node = unwrap(input)
+        value, node = numbers_and_node(input)
         checked, weight, bias = self._checked(value), self.weight, self.bias
         slot = self._output.take((*checked.shape[:-1], self._out_features), self._dtype)
         self._compute(checked, slot.array)
@@ -161,14 +160,14 @@ class Linear(Module):
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
             return super().predict(input)  # type: ignore[no-any-return]
-        checked = self._checked(unwrap(input)[0])
+        lock, checked = self._current().lock, self._checked(numbers_and_node(input)[0])
 
         def compute() -> Array:
             output = np.empty((*checked.shape[:-1], self._out_features), self._dtype)
             self._compute(checked, output)
             return output
 
-        return read(self._current().lock, compute)
+        return read(lock, compute)
 
     def _compute(self, input: Array, output: Array) -> None:
         rows = as_rows(input)

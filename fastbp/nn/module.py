@@ -7,18 +7,17 @@ from functools import wraps
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.autograd.recording import no_grad
 from fastbp.nn import own_backward
+from fastbp.nn.conversions import Conversions
 from fastbp.nn.forward_node import LastPass
-from fastbp.nn.module_tree import ModuleTree
-from fastbp.nn.parameter import FlatView, Parameter, convert
+from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.nn.state_dict import IncompatibleKeys, checked_values
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import ModelLocks, Unchanged, writing
-from fastbp.validation.arrays import Array, require_dtype
+from fastbp.validation.arrays import Array
 from fastbp.validation.names import require_name
 from fastbp.validation.read_only import tell_read_only
 from fastbp.validation.user_methods import defined, follow, is_of_the_library, passes_by
@@ -46,7 +45,7 @@ def locked(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P]
     return call
 
 
-class Module(ModuleTree):
+class Module(Conversions):
     """A part of a network, as ``torch.nn.Module``.
 
     Subclasses define ``forward``, of any number of inputs and outputs, by calls of modules and functions of NumPy:
@@ -122,10 +121,10 @@ class Module(ModuleTree):
         return callable(getattr(type(self), name, None))
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        own = self._own
-        if not own:
+        own, backward = self._own, type(self).backward
+        if not own and backward is _BACKWARD:
             return self.forward(*inputs, **options)
-        if own == "backward":
+        if own == "backward" or not is_of_the_library(backward):  # also one that was set on the library's class
             return own_backward.call(self, inputs, options)
         output = self.forward(*inputs, **options)
         root = getattr(output, "_node", None)
@@ -170,8 +169,8 @@ class Module(ModuleTree):
         """Return the last forward, or raise RuntimeError if there is none to go back through."""
         if self._last_pass is None:
             raise RuntimeError(
-                f"{type(self).__name__}.backward needs a forward before it that is recorded: call the module on an "
-                "input first, not under fastbp.no_grad() and by its own call"
+                f"{type(self).__name__}.backward needs a forward before it: call the module on an input first, and not "
+                "under fastbp.no_grad()"
             )
         return self._last_pass
 
@@ -242,50 +241,6 @@ class Module(ModuleTree):
     def eval(self: M) -> M:
         """Set ``training`` to False, as ``train(False)``."""
         return self.train(False)
-
-    def float(self: M) -> M:
-        """Convert all parameters and gradients to float32, in place; return this module."""
-        return self._convert(np.dtype(np.float32))
-
-    def double(self: M) -> M:
-        """Convert all parameters and gradients to float64, in place; return this module."""
-        return self._convert(np.dtype(np.float64))
-
-    def cpu(self: M) -> M:
-        """Return this module: it is on the CPU."""
-        return self
-
-    def to(self: M, *device_and_dtype: Any, device: Any = None, dtype: npt.DTypeLike | None = None) -> M:
-        """Convert to a dtype, as ``float`` and ``double`` do; a device may be named, and must be the CPU.
-
-        Parameters
-        ----------
-        *device_and_dtype, device, dtype
-            "cpu", ``numpy.float32`` or ``numpy.float64``, in the positions or by the names of PyTorch.
-        """
-        for value in device_and_dtype:
-            if value is not None and (str(value) == "cpu" or not _is_dtype(value)):
-                device = value
-            elif value is not None:
-                dtype = value
-        if device is not None and str(device) != "cpu":
-            raise ValueError(f"{type(self).__name__} computes on the CPU in float32 or float64, got .to({device!r})")
-        return self if dtype is None else self._convert(require_dtype(dtype, f"{type(self).__name__}.to"))
-
-    def _convert(self: M, dtype: np.dtype[Any]) -> M:
-        with writing(self._current().lock):
-            convert(self.parameters(), dtype)
-            for module in self.modules():
-                module._follow_dtype()
-                module._convert_buffers(dtype)
-                module.changed()
-        return self
-
-    def _follow_dtype(self) -> None:
-        """Note the parameters' dtype after they were converted, maybe by another module that shares them."""
-
-    def _convert_buffers(self, dtype: np.dtype[Any]) -> None:
-        """Convert what belongs to the state and is no parameter."""
 
     def _current(self) -> FlatView:
         """Return the parameters' flat vectors, with the lock that keeps a second thread out."""
@@ -366,9 +321,4 @@ class Module(ModuleTree):
         return f"{type(self).__name__}({inside})"
 
 
-def _is_dtype(value: Any) -> bool:
-    try:
-        np.dtype(value)
-    except TypeError:
-        return False
-    return True
+_BACKWARD = Module.backward

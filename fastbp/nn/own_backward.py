@@ -27,7 +27,6 @@ class OwnBackwardNode(Node):
     call: int
     module: Any
 
-    @property
     def gradient_for(self) -> int:
         """As of the output of a module inside, if the module returned that: its ``backward`` hands the gradient on."""
         return self._gradient_for
@@ -92,5 +91,5 @@ def call(module: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
     node = OwnBackwardNode.__new__(OwnBackwardNode)
     node.order, node.inputs, node.shape, node.dtype = tick(), nodes, value.shape, value.dtype
     node.module, node.call, node.leaves, node.name = module, number, leaves, type(module).__name__
-    node._gradient_for = node.order if inner is None else inner.gradient_for
+    node._gradient_for = node.order if inner is None else inner.gradient_for()
     return wrap(value, node)

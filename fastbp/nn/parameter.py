@@ -59,7 +59,11 @@ class Parameter(ArrayLike, Leaf):
         "_requires_grad", "_shape", "has_grad", "kernel_data", "kernel_grad", "offset", "storage",
     )  # fmt: skip
 
-    name = "a parameter"
+    # As properties, which say what to do instead where one is set.
+    name = property(lambda self: "a parameter")
+    keeps_grad = property(lambda self: True)
+    wanted = property(lambda self: True)
+    leaves = property(lambda self: ())
 
     def __init__(self, data: Array, requires_grad: bool = True) -> None:
         values = require_floats(data, "Parameter")

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.autograd.functions import unwrap
-from fastbp.nn.forward_node import record_forward, trained
+from fastbp.nn.forward_node import numbers_and_node, record_forward, trained
 from fastbp.nn.module import Module, locked
 from fastbp.nn.parameter import Parameter
 from fastbp.runtime.buffers import Buffer
@@ -53,7 +52,7 @@ class RowModule(Module):
     @locked
     def forward(self, input: Array) -> Array:
         """Return a tensor of the input's shape and dtype, to be read; it keeps its numbers while somebody holds it."""
-        value, node = unwrap(input)
+        value, node = numbers_and_node(input)
         checked, weight = self._checked(value), self.weight
         slot = self._output.take(checked.shape, checked.dtype)
         rows = self._rows(slot.array)
@@ -66,14 +65,14 @@ class RowModule(Module):
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
             return super().predict(input)  # type: ignore[no-any-return]
-        checked = self._checked(unwrap(input)[0])
+        lock, checked = self._current().lock, self._checked(numbers_and_node(input)[0])
 
         def compute() -> Array:
             output = np.empty_like(checked)
             self._predict_rows(self._rows(checked), self._rows(output))
             return output
 
-        return read(self._current().lock, compute)
+        return read(lock, compute)
 
 
 def _back(

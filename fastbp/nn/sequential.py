@@ -15,7 +15,7 @@ from fastbp.engine.chain import Chain
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.predictor import Predictor
 from fastbp.nn.container import Container
-from fastbp.nn.forward_node import InputNode, LastPass
+from fastbp.nn.forward_node import InputNode, LastPass, numbers_and_node
 from fastbp.nn.module import Module, locked
 from fastbp.nn.parameter import flatten
 from fastbp.runtime.buffers import Buffer
@@ -129,7 +129,7 @@ class Sequential(Container):
             if isinstance(plan, NoPlan) or not plan.may_predict:
                 return self._predict_by_modules(input, plan)
             predictor = self._predictor = Predictor(plan)
-        input = unwrap(input)[0]
+        input = numbers_and_node(input)[0]
         if plan.takes_rows_only and np.ndim(input) != 2:
             return self._predict_by_modules(input, plan)
         rows = input = plan.first._checked(input)

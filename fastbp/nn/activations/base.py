@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp.autograd.functions import unwrap
-from fastbp.nn.forward_node import as_it_was, record_forward
+from fastbp.nn.forward_node import as_it_was, numbers_and_node, record_forward
 from fastbp.nn.module import Module, locked
 from fastbp.nn.operation import ActivationCall
 from fastbp.runtime.buffers import Buffer
@@ -66,8 +65,8 @@ class Activation(Module):
     @locked
     def forward(self, input: Array) -> Array:
         """Return a tensor of the input's shape and dtype, to be read; it keeps its numbers while somebody holds it."""
-        value, node = unwrap(input)
-        checked = plain(require_floats(np.asarray(value), type(self).__name__))
+        value, node = numbers_and_node(input)
+        checked = plain(require_floats(value, type(self).__name__))
         slot = self._output.take(checked.shape, checked.dtype)
         self.forward_kernel(checked, slot.array)
         saved = checked if self._activation.saves_input else slot.array
@@ -77,7 +76,7 @@ class Activation(Module):
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
             return super().predict(input)  # type: ignore[no-any-return]
-        input = plain(require_floats(unwrap(input)[0], type(self).__name__))
+        input = plain(require_floats(numbers_and_node(input)[0], type(self).__name__))
         output = np.empty_like(input)
         self.forward_kernel(input, output)
         return output
