@@ -14,7 +14,7 @@ from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.pointers import Pointer, shift
 from fastbp_kernels.compiler.vectors import INT64, Vectors
 from fastbp_kernels.functions.tile_formulas import sgd
-from fastbp_kernels.linalg.product import K_BLOCK
+from fastbp_kernels.linalg.blocking import K_BLOCK
 
 CHAINS = 16  # rows are summed in so many interleaved chains: short ones err less, and need not wait for each other
 

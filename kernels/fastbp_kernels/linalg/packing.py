@@ -1,8 +1,11 @@
-"""Panels: columns of B copied to where the tile reads them fast.
+"""Packing: columns of B and rows of A copied to where the tile reads them fast.
 
 A panel is ``width`` columns of B in aligned rows of ``width`` elements, whether B has so many or not: the tile needs no
 mask for B, and does not store what it computes of the others. The forward product takes B = weight.T: its panels are
 transposed on the way, in registers.
+
+A tile's rows of A are packed as such a panel of their transpose, ``PACKED_WIDTH`` wide: by the same code where a row
+lies in one run; where a step of k does, several tiles at once, so that some cache lines of it are read together.
 """
 
 from __future__ import annotations
@@ -19,11 +22,12 @@ from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.pointers import Pointer
 from fastbp_kernels.compiler.vectors import INT64, LANE_BYTES, Vectors, bytes_of
+from fastbp_kernels.linalg.blocking import PACKED_WIDTH, PAGE
 from fastbp_kernels.linalg.tile import widths
 
-# Rows that are a multiple of so many bytes apart share so many places of the first cache: more of them, taken at once,
-# push one another out.
-PAGE, PLACES = 4096, 8
+ROWS, ROOMY_ROWS, TRANSPOSED = range(3)  # how B lies in memory; see ``product``
+
+PLACES = 8  # of the first cache: more rows that lie pages apart, taken at once, push one another out
 
 FEW = 6  # so few rows are transposed number by number: a square of registers would be mostly empty
 
@@ -61,7 +65,7 @@ def _packing(name: str, emit: Callable[..., None]) -> Callable[[int, Pointer, in
     def emit_body(function: ir.Function, element: ir.Type) -> None:
         width, *others = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        for each in widths(bytes_of(element)):
+        for each in sorted({*widths(bytes_of(element)), PACKED_WIDTH}):
             with builder.if_then(builder.icmp_signed("==", width, INT64(each))):
                 emit(builder, element, each, *others)
         builder.ret_void()
@@ -165,5 +169,41 @@ def _quarters_transposed(v: Vectors, rows: Values) -> Values:
     return rows
 
 
+@intrinsic
+def pack_columns(
+    typing_context: Context, rows: types.Integer, tiles: types.Integer, packed: types.CPointer, k: types.Integer,
+    a: types.CPointer, a_k: types.Integer,
+) -> Definition:  # fmt: skip
+    """Copy ``k`` steps of tiles of ``rows`` rows each into ``packed``, one tile behind the other.
+
+    A[r, j] is ``a[r + j * a_k]``.
+    """
+    integer = types.intp
+    return types.void(integer, integer, packed, integer, a, integer), _COLUMNS.call(packed)
+
+
+def _emit_columns(function: ir.Function, element: ir.Type) -> None:
+    rows, tiles, packed, k, a, a_k = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    v = Vectors(builder, element, min(PACKED_WIDTH, LANE_BYTES // bytes_of(element)))
+    starts = [INT64(start) for start in range(0, PACKED_WIDTH, v.lanes)]
+    masks = [v.first_lanes(builder.sub(rows, start)) for start in starts]
+    size = builder.mul(k, INT64(PACKED_WIDTH))
+    with cgutils.for_range(builder, k) as step:
+        source = builder.gep(a, [builder.mul(step.index, a_k)])
+        target = builder.gep(packed, [builder.mul(step.index, INT64(PACKED_WIDTH))])
+        with cgutils.for_range(builder, tiles) as number:
+            here = builder.gep(source, [builder.mul(number.index, rows)])
+            there = builder.gep(target, [builder.mul(number.index, size)])
+            for start, mask in zip(starts, masks):
+                v.store(v.masked_load(builder.gep(here, [start]), mask), builder.gep(there, [start]), align=v.size)
+    builder.ret_void()
+
+
+def _column_arguments(element: ir.Type) -> list[ir.Type]:
+    return [INT64, INT64, element.as_pointer(), INT64, element.as_pointer(), INT64]
+
+
+_COLUMNS = NativeFunction("pack_columns", _column_arguments, _emit_columns)
 _copy = _packing("copy_panel", _emit_copy)
 _transpose = _packing("transpose_panel", _emit_transpose)

@@ -86,9 +86,9 @@ def panel_width(typing_context: Context, like: types.CPointer, columns: types.In
 @intrinsic
 def tile(
     typing_context: Context, width: types.Integer, rows: types.Integer, count: types.Integer, columns: types.Integer,
-    k: types.Integer, a: types.CPointer, a_row: types.Integer, a_k: types.Integer, b: types.CPointer,
-    b_row: types.Integer, start: types.CPointer, c: types.CPointer, c_row: types.Integer, epilogue: types.Integer,
-    aux: types.CPointer, aux_row: types.Integer, lr: types.Float,
+    k: types.Integer, a: types.CPointer, a_tile: types.Integer, a_row: types.Integer, a_k: types.Integer,
+    b: types.CPointer, b_row: types.Integer, start: types.CPointer, c: types.CPointer, c_row: types.Integer,
+    epilogue: types.Integer, aux: types.CPointer, aux_row: types.Integer, lr: types.Float,
 ) -> Definition:  # fmt: skip
     """Compute ``count`` tiles of ``C = start + A @ B``, one below the other.
 
@@ -103,8 +103,8 @@ def tile(
         1 or more.
     k : int
         Columns of A and rows of B, 0 or more.
-    a : pointer; a_row, a_k : int
-        A[r, j] is ``a[r * a_row + j * a_k]``.
+    a : pointer; a_tile, a_row, a_k : int
+        A[r, j] of tile t is ``a[t * a_tile + r * a_row + j * a_k]``.
     b : pointer; b_row : int
         B[j, c] is ``b[j * b_row + c]`` for c below ``width``: all of them are read.
     start : pointer
@@ -119,15 +119,15 @@ def tile(
     """
     integer = types.intp
     signature = types.void(
-        integer, integer, integer, integer, integer, a, integer, integer, a, integer, a, a, integer, integer, a,
-        integer, a.dtype,
+        integer, integer, integer, integer, integer, a, integer, integer, integer, a, integer, a, a, integer, integer,
+        a, integer, a.dtype,
     )  # fmt: skip
     return signature, _TILE.call(a)
 
 
 def _arguments(element: ir.Type) -> list[ir.Type]:
     p = element.as_pointer()
-    return [INT64, INT64, INT64, INT64, INT64, p, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64, element]
+    return [*[INT64] * 5, p, INT64, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64, element]
 
 
 def _emit_tile(function: ir.Function, element: ir.Type) -> None:
@@ -168,13 +168,13 @@ class _FixedTile:
 
     def emit(self) -> None:
         _, _, count, columns, k, *inputs, c, c_row, epilogue, aux, aux_row, lr = self.function.args
-        a, a_row, a_k, b, b_row, start = inputs
+        a, a_tile, a_row, a_k, b, b_row, start = inputs
         builder, last = self.builder, self.vectors - 1
         with cgutils.for_range(builder, count) as loop:
             top = builder.mul(loop.index, INT64(self.height))
-            a_now, c_now, aux_now = (
-                builder.gep(start_of, [builder.mul(top, stride)])
-                for start_of, stride in ((a, a_row), (c, c_row), (aux, aux_row))
+            a_now = builder.gep(a, [builder.mul(loop.index, a_tile)])
+            c_now, aux_now = (
+                builder.gep(start_of, [builder.mul(top, stride)]) for start_of, stride in ((c, c_row), (aux, aux_row))
             )
             with builder.if_then(builder.icmp_signed(">=", k, INT64(PREFETCH_FROM))):
                 for _, place in self._places(c_now, c_row):
