@@ -161,12 +161,19 @@ def assert_same_parameters(model, torch_module):
 
 def assert_same_gradients(model, torch_module):
     for mine, theirs in zip(model.parameters(), torch_module.parameters(), strict=True):
-        assert_close(mine.grad, theirs.grad)
+        assert (mine.grad is None) == (theirs.grad is None)
+        if mine.grad is not None:
+            assert_close(mine.grad, theirs.grad)
 
 
 def snapshot(module):
     """Copies of every parameter and gradient, to be compared with later ones."""
-    return {name: (p.data.copy(), p.grad.copy()) for name, p in module.named_parameters()}
+    return {name: (p.data.copy(), gradient(p)) for name, p in module.named_parameters()}
+
+
+def gradient(parameter):
+    """A copy of the gradient, or None."""
+    return None if parameter.grad is None else parameter.grad.copy()
 
 
 def assert_unchanged(module, before):

@@ -47,6 +47,6 @@ def test_metrics_of_what_is_not_finite_leave_the_warning_to_the_training(metric)
 
 def test_a_norm_beyond_float32_is_a_number_of_float64():
     layer = linear(1)
-    layer.weight.grad[...] = HUGE
+    layer.weight.grad = np.full_like(layer.weight.data, HUGE)
     norm = nn.utils.clip_grad_norm_(layer.parameters(), 1.0, norm_type=50.0)
     assert norm == pytest.approx(float(np.float32(HUGE)) * layer.weight.size ** (1 / 50))

@@ -207,7 +207,7 @@ def test_steps_of_sgd_equal_torch(dtype, rates, data):
     for lr in rates:
         opt.lr = theirs.param_groups[0]["lr"] = lr
         for mine, torchs in zip(model.parameters(), other.parameters(), strict=True):
-            mine.grad[...] = data.draw(arrays(mine.shape, dtype, TAME))
+            mine.grad = data.draw(arrays(mine.shape, dtype, TAME))
             torchs.grad = tensor(mine.grad)
         opt.step()
         theirs.step()

@@ -23,7 +23,7 @@ class Scale(nn.Module):
         return input * self.factor.data
 
     def backward(self, grad_output):
-        self.factor.grad += (grad_output * self.input).sum(axis=0)
+        self.factor.add_grad((grad_output * self.input).sum(axis=0))
         return grad_output * self.factor.data
 
 

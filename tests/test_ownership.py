@@ -17,6 +17,8 @@ def model(dtype):
 
 @pytest.mark.parametrize("what", ["data", "grad"])
 def test_all_parameters_are_views_of_one_flat_vector(model, what):
+    for parameter in model.parameters():
+        parameter.note_grad()
     arrays = [getattr(parameter, what) for parameter in model.parameters()]
     vector = owner(arrays[0])
     assert all(numpy.shares_memory(array, vector) for array in arrays)
@@ -27,12 +29,14 @@ def test_all_parameters_are_views_of_one_flat_vector(model, what):
 
 def test_data_and_gradient_do_not_overlap(model):
     for parameter in model.parameters():
+        parameter.grad = parameter.data
         assert not numpy.shares_memory(parameter.data, parameter.grad)
 
 
 @pytest.mark.parametrize("what", ["data", "grad"])
 def test_the_flat_vectors_start_at_a_cache_line(model, what):
     first = next(model.parameters())
+    first.note_grad()
     assert getattr(first, what).ctypes.data % 64 == 0
 
 
@@ -64,6 +68,7 @@ def test_writing_to_a_weight_is_writing_to_the_network(model, dtype):
 
 def test_assigning_to_data_and_grad_writes_through_the_views(model, dtype):
     weight = model[2].weight
+    weight.note_grad()
     data, grad = weight.data, weight.grad
     weight.data = numpy.full((3, 4), 5, dtype)
     weight.grad = numpy.full((3, 4), 6, dtype)

@@ -48,7 +48,7 @@ def test_steps_follow_a_schedule_over_the_groups_as_in_torch(dtype):
     pair = optim.SGD(model.parameters(), lr=0.5), torch.optim.SGD(other.parameters(), lr=0.5)
     for _ in range(4):
         for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
-            mine.grad[...] = mine.data / 8
+            mine.grad = mine.data / 8
             theirs.grad = theirs.detach() / 8
         for one in pair:
             one.step()
@@ -125,7 +125,7 @@ def test_groups_and_their_parameters_cannot_be_changed(opt):
 
 def set_gradients(mine, theirs):
     for own, other in zip(mine.parameters(), theirs.parameters(), strict=True):
-        own.grad[...] = own.data / 8 + 1
+        own.grad = own.data / 8 + 1
         other.grad = other.detach() / 8 + 1
 
 
@@ -242,7 +242,7 @@ def test_a_copied_optimiser_has_the_parameters_of_the_copied_model(duplicate):
     opt2.param_groups[0]["lr"] = 1.0
     assert opt2.lr == 1
     for parameter in model2.parameters():
-        parameter.grad[...] = parameter.data
+        parameter.grad = parameter.data
     opt2.step()
     assert not any(parameter.data.any() for parameter in model2.parameters())
     assert any(parameter.data.any() for parameter in model.parameters())

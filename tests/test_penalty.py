@@ -80,7 +80,7 @@ def test_it_is_added_to_loss_and_gradient_of_each_mini_batch(hidden, factors, dt
     numpy.testing.assert_allclose(losses, expected(theirs, factors), rtol=tolerance)
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         numpy.testing.assert_allclose(mine.data, other.data, rtol=0, atol=tolerance)
-        numpy.testing.assert_allclose(mine.grad, other.grad, rtol=0, atol=tolerance)
+        numpy.testing.assert_allclose(mine.kernel_grad, other.grad, rtol=0, atol=tolerance)
     assert grad.any()
 
 

@@ -283,7 +283,7 @@ def test_the_state_of_a_parameter_without_gradient_fades_to_no_subnormal_number(
     parameter, twin = module.weight, fastbp.to_torch(module).weight
     ours, theirs = optimizer(row, [parameter], 1e-3), optimizer(row, [twin], 1e-3, torch.optim)
     for step in range(400):
-        parameter.grad[...] = (step == 0) * numpy.logspace(-36, -20, 20, dtype=dtype)
+        parameter.grad = (step == 0) * numpy.logspace(-36, -20, 20, dtype=dtype)[None]
         twin.grad = torch.tensor(parameter.grad)
         ours.step()
         theirs.step()

@@ -117,18 +117,6 @@ def test_numel_and_requires_grad_are_torchs():
     assert all(p.requires_grad for p in ours.parameters())
 
 
-@pytest.mark.parametrize("set_to_none", [True, False])
-def test_zero_grad_takes_set_to_none_and_sets_zero(set_to_none):
-    model = mlp(4, 5, 3)
-    model.backward(model(X))
-    model.zero_grad(set_to_none=set_to_none)
-    assert not any(p.grad.any() for p in model.parameters())
-    model.backward(model(X))
-    for parameter in model.parameters():
-        parameter.grad = None
-    assert not any(p.grad.any() for p in model.parameters())
-
-
 def test_load_state_dict_that_is_not_strict_leaves_what_it_does_not_name_as_torch_does():
     ours = nested(nn)
     theirs = twin(ours)

@@ -47,7 +47,7 @@ class Call:
             "progress": False,
         }
         for parameter in self.model.parameters():
-            parameter.grad[...] = 3
+            parameter.grad = numpy.full_like(parameter.data, 3)
 
     def __call__(self, **replaced):
         return fastbp.train_model(**{**self.arguments, **replaced})

@@ -125,6 +125,7 @@ class Chain:
         rows = as_rows(plain(last.input))
         flop = self._backward_flop[wants_grad_input] * len(rows)
         backward = whole_or_shared(flop, _backward_alone, chain_backward)
+        plan.flat.note_grads()
         backward(
             self._sync, scratch.layers, plan.parameter, plan.scalars, plan.grad, scratch.memory, rows,
             last.spend(retain_graph), grad_rows, grad_input, wants_grad_input,

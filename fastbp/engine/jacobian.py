@@ -92,7 +92,7 @@ def _by_modules(model: Module, inputs: Array) -> Array:
     flat, in_training = model._current(), [module for module in model.modules() if module.training]
     lock = flat.lock
     taken = lock.acquire()
-    gradients = [(grad, grad.copy()) for _, grad in flat.runs]
+    gradients = [(p, p.kernel_grad.copy() if p.has_grad else None) for p in flat.parameters]
     try:
         model.eval()
         for column in range(output.shape[1]):
@@ -101,8 +101,8 @@ def _by_modules(model: Module, inputs: Array) -> Array:
     finally:
         for module in in_training:
             module.training = True
-        for grad, before in gradients:
-            grad[...] = before
+        for parameter, grad in gradients:
+            parameter.grad = grad
         taken.release()
     return result
 

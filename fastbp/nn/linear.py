@@ -187,6 +187,7 @@ class Linear(Module):
         slot = self._grad_input.take(shape, self._dtype)
         flop = self._flop_per_row * len(rows)
         self._last_forward.spend(retain_graph)
+        self._current().note_grads()
         if self._is_frozen:
             backward = whole_or_shared(flop, linear_backward_input, linear_backward_input_share)
             backward(rows, weight.kernel_data, as_rows(slot.array))
@@ -205,6 +206,7 @@ class Linear(Module):
         flop = self._flop_per_row * len(rows)
         backward = whole_or_shared(flop, linear_backward_parameters, linear_backward_parameters_share)
         self._last_forward.spend(retain_graph)
+        self._current().note_grads()
         if not self._is_frozen:
             backward(rows, input, self._grad_weight, self._grad_bias)
 

@@ -179,11 +179,8 @@ class Module(ModuleTree):
         yield self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set the gradients of all parameters to zero.
-
-        PyTorch's ``set_to_none`` changes nothing here: a gradient is part of one vector, and none is a zero.
-        """
-        self._current().zero_grad()
+        """Set the gradients of all parameters to None; with ``set_to_none=False`` to zeros, where they are not None."""
+        self._current().zero_grad(set_to_none)
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
         """Set ``requires_grad`` of all parameters; return this module. False freezes them."""

@@ -7,6 +7,9 @@ a checkpoint or a sum over processes is one pass over one array:
     Storage.grad   | 0.weight.grad | ...
 
 ``flatten`` lays a model's parameters out like that; a ``FlatView`` finds the vectors again.
+
+A parameter without a gradient, whose ``grad`` is None, has zeros in the gradient vector. So whoever computes gradients
+adds to the vector, and says with ``note_grad`` which parameters are about to be reached.
 """
 
 from __future__ import annotations
@@ -79,16 +82,23 @@ class Parameter(ArrayLike):
 
     Attributes
     ----------
-    data, grad : ndarray of the parameter's shape
-        Views of the flat vectors of the model that the parameter belongs to, new ones at each access. Building a
+    data : ndarray of the parameter's shape
+        View of the flat vector of the model that the parameter belongs to, a new one at each access. Building a
         ``Sequential`` moves the parameters of its modules into its own vectors: take the views afterwards.
+    grad : ndarray of the parameter's shape, or None
+        None at first and after ``zero_grad``, until a backward reaches the parameter; then a view like ``data``. May be
+        set to an array, which is copied, or to None.
     kernel_data, kernel_grad : ndarray
-        The same as the kernels take them: never handed out, so that nobody changes their shape or their flags.
+        Data and gradient as the kernels take them: never handed out, so that nobody changes their shape or their flags.
+    has_grad : bool
+        Whether ``grad`` is not None. Where it is False, ``kernel_grad`` is all zeros.
     registered : bool
         Whether a module holds this parameter as an attribute.
     """
 
-    __slots__ = ("_requires_grad", "_shape", "kernel_data", "kernel_grad", "offset", "registered", "storage")
+    __slots__ = (
+        "_requires_grad", "_shape", "has_grad", "kernel_data", "kernel_grad", "offset", "registered", "storage",
+    )  # fmt: skip
 
     def __init__(self, data: Array, requires_grad: bool = True) -> None:
         values = require_floats(data, "Parameter")
@@ -96,7 +106,7 @@ class Parameter(ArrayLike):
         self._begin(values, Storage(values.size, values.dtype), 0)
 
     def _begin(self, values: Array, storage: Storage, offset: int) -> None:
-        self._shape, self.registered = values.shape, False
+        self._shape, self.registered, self.has_grad = values.shape, False, False
         self.move_to(storage, offset)
         self.kernel_data[...] = values
 
@@ -112,24 +122,26 @@ class Parameter(ArrayLike):
 
     @data.setter
     def data(self, values: Array) -> None:
-        self._write(self.kernel_data, values, "data")
+        self._check(values, "data")
+        self.kernel_data[...] = values
 
     @property
-    def grad(self) -> Array:
-        return self.kernel_grad.view()
+    def grad(self) -> Array | None:
+        return self.kernel_grad.view() if self.has_grad else None
 
     @grad.setter
     def grad(self, values: Array | None) -> None:
         if values is None:  # as PyTorch's users clear it
             self.zero_grad()
         else:
-            self._write(self.kernel_grad, values, "grad")
+            self._check(values, "grad")
+            self.has_grad = True  # before the numbers: where Ctrl-C cuts in, none of them is left unseen
+            self.kernel_grad[...] = values
 
-    def _write(self, view: Array, values: Array, name: str) -> None:
-        require_floats(values, f"Parameter.{name}", view.dtype)
+    def _check(self, values: Array, name: str) -> None:
+        require_floats(values, f"Parameter.{name}", self.dtype)
         if values.shape != self.shape:
             raise ValueError(f"Parameter.{name} has shape {self.shape}, got {values.shape}")
-        view[...] = values
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -159,20 +171,39 @@ class Parameter(ArrayLike):
         self.requires_grad = requires_grad
         return self
 
-    def zero_grad(self) -> None:
-        """Set the gradient to zero."""
+    def note_grad(self) -> None:
+        """Have a gradient from now on, unless the parameter is frozen: for who is about to add to ``kernel_grad``."""
+        if self._requires_grad:
+            self.has_grad = True
+
+    def add_grad(self, values: Array) -> None:
+        """Add an array of the parameter's shape and dtype to ``grad``, where None is a zero; not to a frozen one's.
+
+        That is what the ``backward`` of a class of one's own does.
+        """
+        self._check(values, "add_grad")
+        if self._requires_grad:
+            self.note_grad()
+            with np.errstate(all="ignore"):
+                self.kernel_grad += values
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set ``grad`` to None; with ``set_to_none=False`` to zeros, where it is not None."""
         self.kernel_grad.fill(0)
+        if set_to_none:
+            self.has_grad = False
 
     def __repr__(self) -> str:
         return f"Parameter({self.kernel_data!r})"
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.storage, self.offset, self.shape, self.registered, self._requires_grad
+        return self.storage, self.offset, self.shape, self.registered, self._requires_grad, self.has_grad
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         storage, offset, self._shape, self.registered, *rest = state
-        self._requires_grad = rest[0] if rest else True  # pickles of before have none
+        self._requires_grad = rest[0] if rest else True  # some pickles have no flags, or only this one
         self.move_to(storage, offset)
+        self.has_grad = rest[1] if rest[1:] else bool(self.kernel_grad.any())
 
 
 for _kind in (ArrayLike, Parameter):
@@ -263,14 +294,18 @@ class FlatView(Derived):
         In the parameters' order, each a view of one storage.
     spans : dict of ModelLock to list of (start, stop)
         Where they lie, by the storages' locks.
+    parameters, trained : tuple of Parameter
+        All of them, each once, and those that are not frozen.
     lock : ModelLock or ModelLocks
         Of the storages; one of its own if there are none, so that modules without parameters are locked too.
     """
 
-    __slots__ = ("lock", "runs", "spans")
+    __slots__ = ("lock", "parameters", "runs", "spans", "trained")
 
     def __init__(self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = ()) -> None:
-        runs = _runs_of(dict.fromkeys(parameters or ()))
+        self.parameters = tuple(dict.fromkeys(parameters or ()))
+        self.trained = tuple(parameter for parameter in self.parameters if parameter.requires_grad)
+        runs = _runs_of(self.parameters)
         storages = dict.fromkeys(storage for storage, _, _ in runs)
         self.lock = _lock_of(storages)
         self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in runs]
@@ -292,14 +327,22 @@ class FlatView(Derived):
             return False
         return all(lock.left_alone(then, spans) for then, (lock, spans) in zip(before, self.spans.items()))
 
+    def note_grads(self) -> None:
+        """Have gradients from now on, for all parameters that are not frozen: before kernels add to the vectors."""
+        for parameter in self.trained:
+            parameter.has_grad = True
+
     @holder
-    def zero_grad(self) -> None:
-        """Set the gradients to zero."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set all gradients to None; with ``set_to_none=False`` to zeros, where they are not None."""
         lock = self.lock
         taken = lock.acquire()
         try:
             for _, grad in self.runs:
                 grad.fill(0)
+            if set_to_none:
+                for parameter in self.parameters:
+                    parameter.has_grad = False
         finally:
             taken.release()
 

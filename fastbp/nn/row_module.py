@@ -72,6 +72,7 @@ class RowModule(Module):
         grad_output = last.checked(grad_output, type(self).__name__, self._output, flat.changes, flat)
         slot = self._grad_input.take(grad_output.shape, grad_output.dtype)
         last.spend(retain_graph)
+        flat.note_grads()
         self._backward_rows(self._rows(grad_output), self._rows(last.output), self._rows(slot.array))
         slot.memory.gradient_for = last.input_token
         return slot.array.view()
@@ -84,4 +85,5 @@ class RowModule(Module):
         last, flat = self._last_forward, self._current()
         grad_output = last.checked(grad_output, type(self).__name__, self._output, flat.changes, flat)
         last.spend(retain_graph)
+        flat.note_grads()
         self._backward_rows(self._rows(grad_output), self._rows(last.output), None)

@@ -81,7 +81,7 @@ def minimize(
         loss = float(criterion.forward(model(input), target, **weights))
         model.zero_grad()
         model.backward_parameters(criterion.backward())
-        return loss, np.concatenate([parameter.grad.ravel() for parameter in parameters]).astype(np.float64)
+        return loss, np.concatenate([parameter.kernel_grad.ravel() for parameter in parameters]).astype(np.float64)
 
     begin = np.concatenate([parameter.data.ravel() for parameter in parameters]).astype(np.float64)
     iterates = _Iterates(begin, callback)

@@ -289,11 +289,8 @@ class Optimizer:
         return calls
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set the gradients of this optimiser's parameters to zero, whatever ``set_to_none``.
-
-        Gradients are views of one vector: where PyTorch has None after ``zero_grad``, they are zero.
-        """
-        self._current().zero_grad()
+        """Set the gradients of this optimiser's parameters to None, or to zeros as ``Module.zero_grad`` does."""
+        self._current().zero_grad(set_to_none)
 
     def _current(self) -> FlatView:
         if self._flat.is_current and self._code == self._laid_out_for:

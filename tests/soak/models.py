@@ -57,7 +57,7 @@ class Models(Caller, RuleBasedStateMachine):
 
     def note(self, model):
         for parameter in model.parameters():
-            self.expected[parameter] = (parameter.data.copy(), parameter.grad.copy())
+            self.expected[parameter] = (parameter.data.copy(), parameter.kernel_grad.copy())
         self.note_statistics(model)
 
     def note_statistics(self, model):
@@ -93,7 +93,7 @@ class Models(Caller, RuleBasedStateMachine):
     def nothing_else_has_changed(self):
         for parameter, (data, grad) in self.expected.items():
             numpy.testing.assert_array_equal(parameter.data, data)
-            numpy.testing.assert_array_equal(parameter.grad, grad)
+            numpy.testing.assert_array_equal(parameter.kernel_grad, grad)
         for module, arrays in self.statistics.items():
             for (_, array), values in zip(module.named_buffers(), arrays, strict=True):
                 numpy.testing.assert_array_equal(array, values)

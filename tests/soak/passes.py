@@ -203,7 +203,7 @@ class Passes(Models):
 
     def run_backward(self, module, handed, parameters_only, retain):
         forward, verdict = self.memory.verdict(module, handed)
-        before = {parameter: parameter.grad.astype("f8") for parameter in module.parameters()}
+        before = {parameter: parameter.kernel_grad.astype("f8") for parameter in module.parameters()}
         retain &= not (parameters_only and is_own(module))
         options = {"retain_graph": True} if retain else {}
         function = module.backward_parameters if parameters_only else module.backward
@@ -239,7 +239,7 @@ class Passes(Models):
         containers = [part for part in model.modules() if isinstance(part, nn.Sequential | nn.Residual)]
         if verdict != TAKEN or any(is_own(part) or isinstance(part, nn.Residual) for part in containers):
             return
-        before = {parameter: parameter.grad.astype("f8") for parameter in model.parameters()}
+        before = {parameter: parameter.kernel_grad.astype("f8") for parameter in model.parameters()}
         grad, numbers = handed.array, handed.array.copy()
         for leaf in reversed(leaves(model)):
             grad = self.must(leaf.backward, grad)
@@ -255,8 +255,8 @@ class Passes(Models):
         twin.zero_grad()
         expected_input = backward_one_by_one(twin, grad_output)
         for parameter, copied in zip(module.parameters(), twin.parameters(), strict=True):
-            if tame(before[parameter], copied.grad):
-                assert_near(parameter.grad, before[parameter] + copied.grad)
+            if tame(before[parameter], copied.kernel_grad):
+                assert_near(parameter.kernel_grad, before[parameter] + copied.kernel_grad)
         if grad_input is not None and tame(expected_input):
             assert_near(grad_input, expected_input)
 
@@ -275,7 +275,7 @@ class Passes(Models):
                 if parameter is not None:
                     total[parameter] = total[parameter] + gradient
         for parameter, expected in total.items():
-            assert_near(parameter.grad, expected)
+            assert_near(parameter.kernel_grad, expected)
         if grad_input is not None:
             assert_near(grad_input, expected_input)
 
