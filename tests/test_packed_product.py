@@ -14,10 +14,18 @@ import fastbp_kernels
 from fastbp_kernels.compiler import memory_pool
 from fastbp_kernels.compiler.memory_pool import borrow_block, return_block
 from fastbp_kernels.linalg import blocking, tile
-from fastbp_kernels.linalg.blocking import K_BLOCK, PACKED_LEAST, PACKED_ROWS, PACKED_TILE_ROWS, PACKED_WIDTH
+from fastbp_kernels.linalg.blocking import (
+    K_BLOCK,
+    PACKED_PANELS,
+    PACKED_ROWS,
+    PACKED_TILE_ROWS,
+    PACKED_WIDTH,
+    PANEL_SIZE,
+)
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED
 
 KINDS = pytest.mark.parametrize("kind", [ROWS, ROOMY_ROWS, TRANSPOSED], ids=["rows", "roomy rows", "transposed"])
+LARGE = 512  # rows, columns and steps of what is packed
 A_LIES = pytest.mark.parametrize("a_transposed", [False, True], ids=["rows of A in runs", "steps of A in runs"])
 
 
@@ -69,22 +77,29 @@ def test_nan_and_infinity_reach_only_what_they_belong_to(dtype):
             numpy.testing.assert_array_equal(~numpy.isfinite(actual), hit)
 
 
+def test_packing_changes_no_bit_beyond_the_first_columns_that_are_packed(dtype):
+    wide = PACKED_PANELS * tile.widths(numpy.dtype(dtype).itemsize)[0]
+    for kind, columns in ((ROWS, wide + 3), (TRANSPOSED, wide + 1), (ROOMY_ROWS, wide + 70)):
+        assert_same_bits(PACKED_ROWS + 1, columns, 5, dtype, kind, a_transposed=kind == ROWS)
+
+
 def test_a_block_of_memory_holds_what_is_packed():
-    tiles = -(-PACKED_ROWS // PACKED_TILE_ROWS)
-    assert tiles * PACKED_WIDTH * K_BLOCK * 8 <= memory_pool.BLOCK_BYTES
-    assert PACKED_ROWS >= 256
+    tiles = PACKED_ROWS // PACKED_TILE_ROWS
+    rows, columns = tiles * PACKED_WIDTH * K_BLOCK * 8, PACKED_PANELS * PANEL_SIZE * 4
+    assert rows + columns <= memory_pool.BLOCK_BYTES
+    assert columns > rows > 0
 
 
 @njit
-def pays(m, columns, k, a_k):
-    return blocking.pays_packing(m, columns, k, a_k)
+def pays(m, columns, k, reads_runs):
+    return blocking.pays_packing(m, columns, k, reads_runs)
 
 
-def test_small_products_are_not_packed():
-    large = 8 * PACKED_LEAST
-    assert pays(large, large, large, large)
-    for small in ((PACKED_LEAST - 1, large, large), (large, PACKED_LEAST - 1, large), (large, large, PACKED_LEAST - 1)):
-        assert not pays(*small, large)
+def test_only_large_products_are_packed():
+    for reads_runs in (False, True):
+        assert pays(LARGE, LARGE, LARGE, reads_runs)
+        for small in ((10, LARGE, LARGE), (LARGE, 10, LARGE), (LARGE, LARGE, 10), (64, 64, 64)):
+            assert not pays(*small, reads_runs)
 
 
 @njit
@@ -122,7 +137,7 @@ def test_more_blocks_than_slots_are_freed_when_they_come_back():
 
 
 def large_gradient(dtype=numpy.float32):
-    o = i = n = 8 * PACKED_LEAST
+    o = i = n = LARGE
     g, x = draw((n, o), dtype), draw((n, i), dtype, seed=1)
     weight, bias = numpy.zeros((o, i), dtype), numpy.zeros(o, dtype)
     fastbp_kernels.linear_backward_parameters(g, x, weight, bias)
@@ -150,7 +165,7 @@ def test_a_forked_process_computes_large_products():
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_where_no_memory_is_left_to_pack_rows_they_are_read_where_they_lie():
     expected = large_gradient()
-    o = i = n = 8 * PACKED_LEAST
+    o = i = n = LARGE
     g, x = draw((n, o), numpy.float32), draw((n, i), numpy.float32, seed=1)
     weight, bias = numpy.zeros((o, i), numpy.float32), numpy.zeros(o, numpy.float32)
 

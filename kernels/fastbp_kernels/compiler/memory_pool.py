@@ -20,7 +20,7 @@ from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.pointers import CACHE_LINE, Pointer, pointer_at, shift
 from fastbp_kernels.compiler.vectors import INT64
 
-BLOCK_BYTES = 3 << 20
+BLOCK_BYTES = 4 << 20
 SLOTS = 64  # more borrowers at a time are served too, but their blocks are freed when they return them
 
 _addresses = (ctypes.c_int64 * SLOTS)()  # of the blocks in the slots, or 0

@@ -28,18 +28,29 @@ THIN_ROWS, THIN_COLUMNS = 2 * TILE_ROWS, 256  # such blocks of rows; and less wi
 PAGE_ROWS = min(6, TILE_ROWS)
 IN_PLACE_ROWS = 16 * TILE_ROWS  # so few rows of A do not repay copying rows of B that the tile can read where they lie
 
-# Where A is packed, tile by tile: a step of k takes ``PACKED_WIDTH`` elements of a tile's memory, for as many rows or
-# fewer. Tiles of 8 and of 10 rows are equally fast.
+# Where A and B are packed. A step of k takes ``PACKED_WIDTH`` elements of a tile of A, for as many rows or fewer: tiles
+# of 8 and of 10 rows are equally fast.
 PACKED_WIDTH = 8
 PACKED_TILE_ROWS = min(PACKED_WIDTH, TILE_ROWS)
-# Rows that go through all panels of B together: each panel is packed once for them. Packed, they stream from the last
-# cache as fast as the tile takes them.
-PACKED_ROWS = BLOCK_BYTES // (8 * K_BLOCK * PACKED_WIDTH) * PACKED_TILE_ROWS
-# Fewer rows, columns or steps do not repay packing A.
-PACKED_LEAST = 64
+# Rows that go through all panels together: with twice as many, float64's outputs lie in more pages than a core finds at
+# once, and half as many read the panels too often (measured on AMD's Zen 3).
+_TILES = 84
+PACKED_ROWS = _TILES * PACKED_TILE_ROWS
+# Panels of B that are packed for all rows: what A leaves of a block of memory.
+PACKED_PANELS = (BLOCK_BYTES - 8 * K_BLOCK * PACKED_WIDTH * _TILES) // (K_BLOCK * 2 * LANE_BYTES)
+# Panels that are packed side by side, and used before the next: some cache lines of each row of B are read together.
+PANEL_STRIP = 8
+
+# What repays packing: operations, and the least of rows, columns and steps. B that is transposed on the way is read in
+# order anyway, so that only what is used by many rows does.
+_PACKED_OPERATIONS, _PACKED_LEAST, _TRANSPOSED_LEAST = 1 << 21, 64, 512
 
 
 @inner_kernel
-def pays_packing(m: int, columns: int, k: int, a_k: int) -> bool:
-    """Return whether the product of A, (m, k), and B, (k, columns), is faster where A is packed."""
-    return a_k != 1 and m >= PACKED_LEAST and columns >= PACKED_LEAST and k >= PACKED_LEAST
+def pays_packing(m: int, columns: int, k: int, reads_runs: bool) -> bool:
+    """Return whether the product of A, (m, k), and B, (k, columns), is faster where both are packed.
+
+    ``reads_runs`` tells that rows of A and columns of B lie in one run each.
+    """
+    least = _TRANSPOSED_LEAST if reads_runs else _PACKED_LEAST
+    return min(m, columns) >= least and k >= _PACKED_LEAST and m * columns * k >= _PACKED_OPERATIONS

@@ -21,7 +21,7 @@ from fastbp_kernels.linalg.blocking import (
     pays_packing,
 )
 from fastbp_kernels.linalg.packed_product import packed_product
-from fastbp_kernels.linalg.packing import ROOMY_ROWS, ROWS, TRANSPOSED, pack_panel
+from fastbp_kernels.linalg.packing import ROOMY_ROWS, ROWS, TRANSPOSED, pack_panels
 from fastbp_kernels.linalg.tile import ADD, STORE, TILE_ROWS, panel_width, tile
 
 __all__ = ["K_BLOCK", "ROOMY_ROWS", "ROWS", "TRANSPOSED", "product", "transposed_product"]
@@ -52,7 +52,7 @@ def product(
     has_bias : bool; bias : pointer
         Whether the sums start from the ``columns`` numbers at ``bias`` or from 0.
     """
-    block = borrow_block() if pays_packing(m, columns, k, a_k) else 0
+    block = borrow_block() if pays_packing(m, columns, k, a_k == 1 and b_kind == TRANSPOSED) else 0
     if block:
         packed_product(
             m, columns, k, a, a_row, a_k, b, b_row, b_kind, has_bias, bias, c, c_row, epilogue, aux, aux_row, lr,
@@ -99,9 +99,9 @@ def product_in_place(
                 if b_kind != TRANSPOSED and readable and height <= IN_PLACE_ROWS:
                     panel, panel_row = shift(b, first * b_row + column), b_row
                 elif b_kind == TRANSPOSED:
-                    pack_panel(packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
+                    pack_panels(1, packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
                 else:
-                    pack_panel(packed, width, valid, depth, shift(b, first * b_row + column), b_row, False)
+                    pack_panels(1, packed, width, valid, depth, shift(b, first * b_row + column), b_row, False)
                 row = top
                 for rows, count in ((low + 1, higher), (low, tiles - higher)):
                     if count:
