@@ -6,6 +6,7 @@ import numpy as np
 
 from fastbp import nn, optim
 from fastbp.nn.activations import activation_of_row
+from fastbp.nn.layer_classes import LAYER_CLASSES
 from fastbp.nn.losses.kernel_loss import KernelLoss, given_rows
 from fastbp.training.engine_trainer import EngineTrainer
 from fastbp.training.history import History
@@ -26,9 +27,9 @@ def warmup() -> None:
         for row in ACTIVATIONS:
             if row.name != "Identity":
                 _run(nn.Sequential(nn.Linear(1, 1, dtype=dtype), activation_of_row(row.name)), x)
-        norms = nn.LayerNorm(1, dtype=dtype), nn.BatchNorm1d(1, dtype=dtype)
-        for layer in (*norms, nn.PReLU(dtype=dtype), nn.Dropout(), nn.Softmax(1), nn.LogSoftmax(1)):
-            layer.backward(layer(x))
+        for layer in LAYER_CLASSES.values():
+            module = layer.build_example(dtype)
+            module.backward(module(np.zeros((2, 2), dtype)))
         model = nn.Sequential(nn.Linear(1, 1, dtype=dtype))
         classes, weights = np.zeros(len(x), np.int64), np.ones(len(x), dtype)
         _train(model, nn.MSELoss(), given_rows(x, x.copy()))

@@ -12,7 +12,7 @@ from test_damaged_checkpoint import at, forged
 
 import fastbp
 from fastbp import nn, optim
-from fastbp.checkpoint import description
+from fastbp.nn.layer_classes import LAYER_CLASSES
 
 DATA = Path(__file__).parent / "data"
 F32 = numpy.float32
@@ -205,17 +205,9 @@ def test_a_setting_that_a_module_gains_later_has_its_default_in_files_of_before(
 
     Dropout.__module__ = nn.Dropout.__module__
 
-    def build(p, seed, forwards, scale):
-        dropout = Dropout(p, scale=scale)
-        dropout.seed, dropout.forwards = seed, forwards
-        return dropout
-
-    kind = description._KINDS["Dropout"]
-    later = kind._replace(
-        module=Dropout, build=build, settings={**kind.settings, "scale": float},
-        describe=lambda dropout: {**kind.describe(dropout), "scale": dropout.scale},
-    )  # fmt: skip
-    monkeypatch.setitem(description._KINDS, "Dropout", later)
+    row = LAYER_CLASSES["Dropout"]
+    later = row._replace(module=Dropout, settings={**row.settings, "scale": float})
+    monkeypatch.setitem(LAYER_CLASSES, "Dropout", later)
     loaded = fastbp.load(tmp_path / "before").model
     assert (loaded[1].scale, loaded[1].p, loaded[1].seed) == (1.5, 0.5, model[1].seed)
     loaded[1].scale = 2.5

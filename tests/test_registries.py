@@ -19,7 +19,7 @@ from fastbp_kernels import cross_entropy_forward, cross_entropy_forward_backward
 from fastbp_kernels.functions.activations import ACTIVATION_CODES, ACTIVATIONS
 from fastbp_kernels.functions.losses.kernels import LOSSES
 from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS
-from fastbp_kernels.network.table import ACTIVATION_SCALARS, OPERATION_SCALARS
+from fastbp_kernels.layers.table import ACTIVATION_SCALARS, OPERATION_SCALARS
 
 NAMES = [*(kind.__name__ for kind in activation_classes()), "GELU:tanh"]
 

@@ -33,7 +33,6 @@ KERNELS = {
     "kernels/fastbp_kernels/linalg/sparse.py: sparse_forward",
     "kernels/fastbp_kernels/linalg/tile.py: tile",
     "kernels/fastbp_kernels/network/chain.py: chain_backward",
-    "kernels/fastbp_kernels/network/operations.py: operation_forward",
     "kernels/fastbp_kernels/network/passes.py: _weight_product",
     "kernels/fastbp_kernels/network/passes.py: forward_layer",
     "kernels/fastbp_kernels/network/passes.py: fused_sgd_gradients",

@@ -14,7 +14,7 @@ from fastbp.nn.linear import Linear
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import Array, aligned_zeros, as_rows, plain
-from fastbp_kernels.network import table
+from fastbp_kernels.layers import table
 from fastbp_kernels.network.chain import chain_backward, chain_forward
 from fastbp_kernels.parallel.barrier import SYNC_SIZE
 

@@ -24,8 +24,9 @@ from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.runtime.derived import Derived
 from fastbp.validation.arrays import ALIGNMENT, Array
 from fastbp.validation.user_methods import own_methods, passes_by
+from fastbp_kernels.layers import table
+from fastbp_kernels.layers.registry import LINEAR, SPARSE_LINEAR
 from fastbp_kernels.linalg.product import K_BLOCK
-from fastbp_kernels.network import table
 
 
 class NoPlan(Derived):
@@ -88,8 +89,10 @@ class Plan(Derived):
         Whether a ``Flatten`` makes rows of inputs of any shape.
     takes_rows_only : bool
         Whether inputs (..., i) of other than two dimensions are not rows of i features to all modules.
-    dropouts, batch_norms : list of (int, Module)
-        Those that drop, and those that normalise mini-batches, with their rows in the table.
+    over_rows : bool
+        Whether a mini-batch must pass as a whole, for its rows depend on each other.
+    counting : list of (int, Module)
+        Modules whose integers change with each mini-batch, with their rows in the table.
     scalars : ndarray of shape (layers, SCALARS)
         Beside the table.
     parameter, grad : ndarray
@@ -137,11 +140,11 @@ class Plan(Derived):
                     addresses = row.activation.addresses(self.dtype)
                     row.columns[table.VALUE_AT], row.columns[table.DERIVATIVE_AT] = addresses
         self.flattens = builder.flattens
-        self.is_linear = not self.flattens and all(row.columns[table.OPERATION] == table.LINEAR for row in self._rows)
+        self.is_linear = not self.flattens and all(row.columns[table.OPERATION] == LINEAR for row in self._rows)
         self.may_chain = self.is_linear and all(type(m) is Linear or m._activation is not None for m in modules)
-        self.dropouts, self.batch_norms = self._rows_of(table.DROPOUT), self._rows_of(table.BATCH_NORM)
-        slopes = max((prelu.num_parameters for _, prelu in self._rows_of(table.PRELU)), default=0)
-        self.takes_rows_only = self.flattens or bool(self.batch_norms) or slopes > 1
+        self.over_rows = any(row.layer.over_rows for row in self._rows)
+        self.counting = [(n, row.module) for n, row in enumerate(self._rows) if row.module and row.layer.counts]
+        self.takes_rows_only = builder.takes_rows_only
         self.first = linears[0]
         self.out_features = self._rows[-1].columns[table.OUT]
         self.flop = sum(row.flop for row in self._rows)
@@ -154,16 +157,11 @@ class Plan(Derived):
     @property
     def takes_sparse_rows(self) -> bool:
         """Whether the first layer may take the numbers of ``SparseRows``."""
-        return not self.flattens and self._rows[0].columns[table.OPERATION] == table.LINEAR
+        return not self.flattens and self._rows[0].columns[table.OPERATION] == LINEAR
 
     def flop_of(self, rows: Any) -> int:
         """Return ``flop`` for rows like these, dense or ``SparseRows``."""
         return self.flop - rows.spared_flop(self.first.out_features) if isinstance(rows, SparseRows) else self.flop
-
-    def _rows_of(self, operation: int) -> list[tuple[int, Any]]:
-        """Return the numbers of the rows of one operation, with its modules."""
-        rows = enumerate(self._rows)
-        return [(number, row.module) for number, row in rows if row.columns[table.OPERATION] == operation]
 
     def layout(
         self, block_rows: int, *, in_place: bool = False, padded: bool = True, backward: bool = True,
@@ -203,25 +201,22 @@ class Plan(Derived):
                 g = place
                 place += area
             row[[table.X, table.X_ROW, table.Z, table.Y, table.G, table.Y_ROW]] = x, x_row, z, y, g, y_row
-            operation = planned.columns[table.OPERATION]
-            if operation in (table.LAYER_NORM, table.BATCH_NORM) or (backward and operation == table.PRELU):
+            saves = planned.layer.saves
+            if saves == "always" or (backward and saves == "for backward"):
                 row[[table.SAVED, table.SAVED_ROW]] = place, place + area
                 place += area + self._whole_lines(max(block_rows, o))
             x, x_row = y, y_row
         if sparse_ranks:
             size = self._whole_lines(2 * layers[0, table.IN])
-            layers[0, [table.OPERATION, table.SAVED, table.SAVED_ROW]] = table.SPARSE_LINEAR, place, size
+            layers[0, [table.OPERATION, table.SAVED, table.SAVED_ROW]] = SPARSE_LINEAR, place, size
             place += sparse_ranks * size if backward else 0
         for row, planned in zip(layers, self._rows, strict=True):
             other, added = layers[planned.other], layers[planned.added_by]
             row[[table.OTHER, table.OTHER_ROW]] = other[[table.Y, table.Y_ROW]]
             row[table.ADDED_G] = added[table.G] if planned.added_by >= 0 else -1
             row[table.ADDED_G_ROW] = added[table.Y_ROW]
-        for number, norm in self.batch_norms:
-            addresses = [norm.running_mean.ctypes.data, norm.running_var.ctypes.data]
-            layers[number, [table.MEAN_AT, table.VARIANCE_AT, table.TAKES_BATCH]] = *addresses, norm.takes_batch
-        for number, dropout in self.dropouts:
-            layers[number, table.THRESHOLD] = dropout.threshold
+            if planned.layer.integers and planned.module is not None:
+                row[table.INTEGERS :][: len(planned.layer.integers)] = planned.module._integers()
         return layers, place
 
     def _padded(self, features: int) -> int:

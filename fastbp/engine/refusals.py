@@ -98,6 +98,15 @@ def require_inputs(module: Module | None, inputs: int, features: int) -> None:
         raise NotPlannable(f"a {name} with {inputs} inputs follows a module with {features} outputs")
 
 
+def require_outputs(module: Module | None, inputs: int, outputs: int, *, is_known: bool) -> None:
+    """Raise NotPlannable if a module has no ``outputs`` for so many inputs, or their number is not known before it."""
+    name = type(module).__name__
+    if not is_known:
+        raise NotPlannable(f"a {name} comes before the first module that tells its number of inputs")
+    if not outputs:
+        raise NotPlannable(f"a {name} follows a module with {inputs} outputs")
+
+
 def require_same_features(inputs: int, outputs: int) -> None:
     """Raise NotPlannable if the modules of a residual block return another number of features than they take."""
     if inputs != outputs:

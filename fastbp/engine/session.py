@@ -31,6 +31,7 @@ from fastbp_kernels.functions.gradient_clipping import NORM_SLAB
 from fastbp_kernels.functions.losses.kernels import LossCall
 from fastbp_kernels.functions.optimizers import SGD
 from fastbp_kernels.functions.penalty import Penalty
+from fastbp_kernels.layers.table import INTEGERS
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
     BY_ROWS,
@@ -41,7 +42,6 @@ from fastbp_kernels.network.arguments import (
     Rows,
     Step,
 )
-from fastbp_kernels.network.table import FORWARDS, SEED
 
 NO_ORDER = np.empty((0, 0), np.int64)
 _NO_SUMS = np.empty(0)
@@ -196,10 +196,9 @@ class Session:
     def divide(self, *, beside: bool = True) -> None:
         """Choose the division of labour; ``beside`` tells whether validation may be left to other threads."""
         plan = self.plan
-        whole = bool(plan.batch_norms)
         flop, is_sparse = plan.flop_of(self._sparse), self._sparse is not None
-        division = divide(flop, plan.parameter.size, self.size, *self._row_counts, beside=beside, whole=whole)
-        division = division._replace(is_sparse=is_sparse)
+        sizes = flop, plan.parameter.size, self.size, *self._row_counts
+        division = divide(*sizes, beside=beside, whole=plan.over_rows)._replace(is_sparse=is_sparse)
         self._may_fuse = not division.in_place and self.size <= K_BLOCK and plan.is_linear and not is_sparse
         self.division = division
         self._step_of: tuple[Any, ...] = (None,)  # what the last step was made for: nothing any more
@@ -262,10 +261,9 @@ class Session:
         steps = self._trained_before(stop) - self._trained_before(first)
         if self._sparse is not None:
             self._sparse.write_to(workspace.layers)
-        for row, dropout in plan.dropouts:
-            workspace.layers[row, [SEED, FORWARDS]] = dropout.seed, dropout.forwards
-        for row, norm in plan.batch_norms:
-            workspace.layers[row, FORWARDS] = norm.num_batches_tracked
+        for row, module in plan.counting:
+            integers = module._integers()
+            workspace.layers[row, INTEGERS : INTEGERS + len(integers)] = integers
         step = self._step_for(steps, max_norm, scheduled, penalty)
         if steps:
             for parameter in plan.parameters:  # the gradients of the last mini-batch are left behind
@@ -285,10 +283,8 @@ class Session:
         )
         if opt is not None:
             opt.advance(steps)
-        for _, dropout in plan.dropouts:
-            dropout.forwards += steps
-        for _, norm in plan.batch_norms:
-            norm.num_batches_tracked += steps * norm.training
+        for _, module in plan.counting:
+            module._note_mini_batches(steps)
 
     def _step_for(
         self, steps: int, max_norm: float | None, scheduled: Sequence[Mapping[str, Any]] | None, penalty: Penalty

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.validation.arrays import Array
-from fastbp_kernels.network.table import COLUMNS_AT, STARTS_AT, VALUES_AT
+from fastbp_kernels.layers.table import INTEGERS
 
 _FLOP = 16  # operations of dense rows that take as long as one stored number and output
 
@@ -59,7 +59,7 @@ class SparseRows:
     def write_to(self, layers: Array) -> None:
         """Have the engine's table read these rows, which live as long as it is used."""
         arrays = self._values, self._columns, self._starts
-        layers[0, [VALUES_AT, COLUMNS_AT, STARTS_AT]] = [array.ctypes.data for array in arrays]
+        layers[0, INTEGERS : INTEGERS + len(arrays)] = [array.ctypes.data for array in arrays]
 
     def spared_flop(self, outputs: int) -> int:
         """Return by how much less a first layer of so many outputs takes for a row on average than for a dense one."""

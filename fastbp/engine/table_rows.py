@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
-from fastbp.engine.refusals import require_inputs, require_known, require_same_features
+from fastbp.engine.refusals import require_inputs, require_known, require_outputs, require_same_features
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.operation import FLATTEN, ActivationCall
 from fastbp.nn.parameter import Parameter
 from fastbp_kernels.functions.activations import IDENTITY
+from fastbp_kernels.layers import table
+from fastbp_kernels.layers.registry import LAYER_CODES, LAYERS, Layer
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
 from fastbp_kernels.linalg.tile import widths
-from fastbp_kernels.network import table
-
-# Operations of matrix products that take as long as one number of an operation's outputs.
-_FLOP = {
-    table.COPY: 4,
-    table.ADD: 6,
-    table.PRELU: 8,
-    table.LAYER_NORM: 60,
-    table.BATCH_NORM: 60,
-    table.DROPOUT: 60,
-    table.SOFTMAX: 120,
-    table.LOG_SOFTMAX: 120,
-}
 
 
 @dataclass
 class Row:
-    """An operation and the activation behind it.
+    """A layer and the activation behind it.
 
     Attributes
     ----------
+    layer : Layer
+        Its row in the registry.
     columns : dict of int to int
         Those that do not depend on places in scratch memory.
     scalars : tuple of float
@@ -42,18 +33,22 @@ class Row:
     activation : ActivationCall or None
     module : Module or None
         Whose operation it is.
+    out_features : callable or None
+        As ``Operation`` has it.
     other : int
-        For ADD: the row whose outputs it adds, else -1.
+        For Add: the row whose outputs it adds, else -1.
     added_by : int
-        The ADD that takes this row's inputs too, else -1.
+        The Add that takes this row's inputs too, else -1.
     takes_activation : bool
         Whether an activation behind it may still be computed here.
     """
 
+    layer: Layer
     columns: dict[int, int]
     scalars: tuple[float, ...] = ()
     activation: ActivationCall | None = None
     module: Module | None = None
+    out_features: Callable[[int], int] | None = None
     other: int = -1
     added_by: int = -1
     takes_activation: bool = True
@@ -61,13 +56,10 @@ class Row:
     @property
     def flop(self) -> int:
         """Operations of a row of data's forward pass, or others of the same time."""
-        columns = self.columns
-        each = 0 if self.activation is None else self.activation.flop
-        if columns[table.OPERATION] == table.LINEAR:
-            each += 2 * columns[table.IN]
-        else:
-            each += _FLOP[columns[table.OPERATION]]
-        return columns[table.OUT] * each
+        each = self.layer.flop + (0 if self.activation is None else self.activation.flop)
+        if type(self.module) is Linear:
+            each += 2 * self.columns[table.IN]
+        return self.columns[table.OUT] * each
 
 
 @dataclass
@@ -84,6 +76,7 @@ class RowsBuilder:
     size: int
     rows: list[Row] = field(default_factory=list)
     flattens: bool = False
+    takes_rows_only: bool = False
     begun: set[int] = field(default_factory=set)  # rows whose outputs a residual block takes
 
     def add(self, modules: Iterable[Module]) -> None:
@@ -91,7 +84,10 @@ class RowsBuilder:
         for module in modules:
             require_known(module)
             if type(module) is Linear:
-                self.rows.append(Row(self._linear(module), module=module))
+                row = self._row("Linear")
+                row.columns |= self._linear(module)
+                row.module = module
+                self.rows.append(row)
             elif module._activation is not None:
                 self._add_activation(module._activation)
             elif module._branch is not None:
@@ -101,18 +97,19 @@ class RowsBuilder:
 
     def _add_activation(self, activation: ActivationCall) -> None:
         if not self.rows or not self.rows[-1].takes_activation:
-            self.rows.append(self._row(table.COPY))
+            self.rows.append(self._row("Copy"))
         self.rows[-1].columns[table.ACTIVATION] = activation.code
         self.rows[-1].activation, self.rows[-1].takes_activation = activation, False
 
     def _add_operation(self, module: Module) -> None:
         operation = module._operation
         assert operation is not None
-        if operation.code < 0:
+        self.takes_rows_only |= operation.takes_rows_only
+        if operation.layer is None:
             self.flattens |= operation is FLATTEN
             return
-        row = self._row(operation.code)
-        row.scalars, row.module, row.takes_activation = operation.scalars, module, operation.takes_activation
+        row = self._row(operation.layer)
+        row.scalars, row.module, row.out_features = operation.scalars, module, operation.out_features
         row.columns[table.IN] = row.columns[table.OUT] = operation.features or 0
         for column, parameter in ((table.WEIGHT, operation.weight), (table.BIAS, operation.bias)):
             row.columns[column] = -1 if parameter is None else parameter.offset - self.start
@@ -120,47 +117,50 @@ class RowsBuilder:
         self.rows.append(row)
 
     def _add_branch(self, residual: Module) -> None:
-        """Add a residual block: its modules, and an ADD of what goes in and what comes out."""
+        """Add a residual block: its modules, and an Add of what goes in and what comes out."""
         if not self.rows or len(self.rows) - 1 in self.begun:  # what goes in lies nowhere, or belongs to another block
-            self.rows.append(self._row(table.COPY))
+            self.rows.append(self._row("Copy"))
         before = len(self.rows) - 1
         self.rows[before].takes_activation = False
         self.begun.add(before)
         self.add(residual._branch or ())
-        row = self._row(table.ADD)
+        row = self._row("Add")
         row.other = before
         self.rows.append(row)
         self.rows[before + 1].added_by = len(self.rows) - 1
 
     def finish(self) -> list[Row]:
         """Return the rows with all numbers of features, or raise NotPlannable."""
-        known = [row.columns[table.IN] for row in self.rows if row.columns[table.IN]]
-        features = known[0]
-        for row in self.rows:
+        first = next(number for number, row in enumerate(self.rows) if row.columns[table.IN])
+        features = self.rows[first].columns[table.IN]
+        for number, row in enumerate(self.rows):
             columns = row.columns
             if not columns[table.IN]:
                 columns[table.IN] = columns[table.OUT] = features
+                if row.out_features is not None:
+                    columns[table.OUT] = row.out_features(features)
+                    require_outputs(row.module, features, columns[table.OUT], is_known=number > first)
             require_inputs(row.module, columns[table.IN], features)
             features = columns[table.OUT]
             if row.other >= 0:
                 require_same_features(self.rows[row.other].columns[table.OUT], features)
         return self.rows
 
-    def _row(self, operation: int) -> Row:
+    def _row(self, name: str) -> Row:
         none = {table.WEIGHT: -1, table.BIAS: -1, table.KIND: 0, table.ACTIVATION: IDENTITY, table.TRAINED: 0}
-        return Row({table.OPERATION: operation, table.IN: 0, table.OUT: 0, **none})
+        code = LAYER_CODES[name]
+        columns = {table.OPERATION: code, table.IN: 0, table.OUT: 0, **none}
+        return Row(LAYERS[code], columns, takes_activation=LAYERS[code].takes_activation)
 
     def _linear(self, linear: Linear) -> dict[int, int]:
         weight = linear.weight
         behind = self.start + self.size - (weight.offset + weight.size)
         return {
-            table.OPERATION: table.LINEAR,
             table.IN: linear.in_features,
             table.OUT: linear.out_features,
             table.WEIGHT: weight.offset - self.start,
             table.BIAS: -1 if linear.bias is None else linear.bias.offset - self.start,
             table.KIND: ROOMY_ROWS if behind >= _widest(weight.dtype.itemsize) else ROWS,
-            table.ACTIVATION: IDENTITY,
             table.TRAINED: _trained(weight, linear.bias),
         }
 

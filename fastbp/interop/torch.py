@@ -7,25 +7,24 @@ is refused: hooks, frozen parameters, methods and parts that the user added to a
 from __future__ import annotations
 
 from collections import OrderedDict
+from inspect import signature
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fastbp import nn
-from fastbp.nn.activations import activation_classes
+from fastbp.nn.layer_classes import LAYER_CLASSES
 from fastbp.validation.user_methods import own_methods, set_in_place_of_methods
 
 if TYPE_CHECKING:
     import torch
 
-# By the classes without parameters: what they are built with, as attributes in both libraries.
-_SETTINGS = {kind.__name__: tuple(kind.settings) for kind in activation_classes()} | {
-    "Dropout": ("p",), "AlphaDropout": ("p",), "Softmax": ("dim",), "LogSoftmax": ("dim",),
-    "Identity": (), "Flatten": (),
-}  # fmt: skip
-_WITH_PARAMETERS = ("Linear", "LayerNorm", "BatchNorm1d", "PReLU")
-_KINDS = (*_WITH_PARAMETERS, *_SETTINGS, "Sequential")
+_ROWS = {name: row for name, row in LAYER_CLASSES.items() if row.in_torch}
+_KINDS = (*_ROWS, "Sequential")
 _CONVERTED = f"{', '.join(_KINDS[:-1])} and {_KINDS[-1]}"
+# Arguments of torch's classes that change nothing of what a module computes once its parameters are there.
+_WITHOUT_EFFECT = {"inplace", "device", "dtype", "init"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")  # of torch's modules
+_PARAMETERS = ("weight", "bias")
 _GRADIENT_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")  # of its tensors; None before the first
 
 
@@ -91,31 +90,14 @@ class _FromTorch:
         if kind == "Sequential":
             children = module._modules.items()  # named_children would yield one that stands at two places once
             return nn.Sequential({name: self.convert(child, _joined(path, name)) for name, child in children})
-        if kind in _WITH_PARAMETERS:
-            return self._convert_with_parameters(module, path, kind)
-        converted: nn.Module = getattr(nn, kind)(**_settings(module, kind))
-        converted.training = module.training
-        return converted
-
-    def _convert_with_parameters(self, module: Any, path: str, kind: str) -> nn.Module:
-        own = {"weight": module.weight, "bias": getattr(module, "bias", None)}
+        _refuse_other_settings(module, path, kind)
+        row = _ROWS[kind]
+        own = {name: getattr(module, name, None) for name in _PARAMETERS}
         theirs = {name: parameter for name, parameter in own.items() if parameter is not None}
         for name, parameter in theirs.items():
             self._require_takable(parameter, _joined(path, name))
-        dtype = _dtype_name(module.weight) if theirs else "float32"
-        ours: nn.Module
-        if kind == "Linear":
-            ours = nn.Linear(module.in_features, module.out_features, "bias" in theirs, init="zeros", dtype=dtype)
-        elif kind == "LayerNorm":
-            ours = nn.LayerNorm(module.normalized_shape, module.eps, bool(theirs), "bias" in theirs, dtype=dtype)
-        elif kind == "PReLU":
-            ours = nn.PReLU(module.num_parameters, dtype=dtype)
-        else:
-            tracks = module.track_running_stats
-            dtype = _dtype_name(module.running_mean) if tracks else dtype
-            features, eps, momentum = module.num_features, module.eps, module.momentum
-            ours = nn.BatchNorm1d(features, eps, momentum, bool(theirs), tracks, dtype=dtype, bias="bias" in theirs)
-            ours.training = module.training
+        ours = row.build(row.settings_of(module))
+        ours.training = module.training
         for name, buffer in ours.named_buffers():
             buffer[...] = getattr(module, name).detach().cpu().numpy()
         for name, parameter in theirs.items():
@@ -189,42 +171,24 @@ class _ToTorch:
             children = model.named_children()
             converted = {name: self.convert(child, _joined(path, name)) for name, child in children}
             return self._torch.nn.Sequential(OrderedDict(converted))
-        if kind in _WITH_PARAMETERS:
-            return self._convert_with_parameters(model, kind)
-        return getattr(self._torch.nn, kind)(**_settings(model, kind)).train(model.training)
-
-    def _convert_with_parameters(self, ours: Any, kind: str) -> Any:
-        torch = self._torch
+        row, torch = _ROWS[kind], self._torch
+        settings = {name: value for name, value in row.settings_of(model).items() if name not in row.not_in_torch}
+        if settings.get("bias") or getattr(model, "weight", None) is None:
+            settings.pop("bias", None)  # which some of PyTorch's classes only take since late
+        settings.pop("dtype", None)
         # Without memory yet, and without numbers drawn from torch's generator.
-        options: dict[str, Any] = {"device": "meta"}
-        if kind == "Linear":
-            options |= {"dtype": getattr(torch, str(ours.dtype))}
-            module = torch.nn.Linear(ours.in_features, ours.out_features, ours.bias is not None, **options)
-        elif kind == "LayerNorm":
-            affine, bias = ours.elementwise_affine, ours.bias is not None
-            module = torch.nn.LayerNorm(ours.normalized_shape, ours.eps, affine, bias, **options)
-        elif kind == "PReLU":
-            module = torch.nn.PReLU(ours.num_parameters, **options)
-        else:
-            features, eps, momentum, tracks = ours.num_features, ours.eps, ours.momentum, ours.track_running_stats
-            if ours.affine and ours.bias is None:  # PyTorch has this since 2.13
-                options["bias"] = False
-            module = torch.nn.BatchNorm1d(features, eps, momentum, ours.affine, tracks, **options).train(ours.training)
-        for name, buffer in ours.named_buffers():
+        options = {"device": "meta"} if "dtype" in row.settings else {}
+        module = getattr(torch.nn, kind)(**settings, **options).train(model.training)
+        for name, buffer in model.named_buffers():
             setattr(module, name, torch.tensor(buffer))
-        for name in ("weight", "bias"):
-            parameter = getattr(ours, name, None)
+        for name in _PARAMETERS:
+            parameter = getattr(model, name, None)
             if parameter is None:
                 continue
             if parameter not in self._made:
                 self._made[parameter] = torch.nn.Parameter(torch.tensor(parameter.data), parameter.requires_grad)
             setattr(module, name, self._made[parameter])
         return module
-
-
-def _settings(module: Any, kind: str) -> dict[str, Any]:
-    """Return what a module of either library was built with."""
-    return {name: getattr(module, name) for name in _SETTINGS[kind]}
 
 
 def _kind(module: Any, path: str, library: Any, caller: str) -> str:
@@ -243,9 +207,20 @@ def _refuse_additions(module: Any, path: str, kind: str) -> None:
     parameters = module.named_parameters(recurse=False, remove_duplicate=False)
     parts = [name for name, _ in chain(parameters, module.named_buffers(recurse=False))]
     parts += [] if kind == "Sequential" else [name for name, _ in module.named_children()]
-    own = ("weight", "bias", *getattr(nn, kind)._buffer_names) if kind in _WITH_PARAMETERS else ()
+    row = _ROWS.get(kind)
+    own = () if row is None else row.state(row.settings_of(module))
     added = set_in_place_of_methods(module) + [name for name in parts if name not in own]
     _refuse_added(added, module, path, "from_torch")
+
+
+def _refuse_other_settings(module: Any, path: str, kind: str) -> None:
+    """Raise TypeError for a torch module with a setting that is not at its default and that our class does not have."""
+    for name, argument in signature(type(module)).parameters.items():
+        if name in _ROWS[kind].settings or name in _WITHOUT_EFFECT:
+            continue
+        value = getattr(module, name, argument.default)
+        if value is not argument.default and value != argument.default:
+            raise TypeError(f"from_torch takes no {name}, got {_place(module, path)} with {name}={value!r}")
 
 
 def _refuse_added(added: list[str], module: Any, path: str, caller: str) -> None:

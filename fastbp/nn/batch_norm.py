@@ -16,7 +16,6 @@ from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_dtype, require_floats
 from fastbp.validation.scalars import require_finite
 from fastbp_kernels import batch_norm_backward, batch_norm_forward, layer_norm_backward_parameters
-from fastbp_kernels.network.table import BATCH_NORM
 
 
 def _checked_momentum(owner: str, name: str, value: Any) -> float | None:
@@ -140,7 +139,19 @@ class BatchNorm1d(RowModule):
         if self.running_mean is None:
             return None  # a prediction would depend on the rows beside it
         momentum = -1.0 if self._momentum is None else self._momentum
-        return Operation(BATCH_NORM, self._features, self.weight, self.bias, (self._eps, momentum))
+        scalars = self._eps, momentum
+        return Operation("BatchNorm1d", self._features, self.weight, self.bias, scalars, takes_rows_only=True)
+
+    def _integers(self) -> tuple[int, ...]:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        addresses = self.running_mean.ctypes.data, self.running_var.ctypes.data
+        return int(self.num_batches_tracked), *addresses, self.takes_batch
+
+    def _note_mini_batches(self, count: int) -> None:
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked += count
 
     def reset_running_stats(self) -> None:
         """Begin the running statistics anew."""

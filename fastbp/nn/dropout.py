@@ -12,7 +12,6 @@ from fastbp.nn.row_module import RowModule
 from fastbp.validation.arrays import Array, RandomSource, require_generator
 from fastbp_kernels import dropout_forward
 from fastbp_kernels.layers.dropout import DECISIONS
-from fastbp_kernels.network.table import DROPOUT
 
 _SELU_LIMIT = -1.7580993408473766  # what SELU approaches at minus infinity: -scale * alpha
 
@@ -77,7 +76,13 @@ class Dropout(RowModule):
 
     @property
     def _operation(self) -> Operation:
-        return Operation(DROPOUT, scalars=self._scalars()) if self.training else NOTHING
+        return Operation("Dropout", scalars=self._scalars()) if self.training else NOTHING
+
+    def _integers(self) -> tuple[int, ...]:
+        return self.seed, self.forwards, self.threshold
+
+    def _note_mini_batches(self, count: int) -> None:
+        self.forwards += count
 
     def _forward_rows(self, input: Array, output: Array) -> None:
         if not self.training:

@@ -17,7 +17,6 @@ from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_dtype, require_floats
 from fastbp.validation.scalars import require_finite
 from fastbp_kernels import layer_norm_backward, layer_norm_backward_parameters, layer_norm_forward
-from fastbp_kernels.network.table import LAYER_NORM
 
 
 class LayerNorm(RowModule):
@@ -82,7 +81,7 @@ class LayerNorm(RowModule):
     def _operation(self) -> Operation | None:
         if len(self._shape) > 1:
             return None
-        return Operation(LAYER_NORM, self._shape[0], self.weight, self.bias, (self._eps,))
+        return Operation("LayerNorm", self._shape[0], self.weight, self.bias, (self._eps,))
 
     def _checked(self, input: Array) -> Array:
         dtype = None if self.weight is None else self.weight.dtype

@@ -106,6 +106,13 @@ class Module(ModuleTree):
         self.changed()
         super().__delattr__(name)
 
+    def _integers(self) -> tuple[int, ...]:
+        """Return the integers that the row of its operation names."""
+        return ()
+
+    def _note_mini_batches(self, count: int) -> None:
+        """Count mini-batches that the engine has trained."""
+
     def _is_method(self, name: str) -> bool:
         return callable(getattr(type(self), name, None))
 

@@ -42,24 +42,27 @@ class Operation(NamedTuple):
 
     Attributes
     ----------
-    code : int
-        Of ``fastbp_kernels.network.table``: COPY, LAYER_NORM, ...
+    layer : str or None
+        The name of its row in ``fastbp_kernels.layers.registry``; None for a module that computes nothing of rows.
     features : int or None
         Those that it takes; None for any number.
     weight, bias : Parameter or None
     scalars : tuple of float
-        What ``table`` says for the code.
-    takes_activation : bool
-        Whether an activation behind it may be computed in the same row: its backward does not need its output.
+        Those that the row names. Its integers are ``Module._integers``.
+    takes_rows_only : bool
+        Whether inputs (..., i) of other than two dimensions are not rows of i features to the module.
+    out_features : callable or None
+        Returns the number of outputs for one of inputs, or 0 where there is none; None where it is the same.
     """
 
-    code: int
+    layer: str | None
     features: int | None = None
     weight: Parameter | None = None
     bias: Parameter | None = None
     scalars: tuple[float, ...] = ()
-    takes_activation: bool = True
+    takes_rows_only: bool = False
+    out_features: Callable[[int], int] | None = None
 
 
-NOTHING = Operation(-1)  # of a module whose output is its input
-FLATTEN = Operation(-2)  # of one that makes rows of it, which rows are already
+NOTHING = Operation(None)  # of a module whose output is its input
+FLATTEN = Operation(None, takes_rows_only=True)  # of one that makes rows of it, which rows are already

@@ -15,7 +15,6 @@ from fastbp.runtime.buffers import Buffer
 from fastbp.validation.arrays import Array, plain, require_dtype, require_floats
 from fastbp.validation.scalars import require_finite
 from fastbp_kernels import prelu_backward, prelu_backward_parameters, prelu_forward
-from fastbp_kernels.network.table import PRELU
 
 
 class PReLU(RowModule):
@@ -59,7 +58,8 @@ class PReLU(RowModule):
     @property
     def _operation(self) -> Operation | None:
         slopes = self.num_parameters
-        return Operation(PRELU, slopes if slopes > 1 else None, self.weight, None, (float(slopes > 1),))
+        features = slopes if slopes > 1 else None
+        return Operation("PReLU", features, self.weight, None, (float(slopes > 1),), takes_rows_only=slopes > 1)
 
     def _checked(self, input: Array) -> Array:
         input, features = require_floats(input, "PReLU", self.weight.dtype), self.num_parameters

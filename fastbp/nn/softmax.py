@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from fastbp.nn.operation import Operation
 from fastbp.nn.row_module import RowModule
 from fastbp.validation.arrays import Array, plain, require_floats
 from fastbp_kernels import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
-from fastbp_kernels.network.table import LOG_SOFTMAX, SOFTMAX
 
 
 class _OverAxis(RowModule):
@@ -23,7 +21,6 @@ class _OverAxis(RowModule):
         The axis; None for the features of inputs of shape (n, i).
     """
 
-    code: ClassVar[int]
     forward_kernel: Callable[[Array, Array], None]
     backward_kernel: Callable[[Array, Array, Array], None]
 
@@ -39,7 +36,7 @@ class _OverAxis(RowModule):
 
     @property
     def _operation(self) -> Operation | None:
-        return Operation(self.code, takes_activation=False) if self._dim in (None, -1, 1) else None
+        return Operation(type(self).__name__) if self._dim in (None, -1, 1) else None
 
     def _checked(self, input: Array) -> Array:
         name = type(self).__name__
@@ -80,7 +77,6 @@ class _OverAxis(RowModule):
 class Softmax(_OverAxis):
     """``exp(x) / sum(exp(x))`` along an axis, as ``torch.nn.Softmax``."""
 
-    code = SOFTMAX
     forward_kernel = staticmethod(softmax_forward)
     backward_kernel = staticmethod(softmax_backward)
 
@@ -88,6 +84,5 @@ class Softmax(_OverAxis):
 class LogSoftmax(_OverAxis):
     """``x - log(sum(exp(x)))`` along an axis, as ``torch.nn.LogSoftmax``."""
 
-    code = LOG_SOFTMAX
     forward_kernel = staticmethod(log_softmax_forward)
     backward_kernel = staticmethod(log_softmax_backward)

@@ -206,7 +206,7 @@ class _Trainings:
         if not rows:  # blocks, whose number nobody knows
             return
         self._work[number] = float(int(job.epochs) - history.epochs) * rows * plan.flop
-        size, whole = min(trial.setting.mini_batch_size, rows), bool(plan.batch_norms)
+        size, whole = min(trial.setting.mini_batch_size, rows), plan.over_rows
         if divide(plan.flop, plan.parameter.size, size, rows, 0, whole=whole).ranks > 1:
             self._can_be_shared.add(number)
 

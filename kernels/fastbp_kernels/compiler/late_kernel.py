@@ -6,7 +6,7 @@ Kernels that call them take no longer to compile for it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 from llvmlite import ir
@@ -15,7 +15,9 @@ from numba import extending, types
 from fastbp_kernels.compiler.decorators import kernel_by_itself
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values
 from fastbp_kernels.compiler.late_function import LateFunction
+from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.numba_internals import cpu_target
+from fastbp_kernels.compiler.switch import emit_switch
 
 P = ParamSpec("P")
 
@@ -35,26 +37,48 @@ def late_kernel(
     """
 
     def decorate(function: Callable[P, None]) -> Callable[P, Any]:
-        kernel = _LateKernel(function, arguments)
-        define = _definition(kernel, function)
+        define = _definition(_LateKernel(function, arguments), inspect.signature(function), function.__name__)
         intrinsic: Callable[P, Any] = extending.intrinsic(define)
         return intrinsic
 
     return decorate
 
 
+def late_switch(
+    name: str, arguments: Callable[[types.CPointer], tuple[Any, ...]], functions: Sequence[Callable[..., None] | None]
+) -> Callable[..., Any]:
+    """Return what calls one of several functions, each compiled as by ``late_kernel``.
+
+    It takes the place of the function among ``functions``, and then what that takes. Nothing happens where the function
+    is None.
+
+    Parameters
+    ----------
+    name : str
+    arguments : callable
+        As ``late_kernel`` takes it.
+    functions : sequence of callable or None
+        One may be there several times.
+    """
+    distinct = [function for function in dict.fromkeys(functions) if function is not None]
+    kernels = {function: _LateKernel(function, arguments) for function in distinct}
+    switch = _LateSwitch(name, arguments, [function and kernels[function] for function in functions])
+    code = inspect.Parameter("code", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    signature = inspect.Signature([code, *inspect.signature(distinct[0]).parameters.values()])
+    intrinsic: Callable[..., Any] = extending.intrinsic(_definition(switch, signature, name))
+    return intrinsic
+
+
 class _LateKernel(LateFunction):
     def __init__(self, function: Callable[..., None], arguments: Callable[[types.CPointer], tuple[Any, ...]]) -> None:
         self._kernel, self._arguments = kernel_by_itself(function), arguments
-        super().__init__(function.__name__)
+        super().__init__(f"{function.__module__}.{function.__name__}")
 
     def signature(self, element: types.Float) -> Any:
         return types.void(*self._arguments(types.CPointer(element)))
 
     def function_type(self, element: ir.Type) -> ir.FunctionType:
-        signature = self.signature(_FLOATS[str(element)])
-        convention = cpu_target.target_context.call_conv
-        return convention.get_function_type(signature.return_type, signature.args)
+        return _numbas_type(self.signature(_FLOATS[str(element)]))
 
     def compiled(self, element: ir.Type) -> tuple[Any, str]:
         arguments = self.signature(_FLOATS[str(element)]).args
@@ -63,8 +87,42 @@ class _LateKernel(LateFunction):
         return result.library, result.fndesc.llvm_func_name
 
 
-def _definition(kernel: _LateKernel, function: Callable[..., None]) -> Callable[..., Definition]:
-    """Return the intrinsic that calls the kernel, with the parameters of the function."""
+class _LateSwitch(NativeFunction):
+    """Calls one of some late kernels with the arguments behind the first one, which is its place among them."""
+
+    def __init__(
+        self, name: str, arguments: Callable[[types.CPointer], tuple[Any, ...]], kernels: Sequence[_LateKernel | None]
+    ) -> None:
+        self._of_kernels, self._kernels = arguments, kernels
+        super().__init__(name, lambda element: [], self._emit_calls)
+
+    def signature(self, element: types.Float) -> Any:
+        return types.void(types.intp, *self._of_kernels(types.CPointer(element)))
+
+    def function_type(self, element: ir.Type) -> ir.FunctionType:
+        return _numbas_type(self.signature(_FLOATS[str(element)]))
+
+    def _emit_calls(self, function: ir.Function, element: ir.Type) -> None:
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        result, exception, code, *arguments = function.args  # the first two are numba's
+
+        def case(kernel: _LateKernel | None) -> None:
+            if kernel is not None:
+                builder.call(kernel.caller(function.module, element), [result, exception, *arguments])
+
+        emit_switch(builder, code, self._kernels, case)
+        builder.ret(function.function_type.return_type(0))
+
+
+def _numbas_type(signature: Any) -> ir.FunctionType:
+    """Return the LLVM type of a function that numba compiles for a signature."""
+    return cpu_target.target_context.call_conv.get_function_type(signature.return_type, signature.args)
+
+
+def _definition(
+    kernel: _LateKernel | _LateSwitch, parameters: inspect.Signature, name: str
+) -> Callable[..., Definition]:
+    """Return the intrinsic that calls the kernel, with these parameters."""
 
     def define(typing_context: Context, *given: types.Type) -> Definition:
         element = next(each.dtype for each in given if isinstance(each, types.CPointer))
@@ -77,7 +135,6 @@ def _definition(kernel: _LateKernel, function: Callable[..., None]) -> Callable[
         return kernel.signature(element), codegen
 
     context = inspect.Parameter("typing_context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    signature = inspect.Signature([context, *inspect.signature(function).parameters.values()])
-    define.__signature__ = signature  # type: ignore[attr-defined]
-    define.__name__, define.__doc__, define.__module__ = function.__name__, function.__doc__, function.__module__
+    define.__signature__ = inspect.Signature([context, *parameters.parameters.values()])  # type: ignore[attr-defined]
+    define.__name__ = name
     return define

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from math import sqrt
 
+from numba import float64
+
 from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.elementwise import add_loop, elementwise2, zero_loop
-from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, pointer_at, shift
 from fastbp_kernels.compiler.public import public_kernel, read, written
+from fastbp_kernels.layers.call import LayerCall, grad_rows, saved_rows
+from fastbp_kernels.layers.table import BIAS, INTEGERS, OUT, SAVED_ROW, WEIGHT, X_ROW, Y_ROW
 from fastbp_kernels.linalg.column_sums import add_column_product_sums, add_column_sums
 
 _subtract = elementwise2(lambda v, x, y: v.builder.fsub(x, y))
@@ -172,4 +176,35 @@ def batch_norm_backward(
     batch_norm_backward_rows(
         n, i, pointer(grad_output), i, weight.size, pointer(weight), pointer(normalized), pointer(rstd),
         takes_batch != 0, pointer(grad_input), i,
+    )  # fmt: skip
+
+
+# Its integers: mini-batches that it has had before the call; the addresses of the running mean and variance; whether a
+# training takes the statistics of the mini-batch.
+_FORWARDS, _MEAN_AT, _VARIANCE_AT, _TAKES_BATCH = range(INTEGERS, INTEGERS + 4)
+
+
+def layer_forward(layers: Array, layer: int, call: LayerCall, x: Pointer, x_row: int, y: Pointer) -> None:
+    """Normalise the call's rows, which are a whole mini-batch in training."""
+    weight, bias, momentum = layers[layer, WEIGHT], layers[layer, BIAS], float64(call.scalars[1])
+    if call.steps < 0 or not layers[layer, _TAKES_BATCH]:
+        momentum = -1.0
+    elif momentum < 0:
+        momentum = 1.0 / (layers[layer, _FORWARDS] + call.steps + 1)
+    batch_norm(
+        call.rows, layers[layer, OUT], x, x_row, shift(call.parameter, max(weight, 0)),
+        shift(call.parameter, max(bias, 0)), (1 if weight >= 0 else 0) + (1 if bias >= 0 else 0), call.scalars[0],
+        momentum, pointer_at(x, layers[layer, _MEAN_AT]), pointer_at(x, layers[layer, _VARIANCE_AT]),
+        layers[layer, _MEAN_AT], saved_rows(layers, layer, call), shift(call.scratch, layers[layer, SAVED_ROW]), y,
+        layers[layer, Y_ROW],
+    )  # fmt: skip
+
+
+def layer_backward(layers: Array, layer: int, call: LayerCall, grad_x: Pointer) -> None:
+    """Write the gradient of the inputs of the call's rows."""
+    weight = layers[layer, WEIGHT]
+    batch_norm_backward_rows(
+        call.rows, layers[layer, OUT], grad_rows(layers, layer, call), layers[layer, Y_ROW], 1 if weight >= 0 else 0,
+        shift(call.parameter, max(weight, 0)), saved_rows(layers, layer, call),
+        shift(call.scratch, layers[layer, SAVED_ROW]), layers[layer, _TAKES_BATCH] != 0, grad_x, layers[layer, X_ROW],
     )  # fmt: skip

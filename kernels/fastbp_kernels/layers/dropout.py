@@ -13,9 +13,12 @@ from numba import types
 from fastbp_kernels.compiler.intrinsics import Context, Definition, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.numba_internals import cgutils
-from fastbp_kernels.compiler.pointers import Array, pointer
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.vectors import INT64, vectors_of
+from fastbp_kernels.layers.call import LayerCall, grad_rows
+from fastbp_kernels.layers.residual import copy_rows
+from fastbp_kernels.layers.table import INTEGERS, OUT, X_ROW, Y_ROW
 
 DECISIONS = 1 << 32  # a number is dropped where 32 random bits are below a threshold: its probability times this
 
@@ -103,3 +106,29 @@ def dropout_forward(
     """
     n, i = input.shape
     dropout_rows(n, i, pointer(input), i, seed, forwards, 0, threshold, scale, kept, dropped, pointer(output), i)
+
+
+# Its integers: the seed of its decisions; mini-batches that it has had before the call; the number below which 32
+# random bits drop a number.
+_SEED, _FORWARDS, _THRESHOLD = range(INTEGERS, INTEGERS + 3)
+
+
+def layer_forward(layers: Array, layer: int, call: LayerCall, x: Pointer, x_row: int, y: Pointer) -> None:
+    """Drop numbers of the call's rows, or copy them where nothing is trained."""
+    if call.steps < 0:
+        copy_rows(layers, layer, call, x, x_row, y)
+        return
+    s = call.scalars
+    dropout_rows(
+        call.rows, layers[layer, OUT], x, x_row, layers[layer, _SEED], layers[layer, _FORWARDS] + call.steps,
+        call.before + call.first_row, layers[layer, _THRESHOLD], s[0], s[1], s[2], y, layers[layer, Y_ROW],
+    )  # fmt: skip
+
+
+def layer_backward(layers: Array, layer: int, call: LayerCall, grad_x: Pointer) -> None:
+    """Write the gradient of the inputs of the call's rows."""
+    dropout_rows(
+        call.rows, layers[layer, OUT], grad_rows(layers, layer, call), layers[layer, Y_ROW], layers[layer, _SEED],
+        layers[layer, _FORWARDS] + call.steps, call.before + call.first_row, layers[layer, _THRESHOLD],
+        call.scalars[0], 0.0, 0.0, grad_x, layers[layer, X_ROW],
+    )  # fmt: skip

@@ -17,9 +17,11 @@ from fastbp_kernels.compiler.elementwise import VectorFunction, emit_loops, emit
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.numba_internals import cgutils
-from fastbp_kernels.compiler.pointers import Array, pointer
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
+from fastbp_kernels.layers.call import LayerCall, grad_rows, saved_rows
+from fastbp_kernels.layers.table import BIAS, OUT, SAVED_ROW, WEIGHT, X_ROW, Y_ROW
 from fastbp_kernels.linalg.column_sums import add_column_product_sums, add_column_sums
 
 
@@ -198,3 +200,24 @@ def layer_norm_backward_parameters(grad_output: Array, normalized: Array, grad_w
         add_column_product_sums(n, i, pointer(grad_output), pointer(normalized), i, pointer(grad_weight))
     if grad_bias.size:
         add_column_sums(n, i, pointer(grad_output), i, pointer(grad_bias))
+
+
+def layer_forward(layers: Array, layer: int, call: LayerCall, x: Pointer, x_row: int, y: Pointer) -> None:
+    """Normalise the call's rows."""
+    weight, bias = layers[layer, WEIGHT], layers[layer, BIAS]
+    layer_norm_rows(
+        call.rows, layers[layer, OUT], x, x_row, (1 if weight >= 0 else 0) + (1 if bias >= 0 else 0),
+        shift(call.parameter, max(weight, 0)), shift(call.parameter, max(bias, 0)), call.scalars[0],
+        saved_rows(layers, layer, call), shift(call.scratch, layers[layer, SAVED_ROW] + call.first_row), y,
+        layers[layer, Y_ROW],
+    )  # fmt: skip
+
+
+def layer_backward(layers: Array, layer: int, call: LayerCall, grad_x: Pointer) -> None:
+    """Write the gradient of the inputs of the call's rows."""
+    weight = layers[layer, WEIGHT]
+    layer_norm_backward_rows(
+        call.rows, layers[layer, OUT], grad_rows(layers, layer, call), layers[layer, Y_ROW], 1 if weight >= 0 else 0,
+        shift(call.parameter, max(weight, 0)), saved_rows(layers, layer, call),
+        shift(call.scratch, layers[layer, SAVED_ROW] + call.first_row), grad_x, layers[layer, X_ROW],
+    )  # fmt: skip

@@ -20,8 +20,12 @@ from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.vectors import INT64, Vectors, vectors_of
+from fastbp_kernels.functions.losses.kernels import SLAB
+from fastbp_kernels.layers.call import LayerCall, grad_rows
+from fastbp_kernels.layers.table import OUT, SAVED, SAVED_ROW, TRAINED, WEIGHT, X_ROW, Y_ROW, G, X
 from fastbp_kernels.linalg.column_sums import add_column_sums
 from fastbp_kernels.linalg.product import K_BLOCK
+from fastbp_kernels.parallel.partition import rank_range
 
 
 @intrinsic
@@ -138,4 +142,36 @@ def prelu_backward_parameters(grad_output: Array, input: Array, terms: Array, su
         add_slope_gradients(
             n, i, grad_weight.size > 1, pointer(grad_output), i, pointer(input), i, pointer(terms), pointer(sums),
             pointer(grad_weight),
+        )  # fmt: skip
+
+
+def layer_forward(layers: Array, layer: int, call: LayerCall, x: Pointer, x_row: int, y: Pointer) -> None:
+    """Compute the outputs of the call's rows."""
+    slopes, each = shift(call.parameter, layers[layer, WEIGHT]), 1 if call.scalars[0] > 0 else 0
+    prelu_rows(call.rows, layers[layer, OUT], slopes, each, x, x_row, x, x_row, y, layers[layer, Y_ROW])
+
+
+def layer_backward(layers: Array, layer: int, call: LayerCall, grad_x: Pointer) -> None:
+    """Write the gradient of the inputs of the call's rows."""
+    x_row, slopes = layers[layer, X_ROW], shift(call.parameter, layers[layer, WEIGHT])
+    x, each = shift(call.scratch, layers[layer, X] + call.first_row * x_row), 1 if call.scalars[0] > 0 else 0
+    g = grad_rows(layers, layer, call)
+    prelu_rows(call.rows, layers[layer, OUT], slopes, each, g, layers[layer, Y_ROW], x, x_row, grad_x, x_row)
+
+
+def layer_gradients(
+    layers: Array, layer: int, call: LayerCall, x: Pointer, x_row: int, grad: Pointer, rank: int, ranks: int
+) -> None:
+    """Add the gradients of this rank's slopes, where they are trained; that of a single one is rank 0's."""
+    each = call.scalars[0] > 0
+    first, stop = 0, 0
+    if each:
+        first, stop = rank_range(layers[layer, OUT], SLAB, rank, ranks)
+    elif rank == 0:
+        stop = layers[layer, OUT]
+    if layers[layer, TRAINED] and first < stop:
+        add_slope_gradients(
+            call.rows, stop - first, each, shift(call.scratch, layers[layer, G] + first), layers[layer, Y_ROW],
+            shift(x, first), x_row, shift(call.scratch, layers[layer, SAVED] + first),
+            shift(call.scratch, layers[layer, SAVED_ROW]), shift(grad, layers[layer, WEIGHT] + first),
         )  # fmt: skip

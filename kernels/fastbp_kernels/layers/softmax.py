@@ -11,11 +11,13 @@ from fastbp_kernels.compiler.elementwise import VectorFunction, emit_fold, emit_
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.numba_internals import cgutils
-from fastbp_kernels.compiler.pointers import Array, pointer
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.vectors import INT32, INT64, Vectors, vectors_of
 from fastbp_kernels.functions.elementary import exp, exp_of_less
 from fastbp_kernels.functions.logarithm import log
+from fastbp_kernels.layers.call import LayerCall, grad_rows
+from fastbp_kernels.layers.table import OUT, X_ROW, Y_ROW, Y
 
 _DOUBLE = ir.DoubleType()
 _GROUP = 4  # vectors of a row at once: what they do not wait for of each other keeps the CPU busy
@@ -269,3 +271,29 @@ def log_softmax_backward(grad_output: Array, output: Array, grad_input: Array) -
     """Write ``grad_output - exp(output) * sum(grad_output)`` of each row to ``grad_input``, an array of its own."""
     n, i = output.shape
     log_softmax_backward_rows(n, i, pointer(grad_output), pointer(output), i, pointer(grad_input), i)
+
+
+def softmax_layer_forward(layers: Array, layer: int, call: LayerCall, x: Pointer, x_row: int, y: Pointer) -> None:
+    """Compute the outputs of the call's rows."""
+    softmax_rows(call.rows, layers[layer, OUT], x, x_row, y, layers[layer, Y_ROW])
+
+
+def softmax_layer_backward(layers: Array, layer: int, call: LayerCall, grad_x: Pointer) -> None:
+    """Write the gradient of the inputs of the call's rows."""
+    y_row = layers[layer, Y_ROW]
+    y = shift(call.scratch, layers[layer, Y] + call.first_row * y_row)
+    g = grad_rows(layers, layer, call)
+    softmax_backward_rows(call.rows, layers[layer, OUT], g, y, y_row, grad_x, layers[layer, X_ROW])
+
+
+def log_softmax_layer_forward(layers: Array, layer: int, call: LayerCall, x: Pointer, x_row: int, y: Pointer) -> None:
+    """Compute the outputs of the call's rows."""
+    log_softmax_rows(call.rows, layers[layer, OUT], x, x_row, y, layers[layer, Y_ROW])
+
+
+def log_softmax_layer_backward(layers: Array, layer: int, call: LayerCall, grad_x: Pointer) -> None:
+    """Write the gradient of the inputs of the call's rows."""
+    y_row = layers[layer, Y_ROW]
+    y = shift(call.scratch, layers[layer, Y] + call.first_row * y_row)
+    g = grad_rows(layers, layer, call)
+    log_softmax_backward_rows(call.rows, layers[layer, OUT], g, y, y_row, grad_x, layers[layer, X_ROW])

@@ -12,12 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int32, int64, intp, types
-
-from fastbp_kernels.compiler.decorators import inlined_kernel
+from fastbp_kernels.compiler.decorators import inlined_kernel, inner_kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop, elementwise2_scaled, zero_loop
 from fastbp_kernels.compiler.intrinsics import fused_multiply_add
-from fastbp_kernels.compiler.late_kernel import late_kernel
 from fastbp_kernels.compiler.pointers import Pointer, retyped, shift, stack_memory
 from fastbp_kernels.linalg.blocking import K_BLOCK
 from fastbp_kernels.linalg.tile import STEPS
@@ -34,10 +31,8 @@ _BEHIND = 1 << 62
 
 _add_scaled = elementwise2_scaled(lambda v, scalar, x, y: v.fma(scalar, x, y))
 
-_COLUMNS, _STARTS = types.CPointer(int32), types.CPointer(int64)
 
-
-@late_kernel(lambda p: (p, _COLUMNS, _STARTS, p, intp, intp, intp, intp, p, intp, p, p, intp))
+@inner_kernel
 def sparse_forward(
     values: Pointer, columns: Integers, starts: Integers, numbers: Pointer, number_row: int, rows: int, i: int, o: int,
     weight: Pointer, has_bias: int, bias: Pointer, y: Pointer, y_row: int,
@@ -118,7 +113,7 @@ def _column(columns: Integers, k: int, stop: int) -> int:
     return column
 
 
-@late_kernel(lambda p: (p, _COLUMNS, _STARTS, p, intp, intp, intp, p, intp, intp, intp, p, p))
+@inner_kernel
 def add_sparse_weight_gradient(
     values: Pointer, columns: Integers, starts: Integers, numbers: Pointer, number_row: int, rows: int, i: int,
     g: Pointer, g_row: int, first: int, stop: int, grad_weight: Pointer, sums: Pointer,

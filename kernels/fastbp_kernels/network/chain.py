@@ -20,6 +20,7 @@ from fastbp_kernels.compiler.elementwise import copy_loop
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.functions.activations import IDENTITY
 from fastbp_kernels.functions.losses.kernels import SLAB
+from fastbp_kernels.layers.table import ACTIVATION, IN, KIND, OUT, WEIGHT, Y_ROW, G, X, Y, Z
 from fastbp_kernels.linalg.product import ROWS, product
 from fastbp_kernels.linalg.tile import STORE
 from fastbp_kernels.network.passes import (
@@ -29,7 +30,6 @@ from fastbp_kernels.network.passes import (
     layer_gradients,
     times_layer_derivative,
 )
-from fastbp_kernels.network.table import ACTIVATION, IN, KIND, OUT, WEIGHT, Y_ROW, G, X, Y, Z
 from fastbp_kernels.parallel.barrier import barrier
 from fastbp_kernels.parallel.partition import rank_range
 

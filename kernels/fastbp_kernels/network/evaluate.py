@@ -6,9 +6,9 @@ from fastbp_kernels.compiler.decorators import inlined_kernel, inner_kernel
 from fastbp_kernels.compiler.pointers import pointer, shift
 from fastbp_kernels.functions.hits import is_class_hit, is_hit
 from fastbp_kernels.functions.losses.kernels import SLAB, LossCall, loss_slab
+from fastbp_kernels.layers.table import OUT, Y
 from fastbp_kernels.network.arguments import Network, Results, Rows, Workspace
 from fastbp_kernels.network.passes import forward_rows
-from fastbp_kernels.network.table import OUT, Y
 from fastbp_kernels.parallel.barrier import SYNC_SIZE, barrier
 from fastbp_kernels.parallel.partition import rank_range
 from fastbp_kernels.parallel.work_queue import finish, take

@@ -5,11 +5,14 @@ from __future__ import annotations
 from fastbp_kernels.compiler.decorators import inlined_kernel
 from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
 from fastbp_kernels.functions.losses.kernels import SLAB, LossCall
+from fastbp_kernels.layers.registry import LINEAR
+from fastbp_kernels.layers.table import OPERATION, OUT, X_ROW, Y_ROW, G, X
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
 from fastbp_kernels.network.arguments import Batches, Block, Network
-from fastbp_kernels.network.operations import operation_gradients
+from fastbp_kernels.network.operations import layer_parameter_gradients
 from fastbp_kernels.network.passes import (
     backward_rows,
+    call_of,
     first_trained,
     forward_rows,
     fused_sgd_gradients,
@@ -17,7 +20,6 @@ from fastbp_kernels.network.passes import (
     layer_gradients,
     loss_rows,
 )
-from fastbp_kernels.network.table import LINEAR, OPERATION, OUT, X_ROW, Y_ROW, G, X
 from fastbp_kernels.parallel.barrier import barrier
 from fastbp_kernels.parallel.partition import rank_range
 
@@ -45,7 +47,8 @@ def block_gradients(
         x, x_row, x_kind = _inputs(layers, layer, scratch, data, block.start)
         g = shift(scratch, layers[layer, G])
         if layers[layer, OPERATION] != LINEAR:
-            operation_gradients(layers, layer, scalars, scratch, x, x_row, block.grad, block.rows, rank, ranks)
+            call = call_of(layer, parameter, scalars, scratch, steps, before, 0, block.rows)
+            layer_parameter_gradients(layers[layer, OPERATION], layers, layer, call, x, x_row, block.grad, rank, ranks)
         elif fuses_update:
             fused_sgd_gradients(layers, layer, x, x_row, x_kind, g, parameter, block.rows, lr, rank, ranks)
         else:

@@ -20,12 +20,10 @@ from fastbp_kernels.functions.activations import (
     times_derivative,
 )
 from fastbp_kernels.functions.losses.kernels import SLAB, LossCall, loss_slab_with_gradient
-from fastbp_kernels.linalg.column_sums import add_column_sums, fused_sgd_column_sums
-from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
-from fastbp_kernels.linalg.tile import ADD, DERIVATIVE_EPILOGUES, FUSED_SGD, STORE, VALUE_EPILOGUES
-from fastbp_kernels.network.arguments import Block
-from fastbp_kernels.network.operations import add_other_gradient, operation_backward, operation_forward
-from fastbp_kernels.network.table import (
+from fastbp_kernels.layers.call import LayerCall
+from fastbp_kernels.layers.registry import LINEAR
+from fastbp_kernels.layers.residual import add_other_gradient
+from fastbp_kernels.layers.table import (
     ACTIVATION,
     ACTIVATION_SCALARS,
     ADDED_G,
@@ -33,8 +31,8 @@ from fastbp_kernels.network.table import (
     DERIVATIVE_AT,
     IN,
     KIND,
-    LINEAR,
     OPERATION,
+    OPERATION_SCALARS,
     OUT,
     SCALARS,
     TRAINED,
@@ -49,6 +47,11 @@ from fastbp_kernels.network.table import (
     Y,
     Z,
 )
+from fastbp_kernels.linalg.column_sums import add_column_sums, fused_sgd_column_sums
+from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, product, transposed_product
+from fastbp_kernels.linalg.tile import ADD, DERIVATIVE_EPILOGUES, FUSED_SGD, STORE, VALUE_EPILOGUES
+from fastbp_kernels.network.arguments import Block
+from fastbp_kernels.network.operations import layer_backward, layer_forward
 from fastbp_kernels.parallel.partition import rank_range
 
 
@@ -126,6 +129,16 @@ def saved_for(layers: Array, layer: int, scratch: Pointer, first_row: int) -> Po
 
 
 @inner_kernel
+def call_of(
+    layer: int, parameter: Pointer, scalars: Pointer, scratch: Pointer, steps: int, before: int, first_row: int,
+    rows: int,
+) -> LayerCall:  # fmt: skip
+    """Return what a layer's kernels are called with; ``scalars`` are those of all layers."""
+    own = shift(scalars, layer * SCALARS + OPERATION_SCALARS)
+    return LayerCall(parameter, own, scratch, steps, before, first_row, rows)
+
+
+@inner_kernel
 def forward_rows(
     layers: Array, parameter: Pointer, scalars: Pointer, scratch: Pointer, x: Pointer, x_row: int, first_row: int,
     stop_row: int, steps: int, before: int,
@@ -141,7 +154,8 @@ def forward_rows(
         if layers[layer, OPERATION] == LINEAR:
             forward_layer(layers, layer, parameter, scalars, rows, x, x_row, z, y, y_row, steps >= 0)
         else:
-            operation_forward(layers, layer, parameter, scalars, scratch, steps, before, first_row, rows, x, x_row, z)
+            call = call_of(layer, parameter, scalars, scratch, steps, before, first_row, rows)
+            layer_forward(layers[layer, OPERATION], layers, layer, call, x, x_row, z)
             if layers[layer, ACTIVATION] != IDENTITY:
                 activate_layer(layers, layer, scalars, rows * y_row, z, y, steps >= 0)
         x, x_row = y, y_row
@@ -156,7 +170,8 @@ def predict_layer(
     if layers[layer, OPERATION] == LINEAR:
         forward_layer(layers, layer, parameter, scalars, rows, x, x_row, y, y, y_row, False)
     else:
-        operation_forward(layers, layer, parameter, scalars, scratch, -1, 0, 0, rows, x, x_row, y)
+        call = call_of(layer, parameter, scalars, scratch, -1, 0, 0, rows)
+        layer_forward(layers[layer, OPERATION], layers, layer, call, x, x_row, y)
         if layers[layer, ACTIVATION] != IDENTITY:
             activate_layer(layers, layer, scalars, rows * y_row, y, y, False)
 
@@ -201,6 +216,7 @@ def backward_rows(
     g = shift(scratch, layers[layer, G] + first_row * g_row)
     x = shift(scratch, layers[layer, X] + first_row * x_row)
     grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
+    call = call_of(layer, parameter, scalars, scratch, steps, before, first_row, rows)
     if is_linear:
         weight = shift(parameter, layers[layer, WEIGHT])
         product(
@@ -208,9 +224,9 @@ def backward_rows(
             0.0,
         )  # fmt: skip
     else:
-        operation_backward(layers, layer, parameter, scalars, scratch, steps, before, first_row, rows, grad_x)
+        layer_backward(layers[layer, OPERATION], layers, layer, call, grad_x)
     if layers[layer, ADDED_G] >= 0:
-        add_other_gradient(layers, layer, scratch, i, first_row, rows, grad_x)
+        add_other_gradient(layers, layer, call, grad_x)
     if epilogue == STORE and activation != IDENTITY:
         saved = saved_for(layers, layer - 1, scratch, first_row)
         times_layer_derivative(layers, layer - 1, scalars, rows * x_row, grad_x, saved, grad_x)

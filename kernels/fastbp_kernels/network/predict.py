@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastbp_kernels.compiler.decorators import kernel
 from fastbp_kernels.compiler.pointers import Array, pointer, shift
 from fastbp_kernels.functions.losses.kernels import SLAB
+from fastbp_kernels.layers.table import Y_ROW, Y
 from fastbp_kernels.network.passes import predict_layer
-from fastbp_kernels.network.table import Y_ROW, Y
 from fastbp_kernels.parallel.partition import rank_range
 
 
