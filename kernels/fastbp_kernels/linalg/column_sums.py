@@ -18,8 +18,8 @@ from fastbp_kernels.functions.tile_formulas import sgd
 from fastbp_kernels.linalg.blocking import K_BLOCK
 
 CHAINS = 16  # rows are summed in so many interleaved chains: short ones err less, and need not wait for each other
-# Vectors of a row that are read together, their chains in memory, where rows are so many elements apart: a row by itself
-# takes as long to come as some cache lines of it.
+# Vectors of a row that are read together, their chains in memory, where rows are so many elements apart: some cache
+# lines of a row come as fast as one.
 _STRIP, _FAR = 8, 256
 
 
