@@ -86,7 +86,7 @@ def many(x: Array, y: Array) -> Array:
     jobs = [
         fastbp.TrainingJob(
             model=model, criterion=nn.MSELoss(), opt=optim.Adam(model.parameters()), epochs=1, mini_batch_size=10,
-            train_input=x, train_target=y, rng=seed,
+            train_input=x, train_target=y, shuffle=True, rng=seed,
         )
         for seed, model in enumerate(models)
     ]  # fmt: skip
