@@ -7,6 +7,10 @@ from fastbp.checkpoint.save_load import Checkpoint, load, save
 from fastbp.cross_validation import CrossValidation, cross_validate
 from fastbp.engine.jacobian import jacobian
 from fastbp.ensemble import Ensemble
+from fastbp.interop.c_source import to_c
+from fastbp.interop.onnx_read import from_onnx
+from fastbp.interop.onnx_write import to_onnx
+from fastbp.interop.safetensors_write import to_safetensors
 from fastbp.interop.torch import from_torch, to_torch
 from fastbp.runtime.threads import get_num_threads, set_num_threads
 from fastbp.training.accuracy import compute_accuracy
@@ -41,6 +45,7 @@ __all__ = [
     "cross_validate",
     "datasets",
     "enable_grad",
+    "from_onnx",
     "from_torch",
     "get_num_threads",
     "grad",
@@ -53,6 +58,9 @@ __all__ = [
     "save",
     "set_num_threads",
     "tensor",
+    "to_c",
+    "to_onnx",
+    "to_safetensors",
     "to_torch",
     "train_model",
     "train_models",

@@ -12,6 +12,7 @@ import fastbp_kernels
 
 LIBRARY, KERNELS = (Path(package.__file__).parent for package in (fastbp, fastbp_kernels))
 OPTIONAL = {"torch", "matplotlib", "tqdm", "sklearn", "scipy", "jax", "safetensors", "optuna", "distributed", "pyarrow"}
+OPTIONAL |= {"onnx", "onnxruntime", "google"}
 
 
 def imported(source, *, at_module_level):

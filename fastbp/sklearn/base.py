@@ -21,6 +21,7 @@ from fastbp.runtime.threads import get_num_threads, threads_limited
 from fastbp.sklearn.epochs import Epochs
 from fastbp.sklearn.from_attributes import FromAttributes, predictions
 from fastbp.sklearn.lbfgs import fit_lbfgs
+from fastbp.sklearn.leaving import leave
 from fastbp.sklearn.loss_terms import loss_terms
 from fastbp.sklearn.network import Network, build_network, draw_parameters
 from fastbp.sklearn.optimizers import BaseOptimizer
@@ -218,6 +219,12 @@ class BaseMLP(FromAttributes, BaseEstimator):  # type: ignore[misc]
         """Return the outputs after ``out_activation_``."""
         outputs = self._outputs(X, check_input=check_input)
         return apply_output(self.out_activation_, outputs)
+
+    def _leave(self) -> tuple[Any, dict[str, Any]]:
+        """Return what ``fastbp.to_onnx`` and its like write down: see ``fastbp.sklearn.leaving``."""
+        check_is_fitted(self)
+        with self._turns.reading():
+            return leave(self, self._current_network())
 
     def _data_dtypes(self) -> Any:
         """Return what scikit-learn's validation may convert the samples to."""

@@ -28,7 +28,7 @@ class _Tail:
     divisor: tuple[float, ...]
 
 
-_TAILS = {
+TAILS = {
     4: _Tail(
         14.9,
         (
@@ -60,7 +60,7 @@ _TANH_SCALE, _TANH_CUBE = sqrt(2 / pi), 0.044715  # as PyTorch has them
 
 def gelu(v: Vectors, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Return x * Phi(x) and Phi(x) + x * phi(x)."""
-    b, tail = v.builder, _TAILS[v.bytes]
+    b, tail = v.builder, TAILS[v.bytes]
     magnitude = at_most(v, v.absolute(x), tail.limit)
     power = _exp_of_square(v, magnitude)
     numerator = b.fmul(power, polynomial(v, magnitude, tail.numerator))
