@@ -88,9 +88,10 @@ class RMSNorm(RowModule):
         if len(self._shape) > 1 or (self._eps is None and self.weight is None):
             return None
         dtype = np.dtype(np.float32) if self.weight is None else self.weight.dtype
-        return Operation("RMSNorm", self._shape[0], self.weight, None, (self._eps_for(dtype),))
+        return Operation("RMSNorm", self._shape[0], self.weight, None, (self.eps_for(dtype),))
 
-    def _eps_for(self, dtype: np.dtype[Any]) -> float:
+    def eps_for(self, dtype: np.dtype[Any]) -> float:
+        """Return what is added to the mean of the squares of numbers of ``dtype``."""
         return _EPSILON[dtype] if self._eps is None else self._eps
 
     def _checked(self, input: Array) -> Array:
@@ -113,7 +114,7 @@ class RMSNorm(RowModule):
         self._compute(input, np.empty_like(input), np.empty(len(input), input.dtype), output)
 
     def _compute(self, input: Array, normalized: Array, rstd: Array, output: Array) -> None:
-        eps = input.dtype.type(self._eps_for(input.dtype))
+        eps = input.dtype.type(self.eps_for(input.dtype))
         rms_norm_forward(input, self._vector(input.dtype), eps, normalized, rstd, output)
 
     def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
