@@ -55,12 +55,12 @@ def learn(model, opt, criterion, data, *, epochs=1, size=3, **options):
 
 @pytest.fixture
 def no_checks(monkeypatch):
-    """Makes the checks of a first call fail from when it is called."""
+    """Makes what a first call looks for fail from when it is called."""
 
     def refuse(*arguments):
-        raise AssertionError("the arguments are checked again")
+        raise AssertionError("the parts are looked through again")
 
-    return lambda: monkeypatch.setattr(train_module, "require_parts", refuse)
+    return lambda: monkeypatch.setattr(train_module, "require_number_of", refuse)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])

@@ -12,6 +12,7 @@ from fastbp_kernels.compiler.decorators import entry_point
 from fastbp_kernels.network.arguments import Results
 from fastbp_kernels.network.train import train
 
+_NO_SUMS, _NO_HITS = np.empty(0), np.empty(0, np.int64)
 _code: dict[np.dtype[Any], Callable[..., None]] = {}
 
 
@@ -20,9 +21,12 @@ def is_compiled(dtype: np.dtype[Any]) -> bool:
     return dtype in _code
 
 
-def room_for_results(epochs: int) -> Results:
-    """Return room for what the engine finds in so many epochs."""
-    return Results(np.zeros((epochs, 2)), np.zeros(2, np.int64), np.zeros(epochs), np.zeros(epochs, np.int64))
+def room_for_results(epochs: int, *, validates: bool = True) -> Results:
+    """Return room for what the engine finds in so many epochs, with validation or without."""
+    losses, nonfinite = np.zeros((epochs, 2)), np.zeros(2, np.int64)
+    if not validates:
+        return Results(losses, nonfinite, _NO_SUMS, _NO_HITS)
+    return Results(losses, nonfinite, np.zeros(epochs), np.zeros(epochs, np.int64))
 
 
 def run_train(team: Team, dtype: np.dtype[Any], *arguments: Any) -> None:

@@ -26,7 +26,7 @@ from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer
 from fastbp.runtime.threads import Team, thread_limits
 from fastbp.validation.arrays import Array
-from fastbp.validation.user_methods import own_methods
+from fastbp.validation.user_methods import LibraryMethods
 from fastbp_kernels.functions.gradient_clipping import NORM_SLAB
 from fastbp_kernels.functions.losses.kernels import LossCall
 from fastbp_kernels.functions.optimizers import SGD
@@ -84,8 +84,6 @@ class Session:
         Mini-batches of a first compiled call.
     claim : Lock
         Of who trains, until the session is at rest.
-    remembered : object
-        What whoever trains noted for the next training of the same session.
 
     Raises
     ------
@@ -101,6 +99,7 @@ class Session:
     ) -> None:  # fmt: skip
         self.criterion: KernelLoss = require_known_part(criterion, KernelLoss)
         self.opt: Optimizer | None = None if opt is None else require_known_part(opt, Optimizer)
+        self._methods = LibraryMethods(*(part for part in (criterion, opt) if part is not None))
         plan = plan_of(model)
         if isinstance(plan, NoPlan):
             raise NotPlannable(plan.reason)
@@ -117,7 +116,6 @@ class Session:
         self._workspace: Workspace | None = None
         self._keeps_memory = True
         self._none: Rows | None = None
-        self.remembered: Any = None
         self._sparse: SparseRows | None = train.input if isinstance(train.input, SparseRows) else None
         if self._sparse is not None and not plan.takes_sparse_rows:
             raise NotPlannable("sparse rows are taken by a Linear as the first layer, and another one is")
@@ -129,14 +127,12 @@ class Session:
             self._workspace = waiting._workspace
         model._session = self if plan.parameter.nbytes <= KEPT_BYTES else None
 
-    def has_seen(self, criterion: Any, input: Any, target: Any, weights: Any) -> bool:
+    def has_seen(self, criterion: Any, input: Any, target: Any) -> bool:
         """Whether rows of this kind, which need no copy, were checked for this session and criterion."""
-        if criterion is not self.criterion or weights is not None:
+        if criterion is not self.criterion or type(input) is not np.ndarray or type(target) is not np.ndarray:
             return False
-        if type(input) is not np.ndarray or type(target) is not np.ndarray or target.dtype is not input.dtype:
-            return False
-        kind = input.shape, target.shape, input.dtype, target.dtype, False
-        return kind == self._found_for[0] and input.flags.carray and target.flags.carray
+        is_float, kind = target.dtype is input.dtype, (np.ndarray, input.shape, target.shape, input.dtype, target.dtype)
+        return is_float and kind == self._found_for[0] and input.flags.carray and target.flags.carray
 
     def serves(self, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int) -> bool:
         """Whether all that was checked and found for this session holds for such a training."""
@@ -144,16 +140,15 @@ class Session:
             return False
         if self._what_counts(opt, train, validation, mini_batch_size) != self._found_for:
             return False
-        return not (own_methods(criterion) or (opt is not None and own_methods(opt)))
+        return self._methods.still_hold()
 
     def _what_counts(
         self, opt: Optimizer | None, train: Rows, validation: Rows | None, mini_batch_size: int
     ) -> tuple[Any, ...]:
         """Return what a session is found from, besides the network."""
-        of_validation = None if validation is None else validation.kind()
+        of_validation = None if validation is None else _kind(validation)
         parameters = None if opt is None else opt.parameters
-        kind = *train.kind(), isinstance(train.input, SparseRows)
-        return kind, of_validation, mini_batch_size, self.criterion.reduction, parameters, thread_limits()
+        return _kind(train), of_validation, mini_batch_size, self.criterion.reduction, parameters, thread_limits()
 
     def take(self, train: Rows, validation: Rows | None = None, loss: LossCall | None = None) -> None:
         """Train and validate these rows from now on, which are of the same kind; to train maybe fewer at a time."""
@@ -173,24 +168,26 @@ class Session:
         self.criterion.require_targets(rows.target, self._outputs, self._owner, name)
         target, classes = self.criterion.for_kernels(rows.target, rows.input.dtype)
         given: Any = rows.input
-        input = given
+        input, shape = given, given.shape
         if isinstance(given, SparseRows):
             self._sparse, input = given, given.numbers
         elif self.plan.flattens:
-            input = input.reshape(len(input), prod(input.shape[1:]))
-        features = given.shape[1] if isinstance(given, SparseRows) else input.shape[1]
-        values, n = (len(classes),) if classes.size else target.shape, len(input)
-        fitting = (n,) if classes.size else (n, self._outputs)
-        if n and (features != self._features or values != fitting or rows.weights.size not in (0, n)):
+            input = input.reshape(len(input), prod(shape[1:]))
+            shape = input.shape
+        n = shape[0]
+        fits = classes.shape == (n,) if classes.size else target.shape == (n, self._outputs)
+        if n and not (fits and shape[1] == self._features and rows.weights.size in (0, n)):
             raise ValueError(
                 f"{self._owner} takes inputs (n, {self._features}), targets for {self._outputs} outputs and weights "
                 f"(n,) or none, got {rows.input.shape}, {rows.target.shape} and {rows.weights.shape}"
             )
+        if input is given and target is rows.target and not classes.size:
+            return rows
         return Rows(input, target, classes, rows.weights)
 
     def _call_of(self, rows: Rows, target: Array) -> LossCall:
         criterion = self.criterion
-        sums = bool(rows.weights.size) or criterion.sums_weights(rows.classes)
+        sums = rows.weights.size > 0 or criterion.sums_weights(rows.classes)
         return criterion.call(target, self._outputs, self.plan.dtype, sums)
 
     def divide(self, *, beside: bool = True) -> None:
@@ -258,7 +255,7 @@ class Session:
         mode = self.division.mode
         if mode == VALIDATION_BESIDE and stop <= (first // self.units + 1) * self.units:
             mode, team = BY_ROWS, Team(1)  # no training follows the validation
-        steps = self._trained_before(stop) - self._trained_before(first)
+        steps = self._trained_before(stop) - (self._trained_before(first) if first else 0)
         if self._sparse is not None:
             self._sparse.write_to(workspace.layers)
         for row, module in plan.counting:
@@ -318,6 +315,12 @@ class Session:
         return losses, accuracies
 
 
+def _kind(rows: Rows) -> tuple[Any, ...]:
+    """Return what the engine needs to know of rows before it takes others like them."""
+    input, target = rows.input, rows.target
+    return type(input), input.shape, target.shape, input.dtype, target.dtype
+
+
 def waiting_session(
     model: Module, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int,
     loss: LossCall | None = None,
@@ -326,7 +329,7 @@ def waiting_session(
     waiting: Session | None = model._session
     if waiting is None or not waiting.serves(criterion, opt, train, validation, mini_batch_size):
         return None
-    if not waiting.claim.acquire(blocking=False):
+    if not waiting.claim.acquire(False):
         return None
     waiting.take(train, validation, loss)
     return waiting

@@ -39,6 +39,8 @@ class Workspace:
         Gradients that are kept apart.
     slab_sums : ndarray of float64
         The losses of a block's slabs of rows.
+    sync : ndarray of int64
+        Of threads without a queue of snapshots, whose barrier serves call after call.
     """
 
     division: Division
@@ -49,6 +51,7 @@ class Workspace:
     weights: Array
     chunk_grads: Array
     slab_sums: Array
+    sync: Array
 
     @property
     def nbytes(self) -> int:
@@ -58,8 +61,10 @@ class Workspace:
     def for_a_call(self, mode: int, fuses_update: bool) -> arguments.Workspace:
         """Return what a compiled call takes; ``mode`` may be BY_ROWS where nothing is left to do beside."""
         division = self.division
-        snapshots = self.snapshots if mode == division.mode else self.snapshots[:0]
-        sync = np.zeros(SYNC_SIZE + queue_size(len(snapshots)), np.int64)
+        snapshots, sync = self.snapshots, self.sync
+        if division.validators:
+            snapshots = snapshots if mode == division.mode else snapshots[:0]
+            sync = np.zeros(SYNC_SIZE + queue_size(len(snapshots)), np.int64)
         return arguments.Workspace(
             mode, fuses_update, division.block_rows, self.scratch, self.classes, self.weights, self.chunk_grads,
             snapshots, self.slab_sums, sync,
@@ -82,4 +87,5 @@ def new_workspace(plan: Plan, division: Division) -> Workspace:
         aligned_zeros(division.blocks * division.block_rows, plan.dtype),
         aligned_zeros(division.chunks * parameters, plan.dtype),
         np.zeros(max(division.blocks, division.chunks) * (division.block_rows // SLAB)),
+        np.zeros(SYNC_SIZE + queue_size(0), np.int64),
     )

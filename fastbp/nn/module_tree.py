@@ -73,7 +73,7 @@ class ModuleTree(Source):
                     seen.add(id(value))
                     yield _joined(path, name), value
 
-    def parameters(self) -> Iterator[Parameter]:
+    def _parameters_in_order(self) -> Iterator[Parameter]:
         """Yield each parameter once, in the order of ``named_parameters``."""
         seen: set[int] = set()
         for module in self._modules_in_order():

@@ -34,7 +34,7 @@ class Setting:
         self.name = name
 
     def __get__(self, opt: Optimizer | None, kind: type | None = None) -> Any:
-        return self if opt is None else opt.param_groups[0][self.name]
+        return self if opt is None else opt._groups[0].values_by_name[self.name]
 
     def __set__(self, opt: Optimizer, value: Any) -> None:
         groups = opt.param_groups

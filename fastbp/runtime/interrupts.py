@@ -42,11 +42,10 @@ class Interrupts:
 class _Held:
     """The block during which Ctrl-C waits."""
 
-    def __init__(self) -> None:
-        self.handler: signal._HANDLER = None
-        self._holds = False
-        self._came: tuple[int, FrameType | None] | None = None
-        self.stop: threading.Event | None = None
+    handler: signal._HANDLER = None
+    stop: threading.Event | None = None
+    _holds = False
+    _came: tuple[int, FrameType | None] | None = None
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         if self._holds:

@@ -129,7 +129,7 @@ class Epochs:
             At a finished mini-batch.
         """
         factors, constants = self._of_batches(epochs, orders)
-        results = room_for_results(epochs)
+        results = room_for_results(epochs, validates=False)
         done, total = 0, epochs * self.batches
         while done < total:
             stop = self._end_of_call(done, total)
@@ -151,7 +151,7 @@ class Epochs:
     def loss_and_gradient(self) -> float:
         """Return the loss over all samples at once, and leave its gradient in the network's parameters."""
         factors, constants = self._of_batches(1, None)
-        results = room_for_results(1)
+        results = room_for_results(1, validates=False)
         with self._interrupts.held:
             self._call(0, self.batches, None, results, factors)
         self.between_calls()

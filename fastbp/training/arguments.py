@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import inf
-from operator import is_
-from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,17 +16,14 @@ from fastbp.training.data import checked_rows, require_weights
 from fastbp.training.history import History
 from fastbp.training.row_blocks import BlockReader, RowBlocks
 from fastbp.training.training_run import Criterion, Optimizer
-from fastbp_kernels.network.arguments import Rows
-
-if TYPE_CHECKING:
-    from fastbp.engine.session import Session
 from fastbp.validation.arrays import Array, guarded
 from fastbp.validation.scalars import require_number
+from fastbp_kernels.network.arguments import Rows
 
 
 def count(name: str, value: Any, least: int) -> int:
     """Return ``value`` as an int of any size: NumPy's own would overflow in products."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
         raise TypeError(f"train_model takes {name} as an int, got {value!r}")
     if value < least:
         raise ValueError(f"train_model takes {name} of {least} or more, got {value}")
@@ -43,38 +38,6 @@ def positive_seconds(value: Any) -> float:
     if not seconds > 0:
         raise ValueError(f"train_model takes max_seconds above 0, got {value!r}")
     return seconds
-
-
-class Numbers(NamedTuple):
-    """The numbers among the arguments of ``train_model``, as they were understood."""
-
-    epochs: int
-    mini_batch_size: int
-    seconds: float
-    clip_grad_norm: float | None
-
-
-_IMMUTABLE = (NoneType, bool, int, float, str, np.generic)
-
-
-def remember_numbers(model: Module, asked: tuple[Any, ...], numbers: Numbers) -> None:
-    """Let the next call know what the arguments of this one, ``asked``, were understood as, if the engine trained.
-
-    Nothing is remembered where the user can change an argument meanwhile; of loss and optimiser the session knows.
-    """
-    session: Session | None = model._session
-    if session is not None:
-        others = (value for value in asked if value is not session.criterion and value is not session.opt)
-        session.remembered = (asked, numbers) if all(isinstance(value, _IMMUTABLE) for value in others) else None
-
-
-def known_numbers(model: Any, asked: tuple[Any, ...]) -> Numbers | None:
-    """Return what the last call's arguments were understood as, if these are the same."""
-    session: Session | None = model._session if isinstance(model, Module) else None
-    if session is None or session.remembered is None:
-        return None
-    known, numbers = session.remembered
-    return numbers if all(map(is_, asked, known)) else None
 
 
 def require_parts(model: Module, criterion: Criterion, opt: Optimizer) -> None:
@@ -121,14 +84,13 @@ def rows_of(
     TypeError, ValueError
         For data that do not fit the model's dtype, the criterion's kind of targets, or each other.
     """
+    session, is_alone = model._session, val[0] is val[1] is val[2] is train[2] is None
+    if is_alone and session is not None and session.has_seen(criterion, train[0], train[1]):
+        return given_rows(train[0], train[1]), None, None
     if (val[0] is None) != (val[1] is None):
         raise ValueError("train_model takes val_input and val_target together, got only one of them")
     if val[0] is None and val[2] is not None:
         raise ValueError("train_model takes val_sample_weight together with val_input and val_target, got it alone")
-    if val[0] is None and isinstance(criterion, Loss):
-        session = model._session
-        if session is not None and session.has_seen(criterion, *train):
-            return given_rows(*train), None, None
     reader = None
     if isinstance(train[0], RowBlocks):
         reader = BlockReader(*train, model, criterion)

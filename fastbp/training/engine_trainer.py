@@ -84,7 +84,7 @@ class EngineTrainer:
     def _calls(self, session: Session, run: TrainingRun) -> Iterator[None]:
         """Train to the end, or until the session is of another model than there is now."""
         history = run.history
-        units, batches = session.units, session.batches
+        units, batches, validates = session.units, session.batches, self.series > 1
         done, total = history.epochs * units + history.position.batches, run.epochs * units
         unfinished = None  # of the validation of the epoch that the next call goes on with: loss and hits
         length, is_first = session.first_length, True
@@ -97,8 +97,9 @@ class EngineTrainer:
             first_epoch = history.epochs
             stop = min(done + length, (first_epoch + 1) * units if run.stops_at_epochs else total, total)
             touched = -(-stop // units) - first_epoch
-            results = room_for_results(touched)
-            results.train_losses[0] = history.position.loss, history.position.weighted_loss
+            results = room_for_results(touched, validates=validates)
+            losses, position = results.train_losses, history.position
+            losses[0, 0], losses[0, 1] = position.loss, position.weighted_loss
             if unfinished:
                 results.val_sums[0], results.val_hits[0] = unfinished
             with run.held:
@@ -116,7 +117,7 @@ class EngineTrainer:
                     go_on()
                 if run.schedule and run.schedule.stops_at_epochs and finished:
                     run.schedule.epoch_done(history)
-            unfinished = (results.val_sums[-1], results.val_hits[-1]) if finished < touched else None
+            unfinished = (results.val_sums[-1], results.val_hits[-1]) if validates and finished < touched else None
             if run.monitor:
                 of_validation = history["val_loss"][first_epoch:] if self._val_rows else []  # NaN if that has no rows
                 run.monitor.losses(first_epoch, results.nonfinite, of_validation)
@@ -131,21 +132,22 @@ class EngineTrainer:
         finished = done // units - first_epoch
         shuffler.finish(finished)
         position = Position(generator=shuffler.state)
-        if finished < len(results.train_losses):
+        sums: list[list[float]] = results.train_losses.tolist()
+        if finished < len(sums):
             position.batches = min(done % units, self.batches)
-            position.loss, position.weighted_loss = results.train_losses[-1].tolist()
-        run.history.record(self._epochs(results, finished), position)
+            position.loss, position.weighted_loss = sums.pop()
+        run.history.record(self._epochs(sums, results), position)
         return finished
 
-    def _epochs(self, results: Results, finished: int) -> Epochs:
-        """Return what the engine's sums say of so many finished epochs."""
-        losses, weighted = results.train_losses[:finished].T
-        means = (weighted / self.per_sample.counted).tolist()
+    def _epochs(self, sums: list[list[float]], results: Results) -> Epochs:
+        """Return what the engine's sums say of finished epochs, of which ``sums`` are those of the training."""
+        losses, counted = [loss for loss, _ in sums], self.per_sample.counted
+        means = [weighted / counted for _, weighted in sums]
         if self.series == 1:
-            return Epochs(losses.tolist(), [], [], means, [])
-        val_losses, accuracies = self._session.validation(results, finished)
+            return Epochs(losses, [], [], means, [])
+        val_losses, accuracies = self._session.validation(results, len(sums))
         scores = accuracies if self._scores else []
-        return Epochs(losses.tolist(), val_losses, scores, means, self.per_sample.val(val_losses))
+        return Epochs(losses, val_losses, scores, means, self.per_sample.val(val_losses))
 
 
 def _parts(first: int, stop: int, units: int, batches: int) -> list[Part]:

@@ -89,15 +89,16 @@ class History(Mapping[str, list[float]]):
     A training adds to a history that it is handed, ``train_model(..., history=history)``, and goes on where it stops.
     """
 
+    backend: Backend | Literal[""] = ""
+    fallback_reason = ""
+    stopped_by: StoppedBy | Literal[""] = ""
+    seconds = 0.0
+    setting: Setting | None = None
+    best: BestEpoch | None = None
+
     def __init__(self) -> None:
-        self.backend: Backend | Literal[""] = ""
-        self.fallback_reason = ""
-        self.stopped_by: StoppedBy | Literal[""] = ""
         self._values: dict[str, list[float]] = {name: [] for name in _SERIES}
-        self.seconds = 0.0
         self.position = Position()
-        self.setting: Setting | None = None
-        self.best: BestEpoch | None = None
 
     def __getitem__(self, name: str) -> list[float]:
         return self._values[name]
@@ -111,7 +112,7 @@ class History(Mapping[str, list[float]]):
     def record(self, finished: Epochs, position: Position) -> None:
         """Add what finished epochs left, and where the training stands after them."""
         for name, new in zip(_SERIES, finished, strict=True):
-            self._values[name].extend(new)
+            self._values[name] += new
         self.position = position
 
     def begin(self, setting: Setting, backend: Backend | Literal[""], fallback_reason: str) -> None:

@@ -81,7 +81,7 @@ def train_to_end(trainer: Trainer, run: TrainingRun, flat: FlatView, show: Show 
         if shown == run.epochs and history.stopped_by != "early_stopping":
             history.stopped_by = "epochs"
         if run.monitor and shown > before:
-            run.monitor.parameters([data for data, _ in flat.runs], trainer.batches)
+            run.monitor.parameters(flat, trainer.batches)
     finally:
         with run.held:
             shuffler.put_back(1 if history.position.batches else 0)

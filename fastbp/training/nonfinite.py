@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from fastbp.nn.parameter import FlatView
 from fastbp.training.history import History
 from fastbp.validation.arrays import Array
 from fastbp.validation.callers import warn
@@ -91,9 +92,9 @@ class NonFiniteMonitor:
         elif epoch:
             self.loss(epochs + epoch, batch)
 
-    def parameters(self, vectors: list[Array], batch: int) -> None:
+    def parameters(self, flat: FlatView, batch: int) -> None:
         """Tell if the parameters are not finite after the last update, ``batch``, whose loss nobody computes."""
-        if self.wanted and not all(map(_is_finite, vectors)):
+        if self.wanted and not all(_is_finite(data) for data, _ in flat.runs):
             epoch = self._history.epochs
             self._tell(f"the parameters became NaN or infinite in epoch {epoch}, mini-batch {batch}", epoch, batch)
 

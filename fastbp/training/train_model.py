@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from inspect import signature
-from operator import itemgetter
 from time import perf_counter
 
 from fastbp.engine.plan import plan_of
@@ -18,12 +16,9 @@ from fastbp.runtime.interrupts import Interrupts
 from fastbp.runtime.model_lock import holder
 from fastbp.training.after_epoch import after_epoch
 from fastbp.training.arguments import (
-    Numbers,
     count,
-    known_numbers,
     named_pairs,
     positive_seconds,
-    remember_numbers,
     require_history,
     require_parts,
     rows_of,
@@ -173,17 +168,11 @@ def train_model(
     Arrays that are not C-contiguous and aligned are copied once; class indices always are. Of ``RowBlocks`` one block
     is kept at a time.
     """
-    asked = _ALL_BUT_ROWS(locals())
-    known, schedule = known_numbers(model, asked), None
-    numbers = known
-    if numbers is None:
-        numbers = Numbers(
-            count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1), positive_seconds(max_seconds),
-            None if clip_grad_norm is None else require_limit(clip_grad_norm, "train_model", "clip_grad_norm"),
-        )  # fmt: skip
-        require_parts(model, criterion, opt)
-        schedule = require_schedule(scheduler, scheduler_interval, opt)
-    epochs, mini_batch_size, seconds, clip = numbers
+    epochs, mini_batch_size = count("epochs", epochs, 0), count("mini_batch_size", mini_batch_size, 1)
+    seconds = positive_seconds(max_seconds)
+    clip = None if clip_grad_norm is None else require_limit(clip_grad_norm, "train_model", "clip_grad_norm")
+    require_parts(model, criterion, opt)
+    schedule = require_schedule(scheduler, scheduler_interval, opt)
     data = (train_input, train_target, sample_weight), (val_input, val_target, val_sample_weight)
     train, validation, reader = rows_of(model, criterion, *data)
     rows, begins = len(train.input), history is None
@@ -218,11 +207,11 @@ def train_model(
             looks = (show is not None and bar is None) or after
             parts = TrainedParts(model, flat, criterion, opt, trainer.backend == "engine" and looks)
             stops = looks or (schedule and schedule.stops_at_epochs)
-            run = TrainingRun(history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, bool(stops))
-            run.deadline, run.schedule, run.clip_grad_norm = perf_counter() + seconds, schedule, clip
+            run = TrainingRun(
+                history, epochs, shuffler, interrupts.held, monitor, parts.require_unchanged, bool(stops),
+                perf_counter() + seconds, schedule, clip,
+            )  # fmt: skip
             train_and_look(trainer, run, model, flat, show, after)
-        if known is None:
-            remember_numbers(model, asked, numbers)
     except KeyboardInterrupt:
         raise TrainingInterrupted(history) from None
     except BaseException as error:
@@ -261,9 +250,3 @@ def _choose_trainer(
     if reader is None:
         return trainer, reason
     return BlockTrainer(type(trainer), reader, model, criterion, opt, validation, mini_batch_size), reason
-
-
-# What makes a call the same as the last one, but for its rows: every other argument.
-_ALL_BUT_ROWS = itemgetter(
-    *(name for name in signature(train_model).parameters if name not in ("model", "train_input", "train_target"))
-)

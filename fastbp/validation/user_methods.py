@@ -7,7 +7,7 @@ are replaced when the class is made; and the engine takes objects with no method
 
 from __future__ import annotations
 
-from collections.abc import Mapping, ValuesView
+from collections.abc import Iterable, Mapping, ValuesView
 from itertools import chain
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -57,6 +57,23 @@ def own_methods(obj: Any) -> list[str]:
     return sorted(known.methods.intersection(vars(obj)) | known.own)
 
 
+class LibraryMethods:
+    """Objects that have no methods of their user's, as ``own_methods`` has found, and whether that still holds."""
+
+    def __init__(self, *objects: Any) -> None:
+        known = [_known(type(obj)) for obj in objects]
+        self._names = [(obj, each.methods) for obj, each in zip(objects, known, strict=True)]
+        self._attributes = [values for each in known for values in each.attributes]
+        self._then = [value for each in known for value in each.then]
+
+    def still_hold(self) -> bool:
+        """Whether each attribute of the classes is that of then, and no object hides a method of its class."""
+        for obj, names in self._names:
+            if not names.isdisjoint(vars(obj)):
+                return False
+        return _are_same(self._attributes, self._then)
+
+
 class _Known(NamedTuple):
     """What was found about a class.
 
@@ -77,12 +94,13 @@ class _Known(NamedTuple):
     own: frozenset[str]
     methods: frozenset[str]
 
-    def is_current(self) -> bool:
-        """Whether each attribute is that of then."""
-        try:
-            return [*chain.from_iterable(self.attributes)] == self.then  # looks first whether they are the same objects
-        except Exception:  # of others that cannot be compared, such as arrays
-            return False
+
+def _are_same(attributes: Iterable[ValuesView[Any]], then: list[Any]) -> bool:
+    """Whether all attributes of some classes, one after the other, are those of ``then``."""
+    try:
+        return [*chain.from_iterable(attributes)] == then  # looks first whether they are the same objects
+    except Exception:  # of others that cannot be compared, such as arrays
+        return False
 
 
 _found: dict[type, _Known] = {}  # for ever: a class's methods may refer to it, so that weak keys would not die
@@ -91,7 +109,7 @@ _found: dict[type, _Known] = {}  # for ever: a class's methods may refer to it, 
 def _known(cls: type) -> _Known:
     """Return what is known of a class; found anew when an attribute of it or of a base is another one."""
     known = _found.get(cls)
-    if known is None or not known.is_current():
+    if known is None or not _are_same(known.attributes, known.then):
         attributes = [vars(base).values() for base in cls.__mro__[:-1]]
         methods = frozenset(name for name in dir(cls) if callable(getattr(cls, name, None)))
         known = _found[cls] = _Known(attributes, [*chain(*attributes)], _find_own_methods(cls), methods)
