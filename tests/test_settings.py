@@ -82,7 +82,7 @@ def test_a_probability_that_is_set_behind_a_forward_lets_no_backward_drop_by_ano
 
 def built():
     """An object of every class whose twin in torch has attributes, and classes that only we have."""
-    arguments = {"Linear": (3, 2), "BatchNorm1d": (3,), "LayerNorm": (3,)}
+    arguments = {"Linear": (3, 2), "BatchNorm1d": (3,), "LayerNorm": (3,), "RMSNorm": (3,), "Embedding": (4, 3)}
     for name in nn.__all__:
         kind = getattr(nn, name)
         if inspect.isclass(kind) and hasattr(torch.nn, name) and name not in ("Module", "Parameter", "ModuleList"):

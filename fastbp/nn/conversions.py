@@ -49,7 +49,7 @@ class Conversions(ModuleTree):
 
     def _convert(self: C, dtype: np.dtype[Any]) -> C:
         with writing(self._current().lock):
-            convert(self.parameters(), dtype)
+            convert(self._current().parameters, dtype)
             for module in self.modules():
                 module._follow_dtype()
                 module._convert_buffers(dtype)

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.autograd.functions import unwrap
+from fastbp.nn.forward_node import record_forward, trained
 from fastbp.nn.init import Init, initial_values
-from fastbp.nn.last_forward import LastForward
 from fastbp.nn.module import Module, locked
 from fastbp.nn.parameter import Parameter
 from fastbp.runtime.buffers import Buffer
+from fastbp.runtime.model_lock import read
 from fastbp.validation.arrays import Array, RandomSource, require_dtype, require_generator
 from fastbp.validation.classes import require_integers, stray_class
 from fastbp_kernels import embedding_backward, embedding_forward
@@ -48,7 +50,6 @@ class Embedding(Module):
     """
 
     weight: Parameter
-    _last_forward: LastForward
 
     def __init__(
         self,
@@ -77,8 +78,7 @@ class Embedding(Module):
         if self._padding is not None:
             values[self._padding] = 0
         self.weight = Parameter(values)
-        self._indices = np.empty(0, np.int64)
-        self._output, self._last_forward = Buffer(), LastForward()
+        self._output = Buffer()
 
     @property
     def num_embeddings(self) -> int:
@@ -105,43 +105,39 @@ class Embedding(Module):
 
     @locked
     def forward(self, input: Array) -> Array:
-        """Return an array of shape (*input.shape, embedding_dim), to be read."""
-        indices, last, weight = self._checked(input), self._last_forward, self.weight
+        """Return a tensor of shape (*input.shape, embedding_dim), to be read."""
+        value, _ = unwrap(input)
+        indices, weight = self._checked(value), self.weight
         slot = self._output.take((*indices.shape, self.embedding_dim), weight.dtype)
-        last.forget()
         embedding_forward(indices.reshape(-1), weight.kernel_data, slot.array.reshape(-1, self.embedding_dim))
-        self._indices = indices
-        return last.keep(np.zeros(indices.shape, weight.dtype), None, slot, self._current().changes)
+        kept = indices, weight, self._padding
+        return record_forward(self, None, slot, _back, kept, self._current().lock, trained(weight))
 
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
-            return super().predict(input)
-        lock, indices = self._current().lock, self._checked(input)
-        changes = lock.changes
-        output = np.empty((*indices.shape, self.embedding_dim), self.weight.dtype)
-        embedding_forward(indices.reshape(-1), self.weight.kernel_data, output.reshape(-1, self.embedding_dim))
-        if lock.writer or lock.changes != changes:
-            lock.check_reading(changes)
-        return output
+            return super().predict(input)  # type: ignore[no-any-return]
+        lock, indices = self._current().lock, self._checked(unwrap(input)[0])
 
-    @locked
-    def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
-        """Add the gradient of the weight, and return zeros of the input's shape: nothing depends on an index smoothly.
+        def compute() -> Array:
+            output = np.empty((*indices.shape, self.embedding_dim), self.weight.dtype)
+            embedding_forward(indices.reshape(-1), self.weight.kernel_data, output.reshape(-1, self.embedding_dim))
+            return output
 
-        ``retain_graph`` lets another backward follow this one for the same forward.
-        """
-        last, flat, weight = self._last_forward, self._current(), self.weight
-        grad_output = last.checked(grad_output, "Embedding", self._output, flat.changes, flat)
-        last.spend(retain_graph)
-        flat.note_grads()
-        if weight.requires_grad:
-            grad, padding = weight.kernel_grad, self._padding
-            before = None if padding is None else grad[padding].copy()
-            embedding_backward(self._indices.reshape(-1), grad_output.reshape(-1, self.embedding_dim), grad)
-            if padding is not None:
-                grad[padding] = before
-        return last.input.copy()
+        return read(lock, compute)
 
     def extra_repr(self) -> str:
         padding = "" if self._padding is None else f", padding_idx={self._padding}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+def _back(
+    grad_output: Array, wants_input: bool, indices: Array, weight: Parameter, padding: int | None
+) -> Array | None:
+    """Add the gradient of the weight, and return zeros of the input's shape: nothing depends on an index smoothly."""
+    if weight.requires_grad:
+        grad = weight.kernel_grad
+        before = None if padding is None else grad[padding].copy()
+        embedding_backward(indices.reshape(-1), grad_output.reshape(-1, weight.shape[1]), grad)
+        if padding is not None:
+            grad[padding] = before
+    return np.zeros(indices.shape, weight.dtype) if wants_input else None

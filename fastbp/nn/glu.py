@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.nn.last_forward import LastForward, token_of_input
+from fastbp.nn.forward_node import as_it_was, numbers_and_node, record_forward
 from fastbp.nn.module import Module, locked
 from fastbp.nn.operation import Operation
 from fastbp.runtime.buffers import Buffer
@@ -34,13 +34,11 @@ class GLU(Module):
     TypeError, ValueError
     """
 
-    _last_forward: LastForward
-
     def __init__(self, dim: int = -1) -> None:
         if isinstance(dim, bool) or not isinstance(dim, int | np.integer):
             raise TypeError(f"GLU takes dim as the number of an axis, got {dim!r}")
         self._dim = int(dim)
-        self._output, self._grad_input, self._last_forward = Buffer(), Buffer(), LastForward()
+        self._output, self._grad_input = Buffer(), Buffer()
 
     @property
     def dim(self) -> int:
@@ -61,17 +59,6 @@ class GLU(Module):
             )
         return checked
 
-    def _last_axis(self, array: Array) -> Array:
-        """Return the array with the features last, as rows."""
-        moved = np.ascontiguousarray(np.moveaxis(array, self._dim, -1))
-        features = moved.shape[-1]
-        return moved.reshape(moved.size // max(features, 1), features)
-
-    def _place(self, rows: Array, result: Array) -> None:
-        """Write rows to an array whose features are along the axis."""
-        moved = np.moveaxis(result, self._dim, -1)
-        moved[...] = rows.reshape(moved.shape)
-
     def _shape_for(self, input: Array) -> tuple[int, ...]:
         shape = list(input.shape)
         shape[self._dim] //= 2
@@ -80,45 +67,58 @@ class GLU(Module):
     def _compute(self, input: Array, output: Array) -> None:
         if not output.size:
             return
-        rows = self._last_axis(input)
+        rows = _as_rows(input, self._dim)
         if self._dim in (-1, output.ndim - 1):
             glu_forward(rows, output.reshape(len(rows), output.shape[-1]))
             return
         computed = np.empty((len(rows), rows.shape[1] // 2), rows.dtype)
         glu_forward(rows, computed)
-        self._place(computed, output)
+        _place(computed, output, self._dim)
 
     @locked
     def forward(self, input: Array) -> Array:
-        """Return an array with half as many features along the axis, to be read."""
-        checked, last = self._checked(input), self._last_forward
+        """Return a tensor with half as many features along the axis, to be read."""
+        value, node = numbers_and_node(input)
+        checked = self._checked(value)
         slot = self._output.take(self._shape_for(checked), checked.dtype)
-        last.forget()
         self._compute(checked, slot.array)
-        return last.keep(checked, token_of_input(input), slot, None)
+        kept = checked, checked.shape, self._dim, self._grad_input
+        return record_forward(self, node, slot, _back, kept, self._current().lock)
 
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
-            return super().predict(input)
-        checked = self._checked(input)
+            return super().predict(input)  # type: ignore[no-any-return]
+        checked = self._checked(numbers_and_node(input)[0])
         output = np.empty(self._shape_for(checked), checked.dtype)
         self._compute(checked, output)
         return output
 
-    @locked
-    def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Array:
-        """Return the gradient with respect to the last input; ``retain_graph`` as of any other module."""
-        last = self._last_forward
-        grad_output = last.checked(grad_output, "GLU", self._output, None, None)
-        slot = self._grad_input.take(last.input.shape, last.input.dtype)
-        last.spend(retain_graph)
-        if grad_output.size:
-            rows, grad_rows = self._last_axis(last.input), self._last_axis(grad_output)
-            grad_input = np.empty_like(rows)
-            glu_backward(grad_rows, rows, grad_input)
-            self._place(grad_input, slot.array)
-        slot.memory.gradient_for = last.input_token
-        return slot.array.view()
-
     def extra_repr(self) -> str:
         return f"dim={self._dim}"
+
+
+def _back(
+    grad_output: Array, wants_input: bool, input: Array, shape: tuple[int, ...], axis: int, grad_inputs: Buffer
+) -> Array | None:
+    if not wants_input:
+        return None
+    array = grad_inputs.take(shape, grad_output.dtype).array
+    if array.size:
+        rows = _as_rows(as_it_was(input, shape, grad_output.dtype, "GLU"), axis)
+        grad_input = np.empty_like(rows)
+        glu_backward(_as_rows(grad_output, axis), rows, grad_input)
+        _place(grad_input, array, axis)
+    return array
+
+
+def _as_rows(array: Array, axis: int) -> Array:
+    """Return the array with the features last, as rows."""
+    moved = np.ascontiguousarray(np.moveaxis(array, axis, -1))
+    features = moved.shape[-1]
+    return moved.reshape(moved.size // max(features, 1), features)
+
+
+def _place(rows: Array, result: Array, axis: int) -> None:
+    """Write rows to an array whose features are along the axis."""
+    moved = np.moveaxis(result, axis, -1)
+    moved[...] = rows.reshape(moved.shape)

@@ -105,31 +105,31 @@ class RMSNorm(RowModule):
         features = prod(self._shape)
         return array.reshape(array.size // features, features)
 
-    def _forward_rows(self, input: Array, output: Array) -> None:
+    def _forward_rows(self, input: Array, output: Array) -> tuple[Any, ...]:
         normalized = self._normalized.take(input.shape, input.dtype).array
-        self._kept = normalized, self._rstd.take((len(input),), input.dtype).array
-        self._compute(input, *self._kept, output)
+        rstd = self._rstd.take((len(input),), input.dtype).array
+        self._compute(input, normalized, rstd, output)
+        return normalized, rstd, self.weight
 
     def _predict_rows(self, input: Array, output: Array) -> None:
         self._compute(input, np.empty_like(input), np.empty(len(input), input.dtype), output)
 
     def _compute(self, input: Array, normalized: Array, rstd: Array, output: Array) -> None:
         eps = input.dtype.type(self.eps_for(input.dtype))
-        rms_norm_forward(input, self._vector(input.dtype), eps, normalized, rstd, output)
+        rms_norm_forward(input, _vector(self.weight, input.dtype), eps, normalized, rstd, output)
 
-    def _backward_rows(self, grad_output: Array, output: Array, grad_input: Array | None) -> None:
-        normalized, rstd = self._kept
+    @staticmethod
+    def _backward_rows(grad_output: Array, output: Array, grad_input: Array | None, /, *kept: Any) -> None:
+        normalized, rstd, weight = kept
         if grad_input is not None:
-            rms_norm_backward(grad_output, self._vector(output.dtype), normalized, rstd, grad_input)
-        if self.weight is not None and self.weight.requires_grad:
-            grad_weight = self.weight.kernel_grad.reshape(-1)
+            rms_norm_backward(grad_output, _vector(weight, output.dtype), normalized, rstd, grad_input)
+        if weight is not None and weight.requires_grad:
+            grad_weight = weight.kernel_grad.reshape(-1)
             layer_norm_backward_parameters(grad_output, normalized, grad_weight, np.empty(0, output.dtype))
-
-    def _vector(self, dtype: np.dtype[Any]) -> Array:
-        return np.empty(0, dtype) if self.weight is None else self.weight.kernel_data.reshape(-1)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_kept"}
 
     def extra_repr(self) -> str:
         return f"{self._shape}, eps={self._eps}, elementwise_affine={self.elementwise_affine}"
+
+
+def _vector(weight: Parameter | None, dtype: np.dtype[Any]) -> Array:
+    return np.empty(0, dtype) if weight is None else weight.kernel_data.reshape(-1)

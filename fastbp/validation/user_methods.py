@@ -125,7 +125,7 @@ def _find_own_methods(cls: type) -> frozenset[str]:
         else:
             names |= {name for name in vars(base) if any(name in vars(known) for known in library)}
     special = {name for name in names if name.startswith("__") and name != "__call__"}
-    return frozenset(names - special - {"extra_repr", "_passed_by"})
+    return frozenset(names - special - {"extra_repr", "_defines_forward", "_own", "_passed_by"})
 
 
 def set_in_place_of_methods(obj: Any) -> list[str]:
