@@ -29,7 +29,7 @@ def warmup() -> None:
                 _run(nn.Sequential(nn.Linear(1, 1, dtype=dtype), activation_of_row(row.name)), x)
         for layer in LAYER_CLASSES.values():
             module = layer.build_example(dtype)
-            module.backward(module(np.zeros((2, 2), dtype)))
+            module.backward(module(np.zeros((2, 2), np.int64 if layer.takes_indices else dtype)))
         model = nn.Sequential(nn.Linear(1, 1, dtype=dtype))
         classes, weights = np.zeros(len(x), np.int64), np.ones(len(x), dtype)
         _train(model, nn.MSELoss(), given_rows(x, x.copy()))

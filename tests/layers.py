@@ -50,6 +50,13 @@ NETWORKS = {
     "residual with a PReLU": lambda dtype: [
         linear(5, 16, 0, dtype), nn.Residual(nn.PReLU(16, dtype=dtype), linear(16, 16, 1, dtype), nn.PReLU(dtype=dtype))
     ],
+    "RMS norm between": lambda dtype: [linear(5, 33, 0, dtype), nn.RMSNorm(33, dtype=dtype), nn.SiLU()],
+    "RMS norm first": lambda dtype: [nn.RMSNorm(5, eps=0.1, elementwise_affine=False)],
+    "GLU between": lambda dtype: [linear(5, 34, 0, dtype), nn.GLU(), linear(17, 9, 1, dtype)],
+    "GLU behind a residual, before tanh": lambda dtype: [
+        linear(5, 16, 0, dtype), nn.Residual(nn.ReLU(), linear(16, 16, 1, dtype)), nn.GLU(), nn.Tanh(),
+        linear(8, 6, 2, dtype),
+    ],
     "softmax between": lambda dtype: [linear(5, 16, 0, dtype), nn.Softmax(-1)],
     "log softmax before tanh": lambda dtype: [linear(5, 16, 0, dtype), nn.LogSoftmax(1), nn.Tanh()],
 }  # fmt: skip
@@ -58,6 +65,7 @@ ENDS = {
     "layer norm": lambda dtype: [nn.LayerNorm(3, dtype=dtype)],
     "batch norm": lambda dtype: [nn.BatchNorm1d(3, dtype=dtype)],
     "log softmax": lambda dtype: [nn.LogSoftmax(-1)],
+    "RMS norm": lambda dtype: [nn.RMSNorm(3, dtype=dtype)],
     "dropout": lambda dtype: [nn.Dropout(0.2, rng=9)],
     "PReLU": lambda dtype: [nn.PReLU(3, dtype=dtype)],
 }

@@ -71,6 +71,13 @@ CASES = {
     ),
     "LayerNorm without a bias": (lambda dtype: _with_numbers(nn.LayerNorm(5, bias=False, dtype=dtype)), None),
     "LayerNorm over two axes": (lambda dtype: _with_numbers(nn.LayerNorm((3, 5), dtype=dtype)), (2, 3, 5)),
+    "RMSNorm": (lambda dtype: _with_numbers(nn.RMSNorm(5, dtype=dtype)), None),
+    "RMSNorm over two axes": (lambda dtype: _with_numbers(nn.RMSNorm((3, 5), 0.1, dtype=dtype)), (2, 3, 5)),
+    "RMSNorm without a weight": (lambda dtype: nn.Sequential(
+        nn.Linear(5, 4, rng=0, dtype=dtype), nn.RMSNorm(4, elementwise_affine=False)
+    ), None),
+    "GLU": (lambda dtype: nn.Sequential(nn.Linear(5, 4, rng=0, dtype=dtype), nn.GLU()), None),
+    "GLU over an axis between": (lambda dtype: nn.Sequential(nn.PReLU(dtype=dtype), nn.GLU(2)), (3, 4, 5)),
     "BatchNorm1d": (lambda dtype: _with_numbers(_norm(dtype)), None),
     "BatchNorm1d over places": (lambda dtype: _with_numbers(_norm(dtype)), (5, 4)),
     "BatchNorm1d without parameters": (lambda dtype: nn.BatchNorm1d(5, affine=False, dtype=dtype), (5,)),

@@ -1,4 +1,4 @@
-"""How far every activation, loss and optimiser is from torch, in figures: a table of docs/equivalence.md."""
+"""How far every layer, activation, loss and optimiser is from torch, in figures: a table of docs/equivalence.md."""
 
 import warnings
 from typing import NamedTuple
@@ -9,8 +9,21 @@ from helpers import draw, leaf, tensor
 from loss_cases import CASES
 from test_registries import NAMES, OPTIONS, activation, optimizer
 
-from fastbp import nn
+from fastbp import nn, to_torch
+from fastbp.nn.layer_classes import LAYER_CLASSES
 
+# What they are built with, for 48 features; dropouts draw other numbers than torch's.
+LAYERS = {
+    "Linear": {"in_features": 48, "out_features": 32},
+    "LayerNorm": {"normalized_shape": 48},
+    "RMSNorm": {"normalized_shape": 48},
+    "BatchNorm1d": {"num_features": 48},
+    "PReLU": {"num_parameters": 48},
+    "GLU": {},
+    "Softmax": {"dim": 1},
+    "LogSoftmax": {"dim": 1},
+    "Embedding": {"num_embeddings": 20, "embedding_dim": 48},
+}
 X = numpy.linspace(-8, 8, 4001, dtype=numpy.float32)
 STEPS = 1000
 
@@ -26,8 +39,9 @@ class PartError(NamedTuple):
 
 
 def part_errors():
-    """A row for each activation, loss and optimiser."""
+    """A row for each activation, layer, loss and optimiser."""
     rows = [_error("value and derivative", name, _activation, name) for name in NAMES]
+    rows += [_error("outputs and gradients", name, _layer, name) for name in LAYERS]
     rows += [_error("value and gradient", str(case), _loss, case) for case in CASES]
     return rows + [_error(f"parameters after {STEPS:,} steps", name, _optimizer, name) for name in OPTIONS]
 
@@ -55,6 +69,26 @@ def _activation(name, library, dtype):
     output = activation(name, torch.nn)(inputs)
     output.sum().backward()
     return output.detach().numpy(), inputs.grad.numpy()
+
+
+def _layer(name, library, dtype):
+    """Outputs and gradients for 37 rows, of inputs and parameters, where there are any."""
+    row, settings, features = LAYER_CLASSES[name], LAYERS[name], 48
+    options = {"dtype": dtype} if "dtype" in row.settings else {}
+    module = row.module(**settings, **options)
+    for number, parameter in enumerate(module.parameters()):
+        parameter.data = draw(parameter.shape, numpy.float32, seed=number + 2).astype(dtype)
+    x = numpy.arange(37) % 20 if row.takes_indices else draw((37, features), numpy.float32).astype(dtype)
+    grad = draw(module.predict(x).shape, numpy.float32, seed=1).astype(dtype)
+    if library is nn:
+        output, grad_input = module(x).copy(), module.backward(grad)
+        given = [] if row.takes_indices else [grad_input]
+        return [output, *given, *(parameter.grad for parameter in module.parameters())]
+    theirs, inputs = to_torch(module), tensor(x) if row.takes_indices else leaf(x)
+    output = theirs(inputs)
+    output.backward(tensor(grad))
+    given = [] if row.takes_indices else [inputs.grad]
+    return [each.detach().numpy() for each in (output, *given, *(parameter.grad for parameter in theirs.parameters()))]
 
 
 def _loss(case, library, dtype):

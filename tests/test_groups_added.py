@@ -189,6 +189,8 @@ def test_a_layout_that_failed_is_not_kept(monkeypatch):
 def test_a_momentum_that_is_set_between_steps_is_in_the_state_when_it_has_made_one():
     model = nn.Linear(3, 2, rng=0)
     opt = optim.SGD(model.parameters(), lr=0.1)
+    for parameter in model.parameters():
+        parameter.grad = parameter.data
     opt.step()
     opt.momentum = 0.9
     assert opt.state_dict()["state"] == {}

@@ -1,6 +1,6 @@
 """Public kernels refuse arguments that they are not written for, before anything is compiled or read from the cache.
 
-Shapes: n samples, i inputs of a layer, o outputs.
+Shapes: n samples, i inputs of a layer, o outputs, w twice as many.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from numba.core.errors import TypingError
 import fastbp_kernels
 from fastbp_kernels import linear_forward, linear_forward_share, mse_forward, relu_forward, sgd_step
 
-SIZES = {"n": 3, "i": 4, "o": 5}
+SIZES = {"n": 3, "i": 4, "o": 5, "w": 10}
 FORWARD = ({"input": "no"}, {"output": "no"})
 BACKWARD = ({"grad_output": "no", "output": "no"}, {"grad_input": "no"})
 INPUT_BACKWARD = ({"grad_output": "no", "input": "no"}, {"grad_input": "no"})
@@ -41,11 +41,15 @@ ARRAYS = {
     "cross_entropy_forward": ({"logits": "no", "weight": "o"}, {}),
     "cross_entropy_forward_backward": ({"logits": "no", "weight": "o"}, {"grad": "no"}),
     "dropout_forward": FORWARD,
+    "embedding_backward": ({"grad_output": "no"}, {"grad_weight": "io"}),
+    "embedding_forward": ({"weight": "io"}, {"output": "no"}),
     "exp_forward": FORWARD,
     "gelu_backward": INPUT_BACKWARD,
     "gelu_forward": FORWARD,
     "gelu_tanh_backward": INPUT_BACKWARD,
     "gelu_tanh_forward": FORWARD,
+    "glu_backward": ({"grad_output": "no", "input": "nw"}, {"grad_input": "nw"}),
+    "glu_forward": ({"input": "nw"}, {"output": "no"}),
     "layer_norm_backward": (
         {"grad_output": "ni", "weight": "i", "normalized": "ni", "rstd": "n"},
         {"grad_input": "ni"},
@@ -78,6 +82,11 @@ ARRAYS = {
     "prelu_forward": ({"input": "ni", "weight": "i"}, {"output": "ni"}),
     "relu_backward": BACKWARD,
     "relu_forward": FORWARD,
+    "rms_norm_backward": (
+        {"grad_output": "ni", "weight": "i", "normalized": "ni", "rstd": "n"},
+        {"grad_input": "ni"},
+    ),
+    "rms_norm_forward": ({"input": "ni", "weight": "i"}, {"normalized": "ni", "rstd": "n", "output": "ni"}),
     "sgd_step": ({"grad": "oi"}, {"parameter": "oi"}),
     "sigmoid_backward": BACKWARD,
     "sigmoid_forward": FORWARD,
@@ -86,7 +95,8 @@ ARRAYS = {
     "tanh_backward": BACKWARD,
     "tanh_forward": FORWARD,
 }
-NUMBERS = {"rank": 0, "ranks": 1, "lr": 0.1, "factor": 2.0, "classes": numpy.zeros(SIZES["n"], numpy.int64)} | {
+INDICES = {name: numpy.zeros(SIZES["n"], numpy.int64) for name in ("classes", "index")}
+NUMBERS = INDICES | {"rank": 0, "ranks": 1, "lr": 0.1, "factor": 2.0} | {
     "activation": 6, "eps": 1e-5, "momentum": 0.1, "takes_batch": 1,
     "seed": 1, "forwards": 2, "threshold": 3, "scale": 1.0, "kept": 0.0, "dropped": 0.0
 }  # fmt: skip
@@ -182,7 +192,7 @@ def test_a_read_only_array_is_refused_where_a_kernel_writes(name):
 @pytest.mark.parametrize("name", ARRAYS)
 def test_what_is_no_number_is_refused_where_a_kernel_takes_one(name):
     arguments = arguments_of(name)
-    for argument in arguments.keys() & NUMBERS.keys() - {"classes"}:
+    for argument in arguments.keys() & NUMBERS.keys() - INDICES.keys():
         wrong = [None, 1j, numpy.ones(2)] + [1.5] * argument.startswith("rank")
         for number in wrong:
             assert_refused(name, arguments | {argument: number}, f"takes {argument} as an? (int|number), got ")

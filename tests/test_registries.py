@@ -6,9 +6,9 @@ import numpy
 import oracles
 import pytest
 import torch
-import twins
 from helpers import draw, mlp
 from length import WHOLE
+from optimizers import OPTIONS, optimizer
 from same_bits import assert_same_bits, outcome
 
 import fastbp
@@ -18,7 +18,7 @@ from fastbp.nn.activations import activation_classes, activation_of_row
 from fastbp_kernels import cross_entropy_forward, cross_entropy_forward_backward
 from fastbp_kernels.functions.activations import ACTIVATION_CODES, ACTIVATIONS
 from fastbp_kernels.functions.losses.kernels import LOSSES
-from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS
+from fastbp_kernels.functions.optimizers import OPTIMIZERS
 from fastbp_kernels.layers.table import ACTIVATION_SCALARS, OPERATION_SCALARS
 
 NAMES = [*(kind.__name__ for kind in activation_classes()), "GELU:tanh"]
@@ -36,39 +36,6 @@ def network(name, dtype, last=True):
     layers = [nn.Linear(i, o, rng=i, dtype=dtype) for i, o in pairwise(widths)]
     modules = [part for layer in layers for part in (layer, activation(name))]
     return nn.Sequential(*modules) if last else nn.Sequential(*modules[:-1])
-
-
-# What a row of an optimiser is for.
-OPTIONS = {
-    "SGD": {},
-    "SGD:decay": {"weight_decay": 0.1, "maximize": True},
-    "SGD:momentum": {"momentum": 0.9, "dampening": 0.25, "weight_decay": 0.01},
-    "Adam": {"weight_decay": 0.01},
-    "Adam:amsgrad": {"amsgrad": True, "betas": (0.5, 0.9), "maximize": True},
-    "AdamW": {},
-    "AdamW:amsgrad": {"amsgrad": True, "weight_decay": 0.1},
-    "NAdam": {"weight_decay": 0.1, "decoupled_weight_decay": True},
-    "RAdam": {"weight_decay": 0.01},
-    "Adamax": {"weight_decay": 0.01},
-    "RMSprop": {},
-    "RMSprop:momentum": {"momentum": 0.5, "weight_decay": 0.01},
-    "RMSprop:centered": {"centered": True},
-    "RMSprop:centered,momentum": {"centered": True, "momentum": 0.9, "maximize": True},
-    "Adagrad": {"lr_decay": 0.01, "initial_accumulator_value": 0.1},
-    "Adadelta": {"weight_decay": 0.01},
-    "Rprop": {"etas": (0.4, 1.3), "step_sizes": (1e-5, 0.1)},
-    "Lion": {"betas": (0.8, 0.95), "weight_decay": 0.1},
-}
-
-
-def optimizer(row, parameters, lr, library=optim):
-    """An optimiser of a row, and its twin: torch's, or where the row says that torch has none the one of ``twins``."""
-    if library is torch.optim and not OPTIMIZERS[OPTIMIZER_CODES[row]].in_torch:
-        library = twins
-    opt = getattr(library, row.partition(":")[0])(parameters, lr=lr, **OPTIONS[row])
-    if library is optim:
-        assert OPTIMIZERS[opt.code].name == row
-    return opt
 
 
 def target_of(loss, dtype, n=23):

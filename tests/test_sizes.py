@@ -25,6 +25,8 @@ KERNELS = {
     "kernels/fastbp_kernels/layers/layer_norm.py: layer_norm_backward_rows",
     "kernels/fastbp_kernels/layers/layer_norm.py: layer_norm_rows",
     "kernels/fastbp_kernels/layers/prelu.py: prelu_rows",
+    "kernels/fastbp_kernels/layers/rms_norm.py: rms_norm_backward_rows",
+    "kernels/fastbp_kernels/layers/rms_norm.py: rms_norm_rows",
     "kernels/fastbp_kernels/linalg/product.py: product",
     "kernels/fastbp_kernels/linalg/product.py: transposed_product",
     "kernels/fastbp_kernels/linalg/sparse.py: add_sparse_weight_gradient",

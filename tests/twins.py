@@ -13,6 +13,8 @@ class Lion(torch.optim.Optimizer):
     def step(self):
         for group in self.param_groups:
             for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
                 state, (one, two) = self.state[parameter], group["betas"]
                 average = state.setdefault("exp_avg", torch.zeros_like(parameter))
                 grad = -parameter.grad if group["maximize"] else parameter.grad

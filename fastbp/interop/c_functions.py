@@ -40,6 +40,28 @@ FUNCTIONS = {
             }
         }
     """,
+    "rms_norm": """
+        static void rms_norm(int rows, int features, const real *weight, real eps, real *x)
+        {
+            for (int row = 0; row < rows; row++, x += features) {
+                real squares = 0;
+                for (int i = 0; i < features; i++)
+                    squares += x[i] * x[i];
+                const real scale = 1 / sqrt@(squares / (real)features + eps);
+                for (int i = 0; i < features; i++)
+                    x[i] = weight ? x[i] * scale * weight[i] : x[i] * scale;
+            }
+        }
+    """,
+    "glu": """
+        static void glu(int outer, int half, int inner, real *x)
+        {
+            real *y = x; /* behind which nothing is left that is still to be read */
+            for (int k = 0; k < outer; k++, x += 2 * half * inner)
+                for (int i = 0; i < half * inner; i++)
+                    *y++ = x[i] / (1 + exp@(-x[i + half * inner]));
+        }
+    """,
     "batch_norm": """
         static void batch_norm(int features, int places, const real *mean, const real *variance, const real *weight,
                                const real *bias, real eps, real *x)

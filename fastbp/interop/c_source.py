@@ -21,10 +21,12 @@ from fastbp.interop.sample_shapes import Shape, axis_of
 from fastbp.nn.activations import Activation
 from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.flatten import Flatten
+from fastbp.nn.glu import GLU
 from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.prelu import PReLU
+from fastbp.nn.rms_norm import RMSNorm
 from fastbp.nn.softmax import LogSoftmax, Softmax
 from fastbp.validation.arrays import Array
 from fastbp.version import __version__
@@ -99,6 +101,7 @@ _OPERATIONS = {
     "normal_distribution": "(0.5{f} * erfc{f}({0} * -0.70710678118654752440{f}))",
 }  # fmt: skip
 
+
 class CSource:
     """The file, which grows layer by layer.
 
@@ -108,7 +111,7 @@ class CSource:
     """
 
     def __init__(self, leaves: Leaving) -> None:
-        self._leaves, self._dtype = leaves, leaves.dtype
+        self._leaves, self.dtype = leaves, leaves.dtype
         self._real = "float" if leaves.dtype == np.float32 else "double"
         self._functions: dict[str, None] = {}
         self._arrays: dict[tuple[int, bool], tuple[str, str]] = {}  # names and definitions, by what they are of
@@ -168,7 +171,7 @@ class CSource:
         key = array.ctypes.data, transposed
         if key not in self._arrays:
             name = f"p{len(self._arrays)}"
-            numbers = numbers_text((array.T if transposed else array).ravel(), self._dtype)
+            numbers = numbers_text((array.T if transposed else array).ravel(), self.dtype)
             shape = " x ".join(map(str, array.shape[::-1] if transposed else array.shape))
             body = fill(", ".join(numbers), 116, initial_indent="    ", subsequent_indent="    ")
             definition = f"/* {shape}{', ' if note else ''}{note} */\n"
@@ -178,7 +181,7 @@ class CSource:
 
     def number(self, value: float) -> str:
         """Return a constant."""
-        return numbers_text([value], self._dtype)[0]
+        return numbers_text([value], self.dtype)[0]
 
     def text(self) -> str:
         """Return the whole file."""
@@ -201,7 +204,7 @@ class CSource:
         return "\n".join([*head, *arrays, *functions, *body, *self._lines, *back, "}\n"])
 
     def _add_activation(self, layer: Any, size: int) -> None:
-        language = CExpressions(self._dtype)
+        language = CExpressions(self.dtype)
         if isinstance(layer, Exponential):
             value = Term(language, "x").call("exp")
         else:
@@ -227,6 +230,17 @@ def _layer_norm(source: CSource, norm: LayerNorm, shape: Shape) -> None:
     source.call("layer_norm", prod(shape) // features, features, weight, bias, source.number(norm.eps))
 
 
+def _rms_norm(source: CSource, norm: RMSNorm, shape: Shape) -> None:
+    features = prod(norm.normalized_shape)
+    eps = source.number(norm.eps_for(source.dtype))
+    source.call("rms_norm", prod(shape) // features, features, source.parameter(norm.weight), eps)
+
+
+def _glu(source: CSource, glu: GLU, shape: Shape) -> None:
+    axis = axis_of(glu, shape)
+    source.call("glu", prod(shape[:axis]), shape[axis] // 2, prod(shape[axis + 1 :]))
+
+
 def _batch_norm(source: CSource, norm: BatchNorm1d, shape: Shape) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -248,7 +262,7 @@ def _softmax(source: CSource, softmax: Softmax | LogSoftmax, shape: Shape) -> No
 
 C_LAYERS: dict[type[Module], Callable[[CSource, Any, Shape], None]] = {
     Linear: _linear, LayerNorm: _layer_norm, BatchNorm1d: _batch_norm, PReLU: _prelu,
-    Softmax: _softmax, LogSoftmax: _softmax,
+    RMSNorm: _rms_norm, GLU: _glu, Softmax: _softmax, LogSoftmax: _softmax,
 }  # fmt: skip
 """How the layers are written that are no activations."""
 

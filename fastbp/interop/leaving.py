@@ -13,6 +13,7 @@ from fastbp.nn.activations import Elementwise
 from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
+from fastbp.nn.embedding import Embedding
 from fastbp.nn.identity import Identity
 from fastbp.nn.module import Module
 from fastbp.nn.residual import Residual
@@ -131,6 +132,8 @@ def _layers(module: Module, name: str, caller: str) -> Iterator[tuple[str, Modul
         )
     if isinstance(module, Elementwise):
         raise TypeError(f"{caller} writes the library's own functions, got {place} of compiled ones: {module!r}")
+    if isinstance(module, Embedding):
+        raise TypeError(f"{caller} writes networks of numbers, got {place}, which takes indices")
     if isinstance(module, ModuleList):
         raise TypeError(f"{caller} takes modules that predict, got {place}, which has no forward; use nn.Sequential")
     if isinstance(module, BatchNorm1d) and module.running_mean is None:

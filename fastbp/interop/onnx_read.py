@@ -228,6 +228,12 @@ def _layer_norm(reader: _Reader, node: Any, attributes: dict[str, Any]) -> Modul
     return _with_parameters(norm, weight, shift) if axis == -weight.ndim else None
 
 
+def _rms_norm(reader: _Reader, node: Any, attributes: dict[str, Any]) -> Module:
+    weight = reader.parameter(node.input[1], node)
+    norm = nn.RMSNorm(weight.shape, float(reader.constant(node.input[2], node)), dtype=weight.dtype)
+    return _with_parameters(norm, weight, None)
+
+
 def _batch_norm(reader: _Reader, node: Any, attributes: dict[str, Any]) -> Module | None:
     weight, bias = (reader.parameter(name, node) for name in node.input[1:3])
     eps = float(reader.constant(node.input[5], node)) if node.domain == DOMAIN else attributes.get("epsilon", 1e-5)
@@ -264,6 +270,8 @@ _READERS: dict[str, Callable[[_Reader, Any, dict[str, Any]], Module | None]] = {
     "MatMul": _matmul,
     "LayerNormalization": _layer_norm,
     f"{DOMAIN}.LayerNorm": _layer_norm,
+    f"{DOMAIN}.RMSNorm": _rms_norm,
+    f"{DOMAIN}.GLU": lambda reader, node, attributes: nn.GLU(int(reader.constant(node.input[4], node)[0])),
     "BatchNormalization": _batch_norm,
     f"{DOMAIN}.BatchNorm1d": _batch_norm,
     "PRelu": _prelu,

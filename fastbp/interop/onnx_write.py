@@ -19,11 +19,13 @@ from fastbp.interop.sample_shapes import Shape, axis_of
 from fastbp.nn.activations import Activation
 from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.flatten import Flatten
+from fastbp.nn.glu import GLU
 from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 from fastbp.nn.prelu import PReLU
+from fastbp.nn.rms_norm import RMSNorm
 from fastbp.nn.softmax import LogSoftmax, Softmax
 from fastbp.validation.arrays import Array
 from fastbp.version import __version__
@@ -222,6 +224,34 @@ def _layer_norm_body(nodes: OnnxNodes, x: Term, weight: Term, bias: Term, eps: T
     return less_mean / deviation * weight + bias
 
 
+def _rms_norm(graph: OnnxGraph, norm: RMSNorm, path: str, shape: Shape) -> None:
+    ones, axes = np.ones(norm.normalized_shape, graph.dtype), len(norm.normalized_shape)
+    weight = graph.parameter(norm.weight, f"{path}weight") or graph.initializer(f"{path}ones", ones)
+    over = graph.initializer(f"axes:{axes}", np.arange(-axes, 0))
+    arguments = [weight, graph.scalar(norm.eps_for(graph.dtype)), over]
+    graph.function("RMSNorm", ["weight", "eps", "axes"], arguments, _rms_norm_body)
+
+
+def _rms_norm_body(nodes: OnnxNodes, x: Term, weight: Term, eps: Term, axes: Term) -> Term:
+    squares = Term(nodes, nodes.operator("ReduceMean", (x * x).written, axes.written))
+    return x / Term(nodes, nodes.operator("Sqrt", (squares + eps).written)) * weight
+
+
+def _glu(graph: OnnxGraph, glu: GLU, path: str, shape: Shape) -> None:
+    axis = axis_of(glu, shape)
+    half = shape[axis] // 2
+    places = [graph.initializer(f"place:{place}", np.array([place])) for place in (0, half, 2 * half, axis + 1)]
+    graph.function("GLU", ["start", "half", "end", "axis"], places, _glu_body)
+
+
+def _glu_body(nodes: OnnxNodes, x: Term, start: Term, half: Term, end: Term, axis: Term) -> Term:
+    own, gate = (
+        Term(nodes, nodes.operator("Slice", x.written, first.written, last.written, axis.written))
+        for first, last in ((start, half), (half, end))
+    )
+    return own * gate.call("sigmoid")
+
+
 def _batch_norm(graph: OnnxGraph, norm: BatchNorm1d, path: str, shape: Shape) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -262,7 +292,7 @@ def _softmax(graph: OnnxGraph, softmax: Softmax | LogSoftmax, path: str, shape: 
 
 ONNX_LAYERS: dict[type[Module], Callable[[OnnxGraph, Any, str, Shape], None]] = {
     Linear: _linear, LayerNorm: _layer_norm, BatchNorm1d: _batch_norm, PReLU: _prelu, Softmax: _softmax,
-    LogSoftmax: _softmax,
+    LogSoftmax: _softmax, RMSNorm: _rms_norm, GLU: _glu,
     Flatten: lambda graph, *_: graph.node("Flatten", axis=1),
     Exponential: lambda graph, *_: graph.node("Exp"),
 }  # fmt: skip

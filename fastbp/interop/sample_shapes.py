@@ -8,18 +8,20 @@ from typing import Any, TypeAlias
 
 from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.flatten import Flatten
+from fastbp.nn.glu import GLU
 from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.prelu import PReLU
+from fastbp.nn.rms_norm import RMSNorm
 from fastbp.nn.softmax import LogSoftmax, Softmax
 
 Shape: TypeAlias = tuple[int, ...]
 
 
-def axis_of(softmax: Softmax | LogSoftmax, shape: Shape) -> int:
-    """Return the place in ``shape`` of the axis that is summed over, or raise ValueError."""
-    name, dim, axes = type(softmax).__name__, softmax.dim, len(shape) + 1
+def axis_of(layer: Softmax | LogSoftmax | GLU, shape: Shape) -> int:
+    """Return the place in ``shape`` of the axis along which a layer works, or raise ValueError."""
+    name, dim, axes = type(layer).__name__, layer.dim, len(shape) + 1
     if dim is None and axes != 2:
         raise ValueError(f"{name}() takes inputs of shape (n, i), got samples of shape {shape}; pass dim=-1")
     axis = 1 if dim is None else dim + axes if dim < 0 else dim
@@ -34,7 +36,7 @@ def _linear(linear: Linear, shape: Shape) -> Shape:
     return (*shape[:-1], linear.out_features)
 
 
-def _layer_norm(norm: LayerNorm, shape: Shape) -> Shape:
+def _layer_norm(norm: LayerNorm | RMSNorm, shape: Shape) -> Shape:
     if shape[-len(norm.normalized_shape) :] != norm.normalized_shape:
         _refuse(norm, norm.normalized_shape, shape)
     return shape
@@ -57,17 +59,25 @@ def _softmax(softmax: Softmax | LogSoftmax, shape: Shape) -> Shape:
     return shape
 
 
+def _glu(glu: GLU, shape: Shape) -> Shape:
+    axis = axis_of(glu, shape)
+    if shape[axis] % 2:
+        raise ValueError(f"{glu!r} takes samples of an even number of features along that axis, got {shape}")
+    return (*shape[:axis], shape[axis] // 2, *shape[axis + 1 :])
+
+
 def _refuse(module: Module, taken: Shape, shape: Shape) -> None:
     raise ValueError(f"{module!r} takes samples of shape {taken}, got {shape}")
 
 
 _RETURNED: dict[type[Module], Callable[[Any, Shape], Shape]] = {
-    Linear: _linear, LayerNorm: _layer_norm, BatchNorm1d: _batch_norm, PReLU: _prelu,
+    Linear: _linear, LayerNorm: _layer_norm, RMSNorm: _layer_norm, BatchNorm1d: _batch_norm, PReLU: _prelu, GLU: _glu,
     Softmax: _softmax, LogSoftmax: _softmax, Flatten: lambda _, shape: (prod(shape),),
 }  # fmt: skip
 _TAKEN: dict[type[Module], Callable[[Any], Shape | None]] = {
     Linear: lambda linear: (linear.in_features,),
     LayerNorm: lambda norm: norm.normalized_shape,
+    RMSNorm: lambda norm: norm.normalized_shape,
     BatchNorm1d: lambda norm: (norm.num_features,),
     PReLU: lambda prelu: (prelu.num_parameters,) if prelu.num_parameters > 1 else None,
 }

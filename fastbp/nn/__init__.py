@@ -30,7 +30,9 @@ from fastbp.nn.activations import (
 from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.container import ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
+from fastbp.nn.embedding import Embedding
 from fastbp.nn.flatten import Flatten
+from fastbp.nn.glu import GLU
 from fastbp.nn.identity import Identity
 from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
@@ -53,6 +55,7 @@ from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
 from fastbp.nn.prelu import PReLU
 from fastbp.nn.residual import Residual
+from fastbp.nn.rms_norm import RMSNorm
 from fastbp.nn.sequential import Sequential
 from fastbp.nn.softmax import LogSoftmax, Softmax
 from fastbp.validation.missing import missing
@@ -61,6 +64,7 @@ __all__ = [
     "CELU",
     "ELU",
     "GELU",
+    "GLU",
     "SELU",
     "AlphaDropout",
     "BCELoss",
@@ -70,6 +74,7 @@ __all__ = [
     "Dropout",
     "Elementwise",
     "ElementwiseLoss",
+    "Embedding",
     "Flatten",
     "GaussianNLLLoss",
     "Hardshrink",
@@ -94,6 +99,7 @@ __all__ = [
     "Parameter",
     "PoissonNLLLoss",
     "QuantileLoss",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "Residual",
@@ -117,7 +123,7 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
         __name__,
         __all__,
         (
-            "Bilinear", "Conv1d", "Conv2d", "Embedding", "GRU", "LSTM", "MaxPool2d", "ModuleDict", "MultiheadAttention",
+            "Bilinear", "Conv1d", "Conv2d", "GRU", "LSTM", "MaxPool2d", "ModuleDict", "MultiheadAttention",
             "ParameterDict", "ParameterList", "RNN", "Unflatten", "functional",
         ),
     )  # fmt: skip

@@ -15,12 +15,15 @@ import numpy.typing as npt
 from fastbp.nn.activations import activation_classes
 from fastbp.nn.batch_norm import BatchNorm1d
 from fastbp.nn.dropout import AlphaDropout, Dropout
+from fastbp.nn.embedding import Embedding
 from fastbp.nn.flatten import Flatten
+from fastbp.nn.glu import GLU
 from fastbp.nn.identity import Identity
 from fastbp.nn.layer_norm import LayerNorm
 from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.prelu import PReLU
+from fastbp.nn.rms_norm import RMSNorm
 from fastbp.nn.softmax import LogSoftmax, Softmax
 
 Settings = Mapping[str, Any]
@@ -57,6 +60,8 @@ class LayerClass(NamedTuple):
         Arguments with which no random numbers are drawn for parameters that are then set.
     none_in_file : mapping
         What a file holds for a setting that is None: ``_NONE``, or another value of the same meaning.
+    takes_indices : bool
+        Whether inputs are integers.
     counts : mapping of str to type
         Attributes that are no arguments, but are kept in a file beside the settings.
     """
@@ -69,6 +74,7 @@ class LayerClass(NamedTuple):
     in_torch: bool = True
     without_draws: Settings = _NO_SETTINGS
     none_in_file: Settings = _NO_SETTINGS
+    takes_indices: bool = False
     counts: Mapping[str, type] = _NO_SETTINGS
 
     @property
@@ -126,6 +132,14 @@ def _layer_norm_state(settings: Settings) -> Shapes:
     return dict.fromkeys(_affine(settings["elementwise_affine"], settings["bias"]), shape)
 
 
+def _rms_norm_state(settings: Settings) -> Shapes:
+    return _layer_norm_state({**settings, "bias": False})
+
+
+def _embedding_state(settings: Settings) -> Shapes:
+    return {"weight": ((settings["num_embeddings"], settings["embedding_dim"]), settings["dtype"])}
+
+
 def _prelu_state(settings: Settings) -> Shapes:
     return {"weight": ((settings["num_parameters"],), settings["dtype"])}
 
@@ -149,6 +163,16 @@ _LISTED = (
         LayerNorm, {"normalized_shape": list, "eps": float, "elementwise_affine": bool, "bias": bool, "dtype": str},
         _layer_norm_state, {"normalized_shape": 2},
     ),
+    LayerClass(
+        RMSNorm, {"normalized_shape": list, "eps": float, "elementwise_affine": bool, "dtype": str}, _rms_norm_state,
+        {"normalized_shape": 2}, none_in_file={"eps": _NONE},
+    ),
+    LayerClass(
+        Embedding, {"num_embeddings": int, "embedding_dim": int, "padding_idx": int, "dtype": str}, _embedding_state,
+        {"num_embeddings": 3, "embedding_dim": 2}, without_draws={"init": "zeros"}, none_in_file={"padding_idx": -1},
+        takes_indices=True,
+    ),
+    LayerClass(GLU, {"dim": int}),
     LayerClass(PReLU, {"num_parameters": int, "dtype": str}, _prelu_state),
     LayerClass(BatchNorm1d, _BATCH_NORM, _batch_norm_state, {"num_features": 2}, none_in_file={"momentum": _NONE}),
     *(LayerClass(each, {"p": float}, counts={"seed": int, "forwards": int}) for each in (Dropout, AlphaDropout)),

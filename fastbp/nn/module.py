@@ -185,6 +185,10 @@ class Module(ModuleTree):
         """Yield what stands for this module in the plan of one that holds it."""
         yield self
 
+    def parameters(self) -> Iterator[Parameter]:
+        """Return an iterator over each parameter once, in the order of ``named_parameters``."""
+        return iter(self._current().parameters)
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients of all parameters to None; with ``set_to_none=False`` to zeros, where they are not None."""
         self._current().zero_grad(set_to_none)
@@ -260,7 +264,7 @@ class Module(ModuleTree):
             before, modules = flat, list(self._modules_in_order())
             for module in modules:
                 module._follow_dtype()
-            flat = FlatView(self.parameters(), modules)
+            flat = FlatView(self._parameters_in_order(), modules)
             if before is not None and not (before.runs or flat.runs):
                 flat.lock = before.lock  # without parameters it is the lock of this view alone
             self._flat = flat

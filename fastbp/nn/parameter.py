@@ -17,57 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 from typing import Any
-from weakref import ref
 
 import numpy as np
 
 from fastbp.nn.array_like import ArrayLike
+from fastbp.nn.storage import Storage
 from fastbp.runtime.derived import Derived, Source
 from fastbp.runtime.model_lock import ModelLock, ModelLocks, Span, holder
-from fastbp.validation.arrays import Array, aligned_zeros, require_dtype, require_floats
+from fastbp.validation.arrays import Array, require_dtype, require_floats
 from fastbp.validation.read_only import tell_read_only
-
-
-class Storage(Source):
-    """The parameters and gradients of one model: two aligned vectors of the same size.
-
-    Copies and pickles are made while nobody changes them, and own their memory: arrays that are read from a file or
-    from another process may lie where nobody may write, or where others do.
-
-    Parameters
-    ----------
-    size : int
-        Number of parameters.
-    dtype : numpy.dtype
-    """
-
-    __slots__ = ("_told", "data", "grad", "lock")
-
-    def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
-        self._told: list[ref[Derived]] = []
-        self.data = aligned_zeros(size, dtype)
-        self.grad = aligned_zeros(size, dtype)
-        self.lock = ModelLock()
-
-    @property
-    def _derived_from_this(self) -> list[ref[Derived]]:
-        return self._told
-
-    @holder
-    def __reduce__(self) -> tuple[Any, ...]:
-        lock = self.lock
-        taken = lock.acquire()
-        try:
-            return _storage_of, (self.data.copy(), self.grad.copy())
-        finally:
-            taken.release()
-
-
-def _storage_of(data: Array, grad: Array) -> Storage:
-    """Return a storage of copies of two vectors."""
-    storage = Storage(data.size, data.dtype)
-    storage.data[...], storage.grad[...] = data, grad
-    return storage
 
 
 class Parameter(ArrayLike):
@@ -233,6 +191,16 @@ def laid_out(*values: Array | None) -> list[Any]:
     return made
 
 
+def in_order_of_memory(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Return parameters, each once, in the order in which they lie: then a whole model is one run, whatever its order.
+
+    Storages come in the order of their first parameters.
+    """
+    unique = list(dict.fromkeys(parameters))
+    storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in unique))}
+    return sorted(unique, key=lambda parameter: (storages[parameter.storage], parameter.offset))
+
+
 def flatten(parameters: Iterable[Parameter]) -> None:
     """Lay ``parameters`` out one behind the other in one new storage, values and gradients kept.
 
@@ -258,6 +226,12 @@ def convert(parameters: Iterable[Parameter], dtype: np.dtype[Any]) -> None:
             storage.data[offset:stop], storage.grad[offset:stop] = data.ravel(), grad.ravel()
             parameter.move_to(storage, offset)
             offset = stop
+
+
+def with_gradient(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+    """Return those of ``parameters`` that have a gradient: the same tuple, if all have one."""
+    reached = [parameter for parameter in parameters if parameter.has_grad]
+    return parameters if len(reached) == len(parameters) else tuple(reached)
 
 
 def _runs_of(parameters: Iterable[Parameter]) -> list[tuple[Storage, int, int]]:

@@ -36,7 +36,9 @@ class _OverAxis(RowModule):
 
     @property
     def _operation(self) -> Operation | None:
-        return Operation(type(self).__name__) if self._dim in (None, -1, 1) else None
+        if self._dim not in (None, -1, 1):
+            return None
+        return Operation(type(self).__name__, takes_rows_only=self._dim != -1)
 
     def _checked(self, input: Array) -> Array:
         name = type(self).__name__

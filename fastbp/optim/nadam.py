@@ -50,7 +50,7 @@ class NAdam(Optimizer):
         mu_next = one * (1.0 - 0.5 * np.power(0.96, (numbers + 1) * decay))
         factors = np.concatenate([[row.mu_product], mu]).astype(np.float32)  # in which PyTorch keeps the product
         products = np.multiply.accumulate(factors)[1:].astype(np.float64)
-        row.mu_product_next = float(products[-1])
+        row.mu_products = products
         grad_step, avg_step = lr * (1.0 - mu) / (1.0 - products), lr * mu_next / (1.0 - products * mu_next)
         correction = 1 - np.power(two, numbers)
         return 1 - one, two, 1 - two, correction, grad_step, avg_step, settings["eps"], *decay_of(settings)

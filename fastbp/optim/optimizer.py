@@ -7,17 +7,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp.nn.parameter import FlatView, Parameter
+from fastbp.nn.parameter import FlatView, Parameter, in_order_of_memory, with_gradient
 from fastbp.optim.group_arguments import read_group, read_groups
 from fastbp.optim.parameter_group import ParameterGroup, refuse_unsupported
 from fastbp.optim.setting import Setting
 from fastbp.optim.state_dict import build_state, read_state
 from fastbp.optim.state_vectors import StateVectors
 from fastbp.optim.step_counts import ScalarRow, StepCounts
+from fastbp.optim.steps_ahead import StepsAhead, moved_parameters
 from fastbp.runtime.model_lock import ModelLock, holder
 from fastbp.validation.arrays import Array
 from fastbp.validation.read_only import tell_read_only
-from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS, step_parameters, step_spans
+from fastbp_kernels.functions.optimizers import OPTIMIZER_CODES, OPTIMIZERS
 
 Columns = Sequence[Any]
 """The scalars of some steps in the order of the registry's row: each a number, or an array of one for each step."""
@@ -72,8 +73,9 @@ class Optimizer:
         self._counts = StepCounts()
         self._code = -1  # not known
         self._laid_out_for = -2
-        # Calls and scalars of a step, where the next one is like the last.
-        self._calls: list[Any] | None = None
+        self._stepped: tuple[Parameter, ...] | None = None  # those that have a row of scalars
+        # What is found once: the calls of the next steps, which are None until somebody makes one, and scalars.
+        self._ahead: StepsAhead | None = None
         self._constant: Array | None = None
         self._spans: tuple[FlatView, Iterable[Parameter], Array] | None = None
         self._state = StateVectors()
@@ -134,7 +136,7 @@ class Optimizer:
 
     def settings_changed(self) -> None:
         """Find a step's scalars anew."""
-        self._calls, self._constant, self._code = None, None, -1
+        self._ahead, self._constant, self._code = None, None, -1
 
     def _require_group(self, settings: Mapping[str, Any]) -> None:
         """Raise ValueError for settings of a group that do not go together."""
@@ -194,16 +196,19 @@ class Optimizer:
         scheduled : sequence of mapping of str to ndarray, or None
             For each group the settings that differ from step to step.
         """
-        self._current()
+        self._take_rows(self._current().trained)
+        return self._scalars(steps, scheduled)
+
+    def _scalars(self, steps: int, scheduled: Sequence[Mapping[str, Any]] | None = None) -> Array:
+        """Return ``scalars`` of those parameters that have rows."""
         if self._constant is not None and scheduled is None:
             return self._constant
-        rows = self._counts.rows
+        rows = self._counts.begin(self._steps)
         is_constant = scheduled is None and self._is_constant()
         length = min(steps, 1) if is_constant else steps
         groups = {id(group): n for n, group in enumerate(self._groups)}
         scalars = np.empty((length, len(rows), len(OPTIMIZERS[self.code].scalars)))
         for place, row in enumerate(rows):
-            row.mu_product_next = row.mu_product
             if not length:
                 continue
             settings: Mapping[str, Any] = row.group.values_by_name
@@ -228,6 +233,7 @@ class Optimizer:
         They are those of a model, which lie one behind the other, and not all need be this optimiser's.
         """
         flat = self._current()
+        self._take_rows(flat.trained)
         found = self._spans
         if found is None or found[0] is not flat or found[1] is not parameters:  # found once, for trainings are many
             found = self._spans = flat, parameters, self._counts.spans(parameters, self._state.places)
@@ -236,12 +242,11 @@ class Optimizer:
     def advance(self, steps: int) -> None:
         """Note steps that were made with ``scalars`` on the ``state``."""
         self._steps += steps
-        for row in self._counts.rows:
-            row.mu_product = row.mu_product_next
+        self._ahead = None
 
     @holder
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter that is not frozen against its gradient.
+        """Move every parameter that is not frozen against its gradient; one whose ``grad`` is None is passed by.
 
         ``closure``, if given, is called first, to compute the gradients; its value is returned.
         """
@@ -252,41 +257,36 @@ class Optimizer:
                     f"{type(self).__name__}.step takes closure as a function or None, got {type(closure).__name__}"
                 )
             loss = closure()
-        calls = self._calls
-        if calls is None or not self._flat.is_current:
-            calls = self._prepare()
-        flat = self._flat
+        flat = self._flat if self._flat.is_current and self._code == self._laid_out_for else self._current()
+        self._take_rows(with_gradient(flat.trained))
+        ahead = self._ahead
+        if ahead is None or not ahead.has(self._steps):
+            ahead = self._look_ahead(flat)
         lock = flat.lock
         with lock:
             if type(lock) is ModelLock:
                 lock.written = flat.spans[lock]
-            for kernel, arguments in calls:
-                kernel(*arguments)
-            if self._calls is None:
-                self.advance(1)
-            else:
-                self._steps += 1
+            ahead.step(self._steps)
+            self._steps += 1
         return loss
 
-    def _prepare(self) -> list[Any]:
-        """Return the calls of a step: a kernel and its arguments for each run of parameters."""
-        flat = self._current()
-        code, scalars = self.code, self.scalars(1)[0]
-        parameters = iter(self._in_order)
-        calls: list[Any] = []
-        for data, grad in flat.runs:
-            own: list[Parameter] = []
-            while sum(parameter.size for parameter in own) < data.size:
-                own.append(next(parameters))
-            state, numbers = self._state.arrays[data.dtype], scalars.astype(data.dtype)
-            spans = self._counts.spans(own, self._state.places)
-            if spans.tolist() == [[0, data.size, 0, 0]] and state.shape[1] == data.size:
-                calls.append((step_parameters, (code, numbers[0], data, grad, state)))
-            elif len(spans):
-                calls.append((step_spans, (code, numbers, spans, data, grad, state)))
-        if self._is_constant():
-            self._calls = calls
-        return calls
+    def _take_rows(self, stepped: tuple[Parameter, ...]) -> None:
+        """Have rows of scalars for the parameters that are stepped next, and for no others."""
+        if stepped is self._stepped or stepped == self._stepped:
+            return
+        self._counts.lay_out(self._groups, self._steps, stepped)
+        self._ahead = self._constant = self._spans = None
+        self._stepped = stepped  # at the end: whatever cuts in before leaves nothing that counts as laid out
+
+    def _look_ahead(self, flat: FlatView) -> StepsAhead:
+        """Return the next steps of the parameters that have rows."""
+        ahead = self._ahead
+        if ahead is None:
+            moved = moved_parameters(flat, self._in_order, self._counts, self._state)
+            ahead = StepsAhead(self.code, moved)
+        ahead.take(self._scalars(ahead.length), self._steps, are_constant=self._constant is not None)
+        self._ahead = ahead
+        return ahead
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients of this optimiser's parameters to None, or to zeros as ``Module.zero_grad`` does."""
@@ -297,22 +297,19 @@ class Optimizer:
             return self._flat
         names = OPTIMIZERS[self.code].state
         if not self._flat.is_current or names != self._state.names:
-            # In the order in which they lie: then a whole model is one run, in whatever order it came.
-            storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in self.parameters))}
-            self._in_order = sorted(self.parameters, key=lambda p: (storages[p.storage], p.offset))
+            self._in_order = in_order_of_memory(self.parameters)
             flat = FlatView(self._in_order)
             if names and not self._state.names:  # the first step with them is PyTorch's first step
                 self._counts.restart(self._steps)
-            self._counts.lay_out(self._groups, self._steps)
             self._state.lay_out(names, self._in_order)
-            self._calls = self._constant = None
+            self._stepped = None
             self._flat = flat  # at the end: whatever cuts in before leaves nothing that counts as laid out
         self._laid_out_for = self._code
         return self._flat
 
     def __getstate__(self) -> dict[str, Any]:
         self._counts.note(self._steps)
-        return {**vars(self), "_calls": None, "_flat": FlatView(), "_spans": None}
+        return {**vars(self), "_ahead": None, "_flat": FlatView(), "_spans": None, "_stepped": None}
 
     def __repr__(self) -> str:
         if len(self._groups) == 1:

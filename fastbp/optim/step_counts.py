@@ -1,7 +1,7 @@
 """How many steps each parameter has made, and which parameters share the scalars of a step for it.
 
-One that was frozen for a while, or whose group was added later, counts its own steps, as in PyTorch. Parameters of one
-group that have made as many steps share a row of scalars.
+One that was frozen or without a gradient for a while, or whose group was added later, counts its own steps, as in
+PyTorch. Parameters of one group that have made as many steps share a row of scalars.
 """
 
 from __future__ import annotations
@@ -40,14 +40,20 @@ class ScalarRow:
     ----------
     group : ParameterGroup
     missed : int
-    mu_product, mu_product_next : float
-        As of the last step that was made, and as of the last one that scalars were asked for.
+    mu_product : float
+        As it was when scalars were asked for last.
+    mu_products : ndarray or None
+        As it is after each of the steps that they were asked for.
     """
 
     group: ParameterGroup
     missed: int
     mu_product: float
-    mu_product_next: float
+    mu_products: Array | None = None
+
+    def product_after(self, steps: int) -> float:
+        """Return the product after so many of these steps."""
+        return self.mu_product if self.mu_products is None or not steps else float(self.mu_products[steps - 1])
 
 
 class StepCounts:
@@ -62,26 +68,36 @@ class StepCounts:
     def __init__(self) -> None:
         self.rows: list[ScalarRow] = []
         self._progress: dict[Parameter, Progress] = {}
-        self._row_of: dict[Parameter, ScalarRow | None] = {}  # None for a frozen one
+        self._row_of: dict[Parameter, ScalarRow | None] = {}  # None for one that is passed by
         self._steps = 0  # as of the last layout
+        self._asked = 0  # steps made when scalars were asked for last
 
-    def lay_out(self, groups: Sequence[ParameterGroup], steps: int) -> None:
-        """Find the rows anew, after ``steps`` of the optimiser."""
+    def lay_out(self, groups: Sequence[ParameterGroup], steps: int, stepped: Iterable[Parameter]) -> None:
+        """Find the rows of the parameters that are ``stepped`` from now on, after ``steps`` of the optimiser."""
         self.note(steps)
+        moving = set(stepped)
         self.rows, self._row_of = [], {}
         for group in groups:
             own: dict[Progress, ScalarRow] = {}
             for parameter in group["params"]:
                 progress = self._progress.setdefault(parameter, Progress(steps))
-                if not parameter.requires_grad:
+                if parameter not in moving:
                     self._row_of[parameter] = None
                     continue
                 if progress not in own:
-                    own[progress] = ScalarRow(group, *progress, progress.mu_product)
+                    own[progress] = ScalarRow(group, *progress)
                     self.rows.append(own[progress])
                 self._row_of[parameter] = own[progress]
-        if not self.rows:  # all are frozen, and the kernels take one row or more
-            self.rows.append(ScalarRow(groups[0], *Progress(), 1.0))
+        if not self.rows:  # none is stepped, and the kernels take one row or more
+            self.rows.append(ScalarRow(groups[0], *Progress()))
+        self._asked = steps
+
+    def begin(self, steps: int) -> list[ScalarRow]:
+        """Return the rows for scalars of what follows ``steps`` of the optimiser."""
+        for row in self.rows:
+            row.mu_product, row.mu_products = row.product_after(steps - self._asked), None
+        self._asked = steps
+        return self.rows
 
     def note(self, steps: int) -> None:
         """Bring every parameter's progress up to date."""
@@ -91,7 +107,7 @@ class StepCounts:
                 before = progress[parameter]
                 progress[parameter] = before._replace(missed=before.missed + steps - self._steps)
             else:
-                progress[parameter] = Progress(row.missed, row.mu_product)
+                progress[parameter] = Progress(row.missed, row.product_after(steps - self._asked))
         self._progress, self._steps = progress, steps  # both or, where Ctrl-C cuts in, none
 
     def made(self, parameter: Parameter, steps: int) -> int:

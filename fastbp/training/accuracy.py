@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastbp.nn.module import Module
-from fastbp.training.data import misfit, require_features, require_model_dtype, require_pairs
+from fastbp.training.data import misfit, require_features, require_model_dtype, require_pairs, without_indices
 from fastbp.training.training_run import Criterion
 from fastbp.validation.arrays import Array, plain
 from fastbp.validation.classes import stray_class
@@ -50,7 +50,8 @@ def compute_accuracy(model: Module, inputs: Array, targets: Array) -> float:
         raise TypeError(f"compute_accuracy takes a fastbp.nn.Module, got {type(model).__name__}")
     data = {"inputs": inputs, "targets": require_array(targets, "compute_accuracy(targets=...)", _DTYPES)}
     are_indices = targets.dtype.kind in "iu"
-    require_model_dtype("compute_accuracy", model, {"inputs": inputs} if are_indices else data)
+    floats = {"inputs": inputs} if are_indices else data
+    require_model_dtype("compute_accuracy", model, without_indices(model, floats, ["inputs"]))
     require_pairs(data)
     if are_indices and targets.ndim != 1:
         raise ValueError(f"compute_accuracy takes class indices of shape (n,), got {targets.shape}")

@@ -109,7 +109,7 @@ def rows_of(
 
 
 def _weighted(name: str, rows: Rows, weights: Any, criterion: Criterion) -> Rows:
-    return rows._replace(weights=require_weights(name, weights, rows.input, criterion))
+    return rows._replace(weights=require_weights(name, weights, rows, criterion))
 
 
 def named_pairs(train: Rows, validation: Rows | None) -> Iterator[dict[str, Array]]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from fastbp.engine.plan import NoPlan, Plan, plan_of
+from fastbp.nn.embedding import Embedding
 from fastbp.nn.linear import Linear
 from fastbp.nn.losses import GaussianNLLLoss, KernelLoss
-from fastbp.nn.losses.kernel_loss import given_rows
+from fastbp.nn.losses.kernel_loss import given_rows, no_weights
 from fastbp.nn.module import Module
 from fastbp.training.training_run import Criterion, evaluation_of
 from fastbp.validation.arrays import FLOAT_DTYPES, Array, plain
@@ -42,10 +43,26 @@ def checked_rows(model: Module, criterion: Criterion, pairs: Sequence[dict[str, 
         for pair in pairs:
             name = next(reversed(pair))
             pair[name] = class_indices(require_integers(pair[name], "train_model", name))
-    require_model_dtype("train_model", model, floats)
+    require_model_dtype("train_model", model, without_indices(model, floats, [next(iter(pair)) for pair in pairs]))
     for pair in pairs:
         require_pairs(pair)
-    return [given_rows(*map(plain, pair.values())) for pair in pairs]
+    return [_rows_of(model, *map(plain, pair.values())) for pair in pairs]
+
+
+def without_indices(model: Module, data: dict[str, Any], inputs: Sequence[str]) -> dict[str, Any]:
+    """Return ``data`` without those ``inputs`` that hold integers, for a model with an ``Embedding`` to take them."""
+    integers = [name for name in inputs if _holds_integers(data[name])]
+    if not integers or not any(isinstance(module, Embedding) for module in model.modules()):
+        return data
+    return {name: value for name, value in data.items() if name not in integers}
+
+
+def _holds_integers(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind in "iu"
+
+
+def _rows_of(model: Module, input: Array, target: Array) -> Rows:
+    return given_rows(input, target, no_weights(*plan_of(model).dtypes) if _holds_integers(input) else None)
 
 
 def require_model_dtype(owner: str, model: Module, data: Mapping[str, Any]) -> None:
@@ -151,9 +168,9 @@ def takes_classes(criterion: Any, target: Any) -> bool:
     return getattr(criterion, "takes_classes", False) is True
 
 
-def require_weights(name: str, weights: Any, rows: Array, criterion: Criterion) -> Array:
+def require_weights(name: str, weights: Any, rows: Rows, criterion: Criterion) -> Array:
     """Return weights of ``rows``, by the argument's ``name``, as the kernels take them, or raise an error."""
-    given = require_row_weights(weights, rows.dtype, rows.shape[:1], "train_model", name)
+    given = require_row_weights(weights, rows.weights.dtype, rows.input.shape[:1], "train_model", name)
     require_some_weight(given, "train_model", name)
     require_weighing(criterion, "train_model", name)
     return plain(given)

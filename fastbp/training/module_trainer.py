@@ -130,7 +130,7 @@ class ModuleTrainer:
 def _marked(criterion: Criterion, rows: Rows) -> Array:
     """Return targets with -1 in place of the class that ``criterion`` ignores."""
     if isinstance(criterion, KernelLoss) and takes_classes(criterion, rows.target):
-        return criterion.for_kernels(rows.target, rows.input.dtype)[1]
+        return criterion.for_kernels(rows.target, rows.weights.dtype)[1]
     return rows.target
 
 

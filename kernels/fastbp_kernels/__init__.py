@@ -31,8 +31,11 @@ from fastbp_kernels.functions.losses.kernels import (
 from fastbp_kernels.functions.optimizers import sgd_step
 from fastbp_kernels.layers.batch_norm import batch_norm_backward, batch_norm_forward
 from fastbp_kernels.layers.dropout import dropout_forward
+from fastbp_kernels.layers.embedding import embedding_backward, embedding_forward
+from fastbp_kernels.layers.glu import glu_backward, glu_forward
 from fastbp_kernels.layers.layer_norm import layer_norm_backward, layer_norm_backward_parameters, layer_norm_forward
 from fastbp_kernels.layers.prelu import prelu_backward, prelu_backward_parameters, prelu_forward
+from fastbp_kernels.layers.rms_norm import rms_norm_backward, rms_norm_forward
 from fastbp_kernels.layers.softmax import (
     log_softmax_backward,
     log_softmax_forward,
@@ -58,11 +61,15 @@ __all__ = [
     "cross_entropy_forward",
     "cross_entropy_forward_backward",
     "dropout_forward",
+    "embedding_backward",
+    "embedding_forward",
     "exp_forward",
     "gelu_backward",
     "gelu_forward",
     "gelu_tanh_backward",
     "gelu_tanh_forward",
+    "glu_backward",
+    "glu_forward",
     "layer_norm_backward",
     "layer_norm_backward_parameters",
     "layer_norm_forward",
@@ -83,6 +90,8 @@ __all__ = [
     "prelu_forward",
     "relu_backward",
     "relu_forward",
+    "rms_norm_backward",
+    "rms_norm_forward",
     "sgd_step",
     "sigmoid_backward",
     "sigmoid_forward",

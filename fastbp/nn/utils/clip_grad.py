@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import hypot, inf, isfinite, isnan
+from collections.abc import Iterable, Sequence
+from math import inf, isfinite, isnan
 
 import numpy as np
 
-from fastbp.nn.parameter import FlatView, Parameter
+from fastbp.nn.parameter import Parameter
+from fastbp.nn.utils.gradients import gradients_of
 from fastbp.runtime.model_lock import holder
+from fastbp.validation.arrays import Array
 from fastbp.validation.scalars import require_number
-from fastbp_kernels.functions.gradient_clipping import NORM_SLAB, clip, gradient_norm
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
@@ -22,6 +23,7 @@ def clip_grad_norm_(
 ) -> float:  # fmt: skip
     """Scale the gradients of ``parameters`` down where their norm, as if they were one vector, is above ``max_norm``.
 
+    A parameter whose ``grad`` is None is passed by; the norm of none is 0.
     They are multiplied by ``max_norm / (norm + 1e-6)``, or by 1 where that is more, as by
     ``torch.nn.utils.clip_grad_norm_``. The norm is computed in float64, without squares or powers that leave its range.
 
@@ -42,21 +44,21 @@ def clip_grad_norm_(
     float
         The norm as it was.
     """
-    flat = _flat(parameters, "clip_grad_norm_")
+    gradients = gradients_of(parameters, "clip_grad_norm_")
     limit = require_limit(max_norm, "clip_grad_norm_", "max_norm")
-    power = require_number(norm_type, "clip_grad_norm_", "norm_type")
+    power = 2.0 if norm_type == 2.0 else require_number(norm_type, "clip_grad_norm_", "norm_type")
     if not power > 0:
         raise ValueError(f"clip_grad_norm_ takes norm_type as a number above 0, got {norm_type!r}")
-    taken = flat.lock.acquire()
+    lock = gradients.lock
+    taken = lock.acquire()
     try:
-        norm = _norm([grad for _, grad in flat.runs], power)
+        norm = gradients.norm() if power == 2.0 else _norm(gradients.vectors, power)
         if error_if_nonfinite and not isfinite(norm):
             raise RuntimeError(
                 f"clip_grad_norm_ takes gradients with a finite norm, got one of {norm}; pass error_if_nonfinite=False "
                 "to scale them all the same"
             )
-        for _, grad in flat.runs:
-            clip(grad, norm, limit)
+        gradients.clip(norm, limit)
         return norm
     finally:
         taken.release()
@@ -76,11 +78,12 @@ def clip_grad_value_(
     foreach : None or bool
         As PyTorch writes it; it changes nothing.
     """
-    flat = _flat(parameters, "clip_grad_value_")
+    gradients = gradients_of(parameters, "clip_grad_value_")
     limit = require_limit(clip_value, "clip_grad_value_", "clip_value")
-    taken = flat.lock.acquire()
+    lock = gradients.lock
+    taken = lock.acquire()
     try:
-        for _, grad in flat.runs:
+        for grad in gradients.vectors:
             np.clip(grad, -limit, limit, out=grad)
     finally:
         taken.release()
@@ -88,25 +91,15 @@ def clip_grad_value_(
 
 def require_limit(value: float, owner: str, name: str) -> float:
     """Return ``value`` as a float of 0 or more, which may be infinity."""
+    if type(value) is float and value >= 0.0:
+        return value
     number = require_number(value, owner, name)
     if isnan(number) or number < 0:
         raise ValueError(f"{owner} takes {name} of 0 or more, got {value!r}")
     return number
 
 
-def _flat(parameters: Parameter | Iterable[Parameter], owner: str) -> FlatView:
-    """Return the parameters' vectors in the order in which they lie, so that a model's order makes no other sum."""
-    listed = [parameters] if isinstance(parameters, Parameter) else list(parameters)
-    for parameter in listed:
-        if not isinstance(parameter, Parameter):
-            raise TypeError(f"{owner} takes parameters such as model.parameters(), got {type(parameter).__name__}")
-    storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in listed))}
-    return FlatView(sorted(listed, key=lambda p: (storages[p.storage], p.offset)))
-
-
-def _norm(grads: list[np.ndarray], power: float) -> float:
-    if power == 2:  # as the engine computes it, where there is one vector
-        return hypot(*(gradient_norm(grad, np.empty(-(-grad.size // NORM_SLAB))) for grad in grads))
+def _norm(grads: Sequence[Array], power: float) -> float:
     sizes = np.abs(np.concatenate([np.zeros(1), *grads]))  # in float64
     largest = float(sizes.max())
     if power == inf or not 0 < largest < inf:

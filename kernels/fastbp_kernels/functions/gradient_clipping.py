@@ -7,7 +7,7 @@ are summed instead.
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from math import hypot, inf, sqrt
 from typing import Any
 
 from llvmlite import ir
@@ -18,7 +18,7 @@ from fastbp_kernels.compiler.elementwise import elementwise2_scaled
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, full_vectors, intrinsic
 from fastbp_kernels.compiler.late_kernel import late_kernel
 from fastbp_kernels.compiler.numba_internals import cgutils
-from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift, stack_memory
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, pointer_at, shift, stack_memory
 from fastbp_kernels.compiler.vectors import INT64, Vectors
 
 NORM_SLAB = 1024
@@ -106,16 +106,35 @@ def scale_gradient(count: int, factor: float, grad: Pointer) -> None:
 
 
 @kernel
-def gradient_norm(grad: Array, sums: Array) -> float:
-    """Return the norm of ``grad``; ``sums``, of float64, has room for its slabs."""
-    slabs, total = (grad.size + NORM_SLAB - 1) // NORM_SLAB, 0.0
-    square_sums(0, slabs, grad.size, pointer(grad), sums)
-    for slab in range(slabs):
-        total += sums[slab]
-    return norm_beyond_squares(grad.size, pointer(grad), sums) if leaves_range(total) else sqrt(total)
+def gradient_norm(runs: Array, sums: Array, like: Array) -> float:
+    """Return the norm of gradients that lie in runs, as if they were one vector.
+
+    Parameters
+    ----------
+    runs : array of int64, shape (runs, 2), read
+        The address of the first number of each, and how many there are.
+    sums : vector of float64, written
+        With room for the slabs of the longest run.
+    like : array of the gradients' dtype
+    """
+    total = 0.0
+    for run in range(runs.shape[0]):
+        slabs, own = (runs[run, 1] + NORM_SLAB - 1) // NORM_SLAB, 0.0
+        square_sums(0, slabs, runs[run, 1], pointer_at(pointer(like), runs[run, 0]), sums)
+        for slab in range(slabs):
+            own += sums[slab]
+        total += own
+    if not leaves_range(total):
+        return sqrt(total)
+    norm = 0.0
+    for run in range(runs.shape[0]):
+        norm = hypot(norm, norm_beyond_squares(runs[run, 1], pointer_at(pointer(like), runs[run, 0]), sums))
+    return norm
 
 
 @kernel
-def clip(grad: Array, norm: float, max_norm: float) -> None:
-    """Multiply ``grad`` by the ``clip_factor`` of these."""
-    scale_gradient(grad.size, grad.dtype.type(clip_factor(norm, max_norm)), pointer(grad))
+def clip(runs: Array, norm: float, max_norm: float, like: Array) -> None:
+    """Multiply gradients in runs, as ``gradient_norm`` takes them, by the ``clip_factor`` of these."""
+    factor = like.dtype.type(clip_factor(norm, max_norm))
+    for run in range(runs.shape[0]):
+        scale_gradient(runs[run, 1], factor, pointer_at(pointer(like), runs[run, 0]))

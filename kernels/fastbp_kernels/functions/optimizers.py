@@ -16,7 +16,7 @@ from fastbp_kernels.compiler.decorators import inlined_kernel, kernel
 from fastbp_kernels.compiler.elementwise import elementwise2_scaled, emit_loops
 from fastbp_kernels.compiler.intrinsics import Context, Definition, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
-from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, shift
+from fastbp_kernels.compiler.pointers import Array, Pointer, pointer, pointer_at, shift
 from fastbp_kernels.compiler.public import public_kernel, read, written
 from fastbp_kernels.compiler.switch import emit_switch
 from fastbp_kernels.compiler.vectors import INT64, vectors_of
@@ -159,25 +159,6 @@ def _emit_update(function: ir.Function, element: ir.Type) -> None:
 _UPDATE = NativeFunction("update", _arguments, _emit_update)
 
 
-@kernel
-def step_parameters(optimizer: int, scalars: Array, parameter: Array, grad: Array, state: Array) -> None:
-    """Do one step.
-
-    Parameters
-    ----------
-    optimizer : int
-        Its code.
-    scalars : vector, read
-        In the order of the optimiser's row.
-    parameter : vector, read and written
-    grad : vector of the same size, read
-    state : array of shape (vectors, the parameters' size), read and written
-    """
-    update(
-        optimizer, parameter.size, pointer(scalars), pointer(parameter), pointer(grad), pointer(state), parameter.size
-    )
-
-
 @inlined_kernel
 def update_spans(
     optimizer: int, scalars: Array, spans: Array, first: int, stop: int, parameter: Pointer, grad: Pointer,
@@ -197,21 +178,28 @@ def update_spans(
 
 
 @kernel
-def step_spans(optimizer: int, scalars: Array, spans: Array, parameter: Array, grad: Array, state: Array) -> None:
-    """Do one step of parameters in spans.
+def step_runs(optimizer: int, step: int, scalars: Array, runs: Array, state: Array) -> None:
+    """Do one step of parameters that lie in runs, wherever in memory.
 
     Parameters
     ----------
-    optimizer, parameter, grad
-        As ``step_parameters`` takes them.
-    scalars : array of shape (rows, scalars), read
-        Each in the order of the optimiser's row.
-    spans : array of int64, shape (spans, 4), read
-        The first parameter and the last + 1 of each, its row of scalars, and where its part of the state begins.
+    optimizer : int
+        Its code.
+    step : int
+        Which of the steps that there are ``scalars`` for.
+    scalars : array of shape (steps, rows, scalars), read
+        Each row in the order of the optimiser's row.
+    runs : array of int64, shape (runs, 5), read
+        For each run the addresses of its first parameter and of that one's gradient, the number of parameters, their
+        row of scalars, and where their part of the state begins.
     state : array of shape (vectors, any), read and written
+        Of the parameters' dtype.
     """
-    p, g, size = pointer(parameter), pointer(grad), state.shape[1]
-    update_spans(optimizer, scalars, spans, 0, parameter.size, p, g, pointer(state), size)
+    start, size = pointer(state), state.shape[1]
+    for run in range(runs.shape[0]):
+        own = pointer(scalars[step, runs[run, 3]])
+        p, g = pointer_at(start, runs[run, 0]), pointer_at(start, runs[run, 1])
+        update(optimizer, runs[run, 2], own, p, g, shift(start, runs[run, 4]), size)
 
 
 @public_kernel(parameter=written(), grad=read())

@@ -52,12 +52,14 @@ def layer_norm_backward_rows(
     return types.void(i, i, grad, i, i, grad, grad, grad, grad, i), _BACKWARD.call(grad)
 
 
-def _forward_arguments(element: ir.Type) -> list[ir.Type]:
+def forward_arguments(element: ir.Type) -> list[ir.Type]:
+    """Return the LLVM types of what ``layer_norm_rows`` takes."""
     p = element.as_pointer()
     return [INT64, INT64, p, INT64, INT64, p, p, element, p, p, p, INT64]
 
 
-def _emit_forward(function: ir.Function, element: ir.Type) -> None:
+def emit_forward(centres: bool, function: ir.Function, element: ir.Type) -> None:
+    """Write the body of a normalisation; rows keep their mean where it does not ``centre`` them."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     rows, features, x, x_row, parameters, weight, bias, eps, normalized, rstd, y, y_row = function.args
     v = vectors_of(builder, element)
@@ -65,10 +67,10 @@ def _emit_forward(function: ir.Function, element: ir.Type) -> None:
     with cgutils.for_range(builder, rows) as loop:
         x_now = builder.gep(x, [builder.mul(loop.index, x_row)])
         n_now, y_now = (builder.gep(start, [builder.mul(loop.index, y_row)]) for start in (normalized, y))
-        mean = v.splat(builder.fdiv(emit_sum(v, lambda v, x: x, features, [x_now]), count))
+        mean = v.splat(builder.fdiv(emit_sum(v, lambda v, x: x, features, [x_now]), count)) if centres else None
 
         def squared(v: Vectors, x: ir.Value) -> ir.Value:
-            centred = builder.fsub(x, mean)
+            centred = _less(v, x, mean)
             return builder.fmul(centred, centred)
 
         variance = builder.fdiv(emit_sum(v, squared, features, [x_now]), count)
@@ -82,10 +84,14 @@ def _emit_forward(function: ir.Function, element: ir.Type) -> None:
     builder.ret_void()
 
 
+def _less(v: Vectors, x: ir.Value, mean: ir.Value | None) -> ir.Value:
+    return x if mean is None else v.builder.fsub(x, mean)
+
+
 def _normalized_and(
-    affine: VectorFunction, mean: ir.Value, scale: ir.Value, v: Vectors, x: ir.Value, *parameters: ir.Value
+    affine: VectorFunction, mean: ir.Value | None, scale: ir.Value, v: Vectors, x: ir.Value, *parameters: ir.Value
 ) -> Values:
-    n = v.builder.fmul(v.builder.fsub(x, mean), scale)
+    n = v.builder.fmul(_less(v, x, mean), scale)
     return [n, affine(v, n, *parameters)]
 
 
@@ -104,12 +110,14 @@ def _weighted_and_shifted(v: Vectors, n: ir.Value, weight: ir.Value, bias: ir.Va
 _AFFINE: tuple[VectorFunction, ...] = (_copied, _weighted, _weighted_and_shifted)  # by the number of parameters
 
 
-def _backward_arguments(element: ir.Type) -> list[ir.Type]:
+def backward_arguments(element: ir.Type) -> list[ir.Type]:
+    """Return those of what ``layer_norm_backward_rows`` takes."""
     p = element.as_pointer()
     return [INT64, INT64, p, INT64, INT64, p, p, p, p, INT64]
 
 
-def _emit_backward(function: ir.Function, element: ir.Type) -> None:
+def emit_backward(centres: bool, function: ir.Function, element: ir.Type) -> None:
+    """Write the body of its backward."""
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     rows, features, grad, grad_row, parameters, weight, normalized, rstd, out, out_row = function.args
     v = vectors_of(builder, element)
@@ -123,12 +131,13 @@ def _emit_backward(function: ir.Function, element: ir.Type) -> None:
             def of_normalized(g: ir.Value, w: tuple[ir.Value, ...]) -> ir.Value:
                 return builder.fmul(g, w[0]) if w else g
 
-            total = emit_sum(v, lambda v, n, g, *w: of_normalized(g, w), features, inputs)
+            total = emit_sum(v, lambda v, n, g, *w: of_normalized(g, w), features, inputs) if centres else None
             product = emit_sum(v, lambda v, n, g, *w: builder.fmul(of_normalized(g, w), n), features, inputs)
-            mean, slope = v.splat(builder.fdiv(total, count)), v.splat(builder.fdiv(product, count))
+            mean = None if total is None else v.splat(builder.fdiv(total, count))
+            slope = v.splat(builder.fdiv(product, count))
 
             def grad_x(v: Vectors, n: ir.Value, g: ir.Value, *w: ir.Value) -> tuple[ir.Value]:
-                centred = builder.fsub(of_normalized(g, w), mean)
+                centred = _less(v, of_normalized(g, w), mean)
                 return (builder.fmul(scale, builder.fsub(centred, builder.fmul(n, slope))),)
 
             emit_loops(v, grad_x, features, inputs, [out_now])
@@ -141,8 +150,8 @@ def _emit_backward(function: ir.Function, element: ir.Type) -> None:
     builder.ret_void()
 
 
-_FORWARD = NativeFunction("layer_norm", _forward_arguments, _emit_forward)
-_BACKWARD = NativeFunction("layer_norm_backward", _backward_arguments, _emit_backward)
+_FORWARD = NativeFunction("layer_norm", forward_arguments, partial(emit_forward, True))
+_BACKWARD = NativeFunction("layer_norm_backward", backward_arguments, partial(emit_backward, True))
 
 
 @public_kernel(

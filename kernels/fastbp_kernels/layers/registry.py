@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from fastbp_kernels.layers import batch_norm, dropout, layer_norm, prelu, residual, softmax, sparse_linear
+from fastbp_kernels.layers import (
+    batch_norm,
+    dropout,
+    glu,
+    layer_norm,
+    prelu,
+    residual,
+    rms_norm,
+    softmax,
+    sparse_linear,
+)
 from fastbp_kernels.layers.affine import affine_gradients
 
 
@@ -80,6 +90,8 @@ LAYERS = (
         "LogSoftmax", softmax.log_softmax_layer_forward, softmax.log_softmax_layer_backward, flop=120,
         takes_activation=False,
     ),
+    Layer("RMSNorm", rms_norm.layer_forward, rms_norm.layer_backward, affine_gradients, 60, "always", ("eps",)),
+    Layer("GLU", glu.layer_forward, glu.layer_backward, flop=60),
     Layer(  # in a Linear's place where a network is given sparse rows, which no gradients go back to
         "SparseLinear", sparse_linear.layer_forward, None, sparse_linear.layer_gradients,
         integers=("values at", "columns at", "starts at"),
