@@ -59,9 +59,11 @@ equivalence: $(VENV)/installed-test  ## train beside PyTorch and and scikit-lear
 soak: $(VENV)/installed-soak  ## run every script of tests/soak with its full count: half an hour, then the tests for each CPU and Python
 	@$(RUN) tests/soak/everything.py
 
-lint: $(VENV)/installed-lint  ## check style (ruff) and types (mypy, strict)
+lint: $(VENV)/installed-lint  ## check style (ruff) and types (mypy, strict), and the public types as a user meets them (mypy, pyright)
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy
+	@$(RUN) -m mypy tests/typed_use.py
+	@$(VENV)/bin/basedpyright
 
 clean:  ## remove .venv and all caches
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

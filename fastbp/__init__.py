@@ -12,6 +12,8 @@ from fastbp.interop.onnx_read import from_onnx
 from fastbp.interop.onnx_write import to_onnx
 from fastbp.interop.safetensors_write import to_safetensors
 from fastbp.interop.torch import from_torch, to_torch
+from fastbp.live_plot import LivePlot
+from fastbp.model_summary import summary
 from fastbp.runtime.threads import get_num_threads, set_num_threads
 from fastbp.training.accuracy import compute_accuracy
 from fastbp.training.early_stopping import EarlyStopping
@@ -34,6 +36,7 @@ __all__ = [
     "EarlyStopping",
     "Ensemble",
     "History",
+    "LivePlot",
     "RowBlocks",
     "Tensor",
     "TrainingInterrupted",
@@ -57,6 +60,7 @@ __all__ = [
     "optim",
     "save",
     "set_num_threads",
+    "summary",
     "tensor",
     "to_c",
     "to_onnx",

@@ -1,4 +1,4 @@
-"""``python -m fastbp warmup``, ``python -m fastbp cache`` and ``python -m fastbp sweep``."""
+"""``python -m fastbp info``, ``warmup``, ``cache`` and ``sweep``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 
 from fastbp.commands.cache import clear_cache, list_cache
+from fastbp.commands.info import show_info
 from fastbp.commands.sweep import run_sweep
 from fastbp.commands.sweep_file import SweepFileError
 from fastbp.warmup import warmup
@@ -17,6 +18,7 @@ def main() -> None:
     """Run the command that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m fastbp", description="Backpropagation for the CPU.")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="show versions, what the kernels make of this CPU, threads, and the cache")
     commands.add_parser("warmup", help="compile all kernels for this machine ahead of the first use")
     of_cache = commands.add_parser("cache", help="list the compiled kernels that are kept on disk")
     of_cache.add_argument("--clear", action="store_true", help="remove them, those of all versions")
@@ -26,7 +28,11 @@ def main() -> None:
         "--chunk-size", type=_count, metavar="N", help="models in one call, whose results are kept together"
     )
     arguments = parser.parse_args()
-    {"warmup": _warm_up, "cache": _cache, "sweep": _sweep}[arguments.command](parser, arguments)
+    {"info": _info, "warmup": _warm_up, "cache": _cache, "sweep": _sweep}[arguments.command](parser, arguments)
+
+
+def _info(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    show_info()
 
 
 def _warm_up(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -39,18 +39,19 @@ ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols":
 
 
 def plot_history(history: History, ax: Axes | None = None) -> Axes:
-    """Draw the losses per sample of ``history`` against the epoch, and its validation accuracy against a second axis.
+    """Draw the losses per sample of ``history`` against the epoch, its validation accuracy against a second axis, and
+    each of its metrics on axes below.
 
     Parameters
     ----------
     history : History
     ax : matplotlib Axes, optional
-        Where to draw. None makes a new figure.
+        Where to draw losses and accuracy. None makes a new figure, with metrics.
 
     Returns
     -------
     Axes
-        The axes of the losses.
+        The axes of the losses; ``ax.figure.axes`` are all.
 
     Raises
     ------
@@ -62,11 +63,14 @@ def plot_history(history: History, ax: Axes | None = None) -> Axes:
     epochs = np.arange(1, history.epochs + 1)
     with pyplot.rc_context(STYLE):
         if ax is None:
-            ax = pyplot.subplots(figsize=(5.2, 3.7), layout="constrained")[1]
+            ax, bottom = _with_metrics(history, values, epochs, pyplot)
+        else:
+            bottom = ax
         lines = ax.plot(epochs, values["train_loss_mean"], color=COLOURS[0], label="training")
         if len(values["val_loss_mean"]):
             lines += ax.plot(epochs, values["val_loss_mean"], color=COLOURS[1], linestyle=LINES[1], label="validation")
-        ax.set(xlabel="epoch", ylabel="loss per sample")
+        ax.set(ylabel="loss per sample")
+        bottom.set(xlabel="epoch")
         if len(values["val_accuracy"]):
             right = ax.twinx()
             right.grid(False)
@@ -81,6 +85,20 @@ def plot_history(history: History, ax: Axes | None = None) -> Axes:
             )
         ax.legend(handles=lines, **ABOVE)
     return ax
+
+
+def _with_metrics(history: History, values: Mapping[str, Any], epochs: npt.NDArray[Any], pyplot: Any) -> Any:
+    """Return the first and the last axes of a new figure: for the losses, and below them one for each metric."""
+    recorded = [name for name in history.metrics if len(values[name])]
+    axes = pyplot.subplots(
+        1 + len(recorded), sharex=True, squeeze=False, figsize=(5.2, 3.7 + 1.6 * len(recorded)), layout="constrained",
+        height_ratios=[2.2, *[1] * len(recorded)],
+    )[1][:, 0]  # fmt: skip
+    for index, (name, below) in enumerate(zip(recorded, axes[1:])):
+        colour, line = COLOURS[(3 + index) % len(COLOURS)], LINES[(3 + index) % len(LINES)]
+        below.plot(epochs[: len(values[name])], values[name], color=colour, linestyle=line, label=name)
+        below.set(ylabel=name.removeprefix("val_"))
+    return axes[0], axes[-1]
 
 
 def plot_runs(

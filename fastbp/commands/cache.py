@@ -27,14 +27,14 @@ def list_cache() -> None:
         for folder in kept_folders(root):
             used = datetime.fromtimestamp(last_use(folder)).strftime("%Y-%m-%d")
             notes = "".join(f"; {note}" for note in _notes(folder))
-            print(f"  {folder.name}  {_size(folder)}, last used {used}{notes}")
+            print(f"  {folder.name}  {size_of(folder)}, last used {used}{notes}")
 
 
 def clear_cache() -> int:
     """Remove the folders of compiled code of all versions; return the number of those that could not be removed."""
     kept = 0
     for folder in [folder for root in cache_roots() for folder in kept_folders(root)]:
-        size = _size(folder)
+        size = size_of(folder)
         remove(folder)
         kept += folder.exists()
         print(f"{folder}: {'cannot be removed' if folder.exists() else 'removed'}, {size}")
@@ -51,7 +51,7 @@ def _notes(folder: Path) -> Iterator[str]:
         yield f"not used: {error}"
 
 
-def _size(folder: Path) -> str:
+def size_of(folder: Path) -> str:
     """Return the number of a folder's files and their size; those that another process removes meanwhile count 0."""
     sizes = []
     for path in folder.iterdir():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ClassVar, TypeGuard, TypeVar, cast
 from weakref import ref
 
+from fastbp.nn.outline import html_of
 from fastbp.nn.parameter import Parameter
 from fastbp.runtime.derived import Derived, Source
 from fastbp.validation.arrays import Array
@@ -92,6 +93,10 @@ class ModuleTree(Source):
     def buffers(self) -> Iterator[Array]:
         """Yield each array that ``named_buffers`` yields, once."""
         yield from {id(array): array for _, array in self.named_buffers()}.values()
+
+    def _repr_html_(self) -> str:
+        """Return the table of the modules, which a notebook shows."""
+        return html_of(cast("Module", self))
 
     def _named_state(self) -> dict[str, Parameter | Array]:
         """Return parameters and buffers by name, in PyTorch's order: those of each module together."""

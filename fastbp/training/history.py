@@ -177,10 +177,14 @@ class History(Mapping[str, list[float]]):
         """The best epoch that early stopping has noted, from 1; None if there is none."""
         return None if self.best is None else self.best.epoch
 
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the series of metrics: "val_<name>" for each of ``train_model(..., metrics=...)``."""
+        return [name for name in self._values if name not in _SERIES]
+
     def last(self) -> dict[str, float]:
         """Return the last epoch's losses per sample, accuracy and metrics, as far as they are recorded."""
-        metrics = [name for name in self._values if name not in _SERIES]
-        shown = ("train_loss_mean", "val_loss_mean", "val_accuracy", *metrics)
+        shown = ("train_loss_mean", "val_loss_mean", "val_accuracy", *self.metrics)
         return {name: self._values[name][-1] for name in shown if self._values[name]}
 
     def as_arrays(self) -> dict[str, Array]:
@@ -188,7 +192,10 @@ class History(Mapping[str, list[float]]):
         return {name: np.array(values, dtype=np.float64) for name, values in self._values.items()}
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the losses per sample against the epoch, and the accuracy on an axis of its own. Needs matplotlib."""
+        """Draw the losses per sample against the epoch, the accuracy on an axis of its own, and metrics below.
+
+        Needs matplotlib. On an ``ax`` of yours the metrics are left out.
+        """
         from fastbp.plots import plot_history
 
         return plot_history(self, ax)

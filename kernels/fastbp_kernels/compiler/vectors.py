@@ -20,6 +20,15 @@ def host_has(feature: str) -> bool:
     return bool(binding.get_host_cpu_features().get(feature))
 
 
+def cpu_name() -> str:
+    """Return LLVM's name of the CPU that numba compiles for."""
+    return str(config.CPU_NAME or binding.get_host_cpu_name())
+
+
+FEATURES = ("avx512f", "avx2", "avx", "fma", "neon")
+"""Those that tell most of what the kernels become."""
+
+
 def _lane_bytes() -> int:
     for feature, width in (("avx512f", 64), ("avx", 32)):
         if host_has(feature):
