@@ -5,35 +5,15 @@ from itertools import product as every
 import numpy
 import pytest
 from helpers import draw
-from memory import GUARD
 from numba import njit
+from products import Strided, assert_near, multiply, padded
 
 from fastbp_kernels import sgd_step
 from fastbp_kernels.compiler.pointers import pointer
 from fastbp_kernels.functions.activations import ACTIVATION_CODES as CODES
 from fastbp_kernels.linalg import tile
-from fastbp_kernels.linalg.product import (
-    IN_PLACE_ROWS,
-    K_BLOCK,
-    M_BLOCK,
-    PAGE,
-    ROOMY_ROWS,
-    ROWS,
-    THIN,
-    TRANSPOSED,
-    product,
-    transposed_product,
-)
-
-LINE = 64  # bytes
-
-
-@njit
-def call(m, columns, k, a, a_row, a_k, b, b_row, b_kind, has_bias, bias, c, c_row, epilogue, aux, aux_row, lr):
-    product(
-        m, columns, k, pointer(a), a_row, a_k, pointer(b), b_row, b_kind, has_bias, pointer(bias),
-        pointer(c), c_row, epilogue, pointer(aux), aux_row, lr,
-    )  # fmt: skip
+from fastbp_kernels.linalg.blocking import IN_PLACE_ROWS, K_BLOCK, M_BLOCK, PAGE, THIN
+from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, transposed_product
 
 
 @njit
@@ -41,62 +21,6 @@ def call_transposed(m, columns, k, a, a_row, a_kind, b, b_row, b_kind, c, epilog
     transposed_product(
         m, columns, k, pointer(a), a_row, a_kind, pointer(b), b_row, b_kind, pointer(c), epilogue, lr
     )  # fmt: skip
-
-
-class Strided:
-    """A matrix with ``row`` elements from row to row between guards of NaN; what stands in the gaps is NaN as well."""
-
-    def __init__(self, values, row):
-        start = GUARD + 1
-        self.memory = numpy.full(len(values) * row + 2 * GUARD + 1, numpy.nan, values.dtype)
-        self.place = self.memory[start:]
-        self.inside = numpy.lib.stride_tricks.as_strided(
-            self.place, values.shape, (row * values.itemsize, values.itemsize)
-        )
-        self.inside[...] = values
-        self.row = row
-
-    def assert_untouched(self):
-        """Whether all but the matrix is NaN still."""
-        kept = self.inside.copy()
-        self.inside[...] = numpy.nan
-        assert numpy.isnan(self.memory).all()
-        self.inside[...] = kept
-
-
-def padded(values):
-    """A matrix whose rows start at cache lines and are filled up with NaN."""
-    itemsize = values.itemsize
-    row = -(-values.shape[1] * itemsize // LINE) * LINE // itemsize
-    memory = numpy.full(len(values) * row + LINE // itemsize, numpy.nan, values.dtype)
-    place = memory[-memory.ctypes.data % LINE // itemsize :]
-    numpy.lib.stride_tricks.as_strided(place, values.shape, (row * itemsize, itemsize))[...] = values
-    return place, row
-
-
-def multiply(a, b, b_kind, bias, c, epilogue, aux, a_transposed=False, lr=0.0, gap=3, b_gap=5):
-    """Run the kernel on watched copies, rows of A and B with gaps between, and return what it made of ``c``."""
-    (m, k), columns, dtype = a.shape, b.shape[1], a.dtype
-    left = Strided(a.T if a_transposed else a, (m if a_transposed else k) + gap)
-    a_row, a_k = (1, left.row) if a_transposed else (left.row, 1)
-    if b_kind == ROOMY_ROWS:
-        right, b_row = padded(b)
-    else:
-        watched = Strided(b.T if b_kind == TRANSPOSED else b, (k if b_kind == TRANSPOSED else columns) + b_gap)
-        right, b_row = watched.place, watched.row
-    start = Strided((numpy.zeros((1, columns), dtype) if bias is None else bias[None]), columns)
-    out, other = Strided(c, columns + 2), Strided(aux, columns + 7)
-    call(
-        m, columns, k, left.place, a_row, a_k, right, b_row, b_kind, bias is not None, start.place, out.place, out.row,
-        epilogue, other.place, other.row, lr,
-    )  # fmt: skip
-    out.assert_untouched()
-    return out.inside
-
-
-def assert_near(actual, expected, size, k):
-    bound = numpy.finfo(actual.dtype).eps * (4 + k**0.5) * size
-    assert (numpy.abs(actual - expected) <= bound).all(), (actual.shape, k)
 
 
 WIDTHS = [1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 24, 31, 32, 33, 49, 64, 67]

@@ -27,7 +27,9 @@ KERNELS = {
     "kernels/fastbp_kernels/layers/prelu.py: prelu_rows",
     "kernels/fastbp_kernels/layers/rms_norm.py: rms_norm_backward_rows",
     "kernels/fastbp_kernels/layers/rms_norm.py: rms_norm_rows",
+    "kernels/fastbp_kernels/linalg/packed_product.py: packed_product",
     "kernels/fastbp_kernels/linalg/product.py: product",
+    "kernels/fastbp_kernels/linalg/product.py: product_in_place",
     "kernels/fastbp_kernels/linalg/product.py: transposed_product",
     "kernels/fastbp_kernels/linalg/sparse.py: add_sparse_weight_gradient",
     "kernels/fastbp_kernels/linalg/sparse.py: sparse_forward",
@@ -41,9 +43,11 @@ KERNELS = {
 }
 # They call the kernels above.
 CALLERS = {
-    "tests/test_product.py: call",
+    "tests/products.py: in_place",
+    "tests/products.py: multiply",
+    "tests/products.py: packed",
+    "tests/products.py: whole",
     "tests/test_product.py: call_transposed",
-    "tests/test_product.py: multiply",
 }
 LONG_FILES = {"kernels/fastbp_kernels/linalg/tile.py"}  # a drawing of the tile, and its intrinsics beside it
 

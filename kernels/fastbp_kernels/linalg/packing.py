@@ -1,13 +1,14 @@
-"""Panels: columns of B copied to where the tile reads them fast.
+"""Packing: columns of B and rows of A copied to where the tile reads them fast.
 
 A panel is ``width`` columns of B in aligned rows of ``width`` elements, whether B has so many or not: the tile needs no
 mask for B, and does not store what it computes of the others. The forward product takes B = weight.T: its panels are
-transposed on the way, in registers.
+transposed on the way, in registers. A tile's rows of A are packed as a panel of their transpose.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from llvmlite import ir
 from numba import types
@@ -17,51 +18,63 @@ from fastbp_kernels.compiler.elementwise import zero_loop
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.compiler.native import NativeFunction
 from fastbp_kernels.compiler.numba_internals import cgutils
-from fastbp_kernels.compiler.pointers import Pointer
+from fastbp_kernels.compiler.pointers import Pointer, shift
 from fastbp_kernels.compiler.vectors import INT64, LANE_BYTES, Vectors, bytes_of
+from fastbp_kernels.linalg.blocking import PACKED_WIDTH, PAGE
 from fastbp_kernels.linalg.tile import widths
 
-# Rows that are a multiple of so many bytes apart share so many places of the first cache: more of them, taken at once,
-# push one another out.
-PAGE, PLACES = 4096, 8
+ROWS, ROOMY_ROWS, TRANSPOSED = range(3)  # how B lies in memory; see ``product``
+
+PLACES = 8  # of the first cache: more rows that lie pages apart, taken at once, push one another out
 
 FEW = 6  # so few rows are transposed number by number: a square of registers would be mostly empty
 
 
+_STRIP = 10  # panels that are copied side by side, so that some cache lines of a row of B are read together
+
+
 @inner_kernel
-def pack_panel(panel: Pointer, width: int, columns: int, k: int, b: Pointer, b_row: int, transposed: bool) -> None:
-    """Copy ``k`` rows of B, ``columns`` of them wide, into ``panel``.
+def pack_panels(
+    count: int, panels: Pointer, width: int, columns: int, k: int, b: Pointer, b_row: int, transposed: bool
+) -> None:
+    """Copy ``k`` rows of B into ``count`` panels, one behind the other.
 
     Parameters
     ----------
-    panel : pointer
-        Aligned to a cache line, with room for ``width`` times ``k``.
-    width, columns : int
-        A tile's width, and as many columns as fit it and no smaller one.
+    panels : pointer
+        Aligned to a cache line, with room for ``count`` times ``width`` times ``k``.
+    width : int
+        That of a panel: one of a tile's, or ``PACKED_WIDTH``.
+    columns : int
+        How many each panel takes, up to ``width``.
     b : pointer; b_row : int
         B[j, c] is ``b[j * b_row + c]``, or ``b[c * b_row + j]`` if ``transposed``.
     """
-    if not transposed:
-        _copy(width, panel, columns, k, b, b_row)
-    elif k > FEW:
-        _transpose(width, panel, columns, k, b, b_row)
-    else:
-        zero_loop(k * width, panel)
-        for row in range(k):
-            for column in range(columns):
-                panel[row * width + column] = b[column * b_row + row]
+    for first in range(0, count, _STRIP):
+        strip, panel = min(_STRIP, count - first), shift(panels, first * width * k)
+        source = shift(b, first * columns * (b_row if transposed else 1))
+        if not transposed:
+            _copy(width, strip, panel, columns, k, source, b_row)
+        elif k > FEW:
+            _transpose(width, strip, panel, columns, k, source, b_row)
+        else:
+            zero_loop(strip * k * width, panel)
+            for column in range(strip * columns):
+                place = column // columns * k * width + column % columns
+                for row in range(k):
+                    panel[place + row * width] = source[column * b_row + row]
 
 
-def _packing(name: str, emit: Callable[..., None]) -> Callable[[int, Pointer, int, int, Pointer, int], None]:
-    """Return an intrinsic ``(width, panel, columns, k, b, b_row)``; ``emit`` takes the width as an int."""
+def _packing(name: str, emit: Callable[..., None]) -> Callable[[int, int, Pointer, int, int, Pointer, int], None]:
+    """Return an intrinsic ``(width, count, panels, columns, k, b, b_row)``; ``emit`` takes the width as an int."""
 
     def arguments(element: ir.Type) -> list[ir.Type]:
-        return [INT64, element.as_pointer(), INT64, INT64, element.as_pointer(), INT64]
+        return [INT64, INT64, element.as_pointer(), INT64, INT64, element.as_pointer(), INT64]
 
     def emit_body(function: ir.Function, element: ir.Type) -> None:
         width, *others = function.args
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        for each in widths(bytes_of(element)):
+        for each in sorted({*widths(bytes_of(element)), PACKED_WIDTH}):
             with builder.if_then(builder.icmp_signed("==", width, INT64(each))):
                 emit(builder, element, each, *others)
         builder.ret_void()
@@ -70,44 +83,45 @@ def _packing(name: str, emit: Callable[..., None]) -> Callable[[int, Pointer, in
 
     @intrinsic
     def pack(
-        typing_context: Context, width: types.Integer, panel: types.CPointer, columns: types.Integer, k: types.Integer,
-        b: types.CPointer, b_row: types.Integer,
+        typing_context: Context, width: types.Integer, count: types.Integer, panels: types.CPointer,
+        columns: types.Integer, k: types.Integer, b: types.CPointer, b_row: types.Integer,
     ) -> Definition:  # fmt: skip
         integer = types.intp
-        return types.void(integer, panel, integer, integer, b, integer), native.call(panel)
+        return types.void(integer, integer, panels, integer, integer, b, integer), native.call(panels)
 
     return pack
 
 
 def _emit_copy(
-    builder: ir.IRBuilder, element: ir.Type, width: int, panel: ir.Value, columns: ir.Value, k: ir.Value, b: ir.Value,
-    b_row: ir.Value,
+    builder: ir.IRBuilder, element: ir.Type, width: int, count: ir.Value, panels: ir.Value, columns: ir.Value,
+    k: ir.Value, b: ir.Value, b_row: ir.Value,
 ) -> None:  # fmt: skip
     """Emit the copy, with zeros in the columns that B does not have."""
     v = Vectors(builder, element, min(width, LANE_BYTES // bytes_of(element)))
-    *whole_vectors, last = range(0, width, v.lanes)
-    in_last = builder.sub(columns, INT64(last))
+    starts = [INT64(start) for start in range(0, width, v.lanes)]
+    size = builder.mul(k, INT64(width))
 
-    def copy(load_last: Callable[[ir.Value], ir.Value]) -> None:
-        with cgutils.for_range(builder, k) as loop:
-            source = builder.gep(b, [builder.mul(loop.index, b_row)])
-            row = builder.gep(panel, [builder.mul(loop.index, INT64(width))])
-            for start in whole_vectors:
-                v.store(v.load(builder.gep(source, [INT64(start)])), builder.gep(row, [INT64(start)]), align=v.size)
-            value = load_last(builder.gep(source, [INT64(last)]))
-            v.store(value, builder.gep(row, [INT64(last)]), align=v.size)
+    def copy(loads: list[Callable[[ir.Value], ir.Value]]) -> None:
+        with cgutils.for_range(builder, k) as step:
+            row = builder.gep(b, [builder.mul(step.index, b_row)])
+            packed_row = builder.gep(panels, [builder.mul(step.index, INT64(width))])
+            with cgutils.for_range(builder, count) as number:
+                source = builder.gep(row, [builder.mul(number.index, columns)])
+                place = builder.gep(packed_row, [builder.mul(number.index, size)])
+                for start, load in zip(starts, loads):
+                    v.store(load(builder.gep(source, [start])), builder.gep(place, [start]), align=v.size)
 
-    with builder.if_else(builder.icmp_signed("==", in_last, INT64(v.lanes))) as (whole, ragged):
+    with builder.if_else(builder.icmp_signed("==", columns, INT64(width))) as (whole, ragged):
         with whole:
-            copy(v.load)
+            copy([v.load] * len(starts))
         with ragged:
-            mask = v.first_lanes(in_last)
-            copy(lambda source: v.masked_load(source, mask))
+            masks = [v.first_lanes(builder.sub(columns, start)) for start in starts]
+            copy([partial(v.masked_load, mask=mask) for mask in masks])
 
 
 def _emit_transpose(
-    builder: ir.IRBuilder, element: ir.Type, width: int, panel: ir.Value, columns: ir.Value, k: ir.Value, b: ir.Value,
-    b_row: ir.Value,
+    builder: ir.IRBuilder, element: ir.Type, width: int, count: ir.Value, panels: ir.Value, columns: ir.Value,
+    k: ir.Value, b: ir.Value, b_row: ir.Value,
 ) -> None:  # fmt: skip
     """Emit the transposition, with B's last column once more in those that it does not have.
 
@@ -122,14 +136,14 @@ def _emit_transpose(
     quarter = Vectors(builder, element, 16 // bytes_of(element))
     last_column, last_step = builder.sub(columns, INT64(1)), builder.sub(k, INT64(quarter.lanes))
 
-    def transpose(lanes: int) -> None:
+    def transpose(panel: ir.Value, first: ir.Value, lanes: int) -> None:
         v = Vectors(builder, element, lanes)
         for start in range(0, width, lanes):
             sources = []
             for column in range(start, start + lanes):
                 exists = builder.icmp_signed("<", INT64(column), columns)
                 row = builder.select(exists, INT64(column), last_column)
-                sources.append(builder.gep(b, [builder.mul(b_row, row)]))
+                sources.append(builder.gep(first, [builder.mul(b_row, row)]))
             with cgutils.for_range_slice(builder, INT64(0), k, INT64(quarter.lanes), inc=True) as (step, _):
                 step = builder.select(builder.icmp_signed("<", step, last_step), step, last_step)
                 quarters = [quarter.load(builder.gep(source, [step])) for source in sources]
@@ -139,15 +153,18 @@ def _emit_transpose(
                     v.store(row, builder.gep(panel, [builder.add(place, INT64(start))]), align=v.size)
 
     lanes = min(width, LANE_BYTES // bytes_of(element))
-    if lanes <= PLACES:
-        transpose(lanes)
-        return
-    within_page = builder.and_(b_row, INT64(PAGE // bytes_of(element) - 1))
-    with builder.if_else(builder.icmp_signed("==", within_page, INT64(0))) as (pages_apart, else_apart):
-        with pages_apart:
-            transpose(PLACES)
-        with else_apart:
-            transpose(lanes)
+    with cgutils.for_range(builder, count) as number:
+        panel = builder.gep(panels, [builder.mul(number.index, builder.mul(k, INT64(width)))])
+        first = builder.gep(b, [builder.mul(number.index, builder.mul(columns, b_row))])
+        if lanes <= PLACES:
+            transpose(panel, first, lanes)
+        else:
+            within_page = builder.and_(b_row, INT64(PAGE // bytes_of(element) - 1))
+            with builder.if_else(builder.icmp_signed("==", within_page, INT64(0))) as (pages_apart, else_apart):
+                with pages_apart:
+                    transpose(panel, first, PLACES)
+                with else_apart:
+                    transpose(panel, first, lanes)
 
 
 def _quarters_transposed(v: Vectors, rows: Values) -> Values:
@@ -165,5 +182,5 @@ def _quarters_transposed(v: Vectors, rows: Values) -> Values:
     return rows
 
 
-_copy = _packing("copy_panel", _emit_copy)
-_transpose = _packing("transpose_panel", _emit_transpose)
+_copy = _packing("copy_panels", _emit_copy)
+_transpose = _packing("transpose_panels", _emit_transpose)

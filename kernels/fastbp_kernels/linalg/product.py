@@ -1,38 +1,36 @@
-"""The product of two matrices, cut into panels of B and tiles of rows.
-
-``K_BLOCK`` steps of k are summed by the tile, then added to what the earlier ones gave. It bounds the memory of a
-panel, and is part of the numbers: another value gives other last digits.
-"""
+"""The product of two matrices, cut into panels of B and tiles of rows."""
 
 from __future__ import annotations
 
 from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.elementwise import copy_loop, zero_loop
+from fastbp_kernels.compiler.memory_pool import block_memory, borrow_block, return_block
 from fastbp_kernels.compiler.pointers import Pointer, shift, stack_memory
 from fastbp_kernels.compiler.vectors import LANE_BYTES
-from fastbp_kernels.linalg.packing import PAGE, pack_panel
+from fastbp_kernels.linalg.blocking import (
+    IN_PLACE_ROWS,
+    K_BLOCK,
+    M_BLOCK,
+    PAGE,
+    PAGE_ROWS,
+    PANEL_SIZE,
+    START_SIZE,
+    THIN,
+    THIN_COLUMNS,
+    THIN_ROWS,
+    pays_packing,
+)
+from fastbp_kernels.linalg.packed_product import packed_product
+from fastbp_kernels.linalg.packing import ROOMY_ROWS, ROWS, TRANSPOSED, pack_panels
 from fastbp_kernels.linalg.tile import ADD, STORE, TILE_ROWS, panel_width, tile
 
-ROWS, ROOMY_ROWS, TRANSPOSED = range(3)
+__all__ = ["K_BLOCK", "ROOMY_ROWS", "ROWS", "TRANSPOSED", "product", "transposed_product"]
 
-K_BLOCK = 256
-# Rows of A that go through all panels before the next: with K_BLOCK, what the second cache holds. Of half the steps it
-# holds twice as many.
-M_BLOCK = 256
-THIN = 64  # with so few steps of k, C takes the time, not the sums: it is gone through by rows, as it lies in memory
-THIN_ROWS, THIN_COLUMNS = 2 * TILE_ROWS, 256  # such blocks of rows; and less wide than that, C is in cache anyway
-# Rows of a tile where A's lie pages apart: fewer than the places that they share in the first cache. A higher tile
-# would read each of them from the second at every step.
-PAGE_ROWS = min(6, TILE_ROWS)
-IN_PLACE_ROWS = 16 * TILE_ROWS  # so few rows of A do not repay copying rows of B that the tile can read where they lie
 # Of vectors: so many sums at once hide the time of each, and so many steps of k take the time of turning a number of C.
 _LATENCY = 8
 _TURNING = 4
 _TURNED = 128  # columns of a transpose that is computed at once
 _TURNED_SIZE = TILE_ROWS * _TURNED
-_FLOATS = LANE_BYTES // 4
-_START = 2 * _FLOATS  # elements of the widest tile, of float32
-_PANEL = K_BLOCK * _START
 
 
 @inner_kernel
@@ -54,9 +52,28 @@ def product(
     has_bias : bool; bias : pointer
         Whether the sums start from the ``columns`` numbers at ``bias`` or from 0.
     """
-    packed = stack_memory(a, _PANEL)
-    start = stack_memory(a, _START)
-    zero_loop(_START, start)
+    block = borrow_block() if pays_packing(m, columns, k, a_k == 1 and b_kind == TRANSPOSED) else 0
+    if block:
+        packed_product(
+            m, columns, k, a, a_row, a_k, b, b_row, b_kind, has_bias, bias, c, c_row, epilogue, aux, aux_row, lr,
+            block_memory(a, block),
+        )  # fmt: skip
+        return_block(block)
+    else:
+        product_in_place(
+            m, columns, k, a, a_row, a_k, b, b_row, b_kind, has_bias, bias, c, c_row, epilogue, aux, aux_row, lr
+        )
+
+
+@inner_kernel
+def product_in_place(
+    m: int, columns: int, k: int, a: Pointer, a_row: int, a_k: int, b: Pointer, b_row: int, b_kind: int,
+    has_bias: bool, bias: Pointer, c: Pointer, c_row: int, epilogue: int, aux: Pointer, aux_row: int, lr: float,
+) -> None:  # fmt: skip
+    """Compute ``product`` with A read where it lies."""
+    packed = stack_memory(a, PANEL_SIZE)
+    start = stack_memory(a, START_SIZE)
+    zero_loop(START_SIZE, start)
     thin = k <= THIN and columns >= THIN_COLUMNS and b_kind != TRANSPOSED
     page = PAGE // (2 * LANE_BYTES) * panel_width(a, 1 << 30)  # in elements; of so many columns, it is the widest
     pages_apart = a_k == 1 and a_row % page == 0
@@ -74,7 +91,7 @@ def product(
                 width = panel_width(a, columns - column)
                 valid = min(width, columns - column)
                 if has_bias:
-                    zero_loop(_START, start)
+                    zero_loop(START_SIZE, start)
                     if first == 0:
                         copy_loop(valid, shift(bias, column), start)
                 panel, panel_row = packed, width
@@ -82,15 +99,15 @@ def product(
                 if b_kind != TRANSPOSED and readable and height <= IN_PLACE_ROWS:
                     panel, panel_row = shift(b, first * b_row + column), b_row
                 elif b_kind == TRANSPOSED:
-                    pack_panel(packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
+                    pack_panels(1, packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
                 else:
-                    pack_panel(packed, width, valid, depth, shift(b, first * b_row + column), b_row, False)
+                    pack_panels(1, packed, width, valid, depth, shift(b, first * b_row + column), b_row, False)
                 row = top
                 for rows, count in ((low + 1, higher), (low, tiles - higher)):
                     if count:
                         tile(
                             width, rows, count, valid, depth,
-                            shift(a, row * a_row + first * a_k), a_row, a_k, panel, panel_row, start,
+                            shift(a, row * a_row + first * a_k), rows * a_row, a_row, a_k, panel, panel_row, start,
                             shift(c, row * c_row + column), c_row, task, shift(aux, row * aux_row + column), aux_row,
                             lr,
                         )  # fmt: skip

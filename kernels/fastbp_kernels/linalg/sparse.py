@@ -16,7 +16,7 @@ from fastbp_kernels.compiler.decorators import inlined_kernel, inner_kernel
 from fastbp_kernels.compiler.elementwise import add_loop, copy_loop, elementwise2_scaled, zero_loop
 from fastbp_kernels.compiler.intrinsics import fused_multiply_add
 from fastbp_kernels.compiler.pointers import Pointer, retyped, shift, stack_memory
-from fastbp_kernels.linalg.product import K_BLOCK
+from fastbp_kernels.linalg.blocking import K_BLOCK
 from fastbp_kernels.linalg.tile import STEPS
 
 assert K_BLOCK == 2 * STEPS  # sums of a block of rows are kept in two vectors

@@ -51,7 +51,10 @@ Function = Callable[..., ir.Value]
 TILE_ROWS = {64: 10, 32: 6, 16: 6}[LANE_BYTES]
 
 STEPS = 128  # another number gives other last digits
-PREFETCH_FROM = 128  # steps of k, during which C comes to the cache; fewer do not repay asking for it
+# Steps of k, during which C comes to the cache; fewer do not repay asking for it. Row after row is asked for, one each
+# ``ROW_STEPS``: all of them at once would hold up what the first steps read.
+PREFETCH_FROM = 128
+ROW_STEPS = STEPS // TILE_ROWS + 1
 
 # Epilogues; ADD may be combined with one of the others but FUSED_SGD.
 STORE, FUSED_SGD = range(2)
@@ -86,9 +89,9 @@ def panel_width(typing_context: Context, like: types.CPointer, columns: types.In
 @intrinsic
 def tile(
     typing_context: Context, width: types.Integer, rows: types.Integer, count: types.Integer, columns: types.Integer,
-    k: types.Integer, a: types.CPointer, a_row: types.Integer, a_k: types.Integer, b: types.CPointer,
-    b_row: types.Integer, start: types.CPointer, c: types.CPointer, c_row: types.Integer, epilogue: types.Integer,
-    aux: types.CPointer, aux_row: types.Integer, lr: types.Float,
+    k: types.Integer, a: types.CPointer, a_tile: types.Integer, a_row: types.Integer, a_k: types.Integer,
+    b: types.CPointer, b_row: types.Integer, start: types.CPointer, c: types.CPointer, c_row: types.Integer,
+    epilogue: types.Integer, aux: types.CPointer, aux_row: types.Integer, lr: types.Float,
 ) -> Definition:  # fmt: skip
     """Compute ``count`` tiles of ``C = start + A @ B``, one below the other.
 
@@ -103,8 +106,8 @@ def tile(
         1 or more.
     k : int
         Columns of A and rows of B, 0 or more.
-    a : pointer; a_row, a_k : int
-        A[r, j] is ``a[r * a_row + j * a_k]``.
+    a : pointer; a_tile, a_row, a_k : int
+        A[r, j] of tile t is ``a[t * a_tile + r * a_row + j * a_k]``.
     b : pointer; b_row : int
         B[j, c] is ``b[j * b_row + c]`` for c below ``width``: all of them are read.
     start : pointer
@@ -119,15 +122,15 @@ def tile(
     """
     integer = types.intp
     signature = types.void(
-        integer, integer, integer, integer, integer, a, integer, integer, a, integer, a, a, integer, integer, a,
-        integer, a.dtype,
+        integer, integer, integer, integer, integer, a, integer, integer, integer, a, integer, a, a, integer, integer,
+        a, integer, a.dtype,
     )  # fmt: skip
     return signature, _TILE.call(a)
 
 
 def _arguments(element: ir.Type) -> list[ir.Type]:
     p = element.as_pointer()
-    return [INT64, INT64, INT64, INT64, INT64, p, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64, element]
+    return [*[INT64] * 5, p, INT64, INT64, INT64, p, INT64, p, p, INT64, INT64, p, INT64, element]
 
 
 def _emit_tile(function: ir.Function, element: ir.Type) -> None:
@@ -168,18 +171,15 @@ class _FixedTile:
 
     def emit(self) -> None:
         _, _, count, columns, k, *inputs, c, c_row, epilogue, aux, aux_row, lr = self.function.args
-        a, a_row, a_k, b, b_row, start = inputs
+        a, a_tile, a_row, a_k, b, b_row, start = inputs
         builder, last = self.builder, self.vectors - 1
         with cgutils.for_range(builder, count) as loop:
             top = builder.mul(loop.index, INT64(self.height))
-            a_now, c_now, aux_now = (
-                builder.gep(start_of, [builder.mul(top, stride)])
-                for start_of, stride in ((a, a_row), (c, c_row), (aux, aux_row))
+            a_now = builder.gep(a, [builder.mul(loop.index, a_tile)])
+            c_now, aux_now = (
+                builder.gep(start_of, [builder.mul(top, stride)]) for start_of, stride in ((c, c_row), (aux, aux_row))
             )
-            with builder.if_then(builder.icmp_signed(">=", k, INT64(PREFETCH_FROM))):
-                for _, place in self._places(c_now, c_row):
-                    self.v.prefetch(place)
-            values = self._sum(k, a_now, a_row, a_k, b, b_row, start)
+            values = self._sum(k, a_now, a_row, a_k, b, b_row, start, c_now, c_row)
 
             in_last = builder.sub(columns, INT64(last * self.v.lanes))
             full = builder.icmp_signed(">=", in_last, INT64(self.v.lanes))
@@ -192,13 +192,14 @@ class _FixedTile:
         builder.ret_void()
 
     def _sum(
-        self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, start: ir.Value
-    ) -> Values:
+        self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, start: ir.Value,
+        c: ir.Value, c_row: ir.Value,
+    ) -> Values:  # fmt: skip
         """Emit the sums over all of k, ``STEPS`` at a time, and return them row by row."""
         builder = self.builder
         zeros = [self.v.constant(0.0)] * (self.height * self.vectors)
         initial = [self.v.load(self._vector(start, n)) for n in range(self.vectors)] * self.height
-        first = self._accumulate(self._steps(k), a, a_row, a_k, b, b_row, initial)
+        first = self._accumulate_and_prefetch(k, a, a_row, a_k, b, b_row, initial, c, c_row)
 
         before = builder.block
         more, after = (self.function.append_basic_block(name) for name in ("more", "all"))
@@ -221,7 +222,40 @@ class _FixedTile:
         return self._merge([(before, first), (last, added)])
 
     def _steps(self, left: ir.Value) -> ir.Value:
-        return self.builder.select(self.builder.icmp_signed("<", left, INT64(STEPS)), left, INT64(STEPS))
+        return self._least(left, INT64(STEPS))
+
+    def _least(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.builder.select(self.builder.icmp_signed("<", x, y), x, y)
+
+    def _accumulate_and_prefetch(
+        self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, initial: Values,
+        c: ir.Value, c_row: ir.Value,
+    ) -> Values:  # fmt: skip
+        """Emit the first ``STEPS`` steps, and between them the wish for C, row by row."""
+        builder, before = self.builder, self.builder.block
+        wants = builder.icmp_signed(">=", k, INT64(PREFETCH_FROM))
+        steps, stretch = self._steps(k), builder.select(wants, INT64(ROW_STEPS), INT64(STEPS))
+        next_row, after = (self.function.append_basic_block(name) for name in ("row", "rows"))
+        builder.branch(next_row)
+        builder.position_at_end(next_row)
+        done, row = builder.phi(INT64), builder.phi(INT64)
+        accumulators = [builder.phi(self.v.type) for _ in initial]
+        with builder.if_then(wants):
+            line = builder.gep(c, [builder.mul(row, c_row)])
+            for n in range(self.vectors):
+                self.v.prefetch(self._vector(line, n))
+        a_now, b_now = (builder.gep(each, [builder.mul(done, stride)]) for each, stride in ((a, a_k), (b, b_row)))
+        now = self._least(builder.sub(steps, done), stretch)
+        sums = self._accumulate(now, a_now, a_row, a_k, b_now, b_row, accumulators)
+        next_done = builder.add(done, stretch)
+        following_row = self._least(builder.add(row, INT64(1)), INT64(self.height - 1))
+        going = zip([done, row, *accumulators], [INT64(0), INT64(0), *initial], [next_done, following_row, *sums])
+        for phi, first, following in going:
+            phi.add_incoming(first, before)
+            phi.add_incoming(following, builder.block)
+        builder.cbranch(builder.icmp_signed("<", next_done, steps), next_row, after)
+        builder.position_at_end(after)
+        return sums
 
     def _accumulate(
         self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, initial: Values

@@ -1,0 +1,56 @@
+"""The sizes of blocks in products of matrices, and which products copy their rows of A.
+
+``K_BLOCK`` is part of the numbers: another value gives other last digits. All else here changes no bit.
+"""
+
+from __future__ import annotations
+
+from fastbp_kernels.compiler.decorators import inner_kernel
+from fastbp_kernels.compiler.memory_pool import BLOCK_BYTES
+from fastbp_kernels.compiler.vectors import LANE_BYTES
+from fastbp_kernels.linalg.tile import TILE_ROWS
+
+K_BLOCK = 256  # steps of k that the tile sums before they are added to what the earlier ones gave
+
+PAGE = 4096  # bytes: rows that are a multiple of a page apart share few places of the first cache
+# Elements of a panel of B, and of a row of it: those of the widest tile, of float32.
+START_SIZE = 2 * LANE_BYTES // 4
+PANEL_SIZE = K_BLOCK * START_SIZE
+
+# Where A is read where it lies.
+# Rows of A that go through all panels before the next: with K_BLOCK, what the second cache holds. Of half the steps it
+# holds twice as many.
+M_BLOCK = 256
+THIN = 64  # with so few steps of k, C takes the time, not the sums: it is gone through by rows, as it lies in memory
+THIN_ROWS, THIN_COLUMNS = 2 * TILE_ROWS, 256  # such blocks of rows; and less wide than that, C is in cache anyway
+# Rows of a tile where A's lie pages apart: fewer than the places that they share in the first cache. A higher tile
+# would read each of them from the second at every step.
+PAGE_ROWS = min(6, TILE_ROWS)
+IN_PLACE_ROWS = 16 * TILE_ROWS  # so few rows of A do not repay copying rows of B that the tile can read where they lie
+
+# Where A and B are packed. A step of k takes ``PACKED_WIDTH`` elements of a tile of A, for as many rows or fewer: tiles
+# of 8 and of 10 rows are equally fast.
+PACKED_WIDTH = 8
+PACKED_TILE_ROWS = min(PACKED_WIDTH, TILE_ROWS)
+# Rows that go through all panels together: with twice as many, float64's outputs lie in more pages than a core finds at
+# once, and half as many read the panels too often (measured on AMD's Zen 3).
+_TILES = 84
+PACKED_ROWS = _TILES * PACKED_TILE_ROWS
+# Panels of B that are packed for all rows: what A leaves of a block of memory.
+PACKED_PANELS = (BLOCK_BYTES - 8 * K_BLOCK * PACKED_WIDTH * _TILES) // (K_BLOCK * 2 * LANE_BYTES)
+# Panels that are packed side by side, and used before the next: some cache lines of each row of B are read together.
+PANEL_STRIP = 8
+
+# What repays packing: operations, and the least of rows, columns and steps. B that is transposed on the way is read in
+# order anyway, so that only what is used by many rows does.
+_PACKED_OPERATIONS, _PACKED_LEAST, _TRANSPOSED_LEAST = 1 << 21, 64, 512
+
+
+@inner_kernel
+def pays_packing(m: int, columns: int, k: int, reads_runs: bool) -> bool:
+    """Return whether the product of A, (m, k), and B, (k, columns), is faster where both are packed.
+
+    ``reads_runs`` tells that rows of A and columns of B lie in one run each.
+    """
+    least = _TRANSPOSED_LEAST if reads_runs else _PACKED_LEAST
+    return min(m, columns) >= least and k >= _PACKED_LEAST and m * columns * k >= _PACKED_OPERATIONS
