@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import Plan, plan_of
@@ -16,6 +16,7 @@ from fastbp.runtime.threads import get_num_threads, threads_limited
 from fastbp.training.arguments import count
 from fastbp.training.history import History
 from fastbp.training.many_job import TrainingJob
+from fastbp.training.many_kinds import kind_of, require_like_the_first
 from fastbp.training.many_ownership import require_own_parts
 from fastbp.training.nonfinite import DivergenceWarning
 from fastbp.training.progress import ProgressBar
@@ -128,6 +129,7 @@ class _Trainings:
         self._errors: dict[int, BaseException] = {}
         self._warnings: list[tuple[int, str]] = []
         self._progress = Lock()  # one function of the user's at a time
+        self._kinds: dict[Hashable, _EngineWork] = {}  # of jobs that were checked
         self._work: dict[int, float] = {}  # of those that the engine trains
         self._can_be_shared: set[int] = set()
         self._interrupted = False
@@ -197,17 +199,19 @@ class _Trainings:
         """Raise an error that names the job unless it can be trained, and note how much work it is for the engine."""
         job, history = self._jobs[number], self._histories[number]
         with self._named(number):
-            trial = self._try(job, history)
-        plan = plan_of(job.model)
-        if not isinstance(plan, Plan) or trial.backend != "engine" or trial.setting is None:
+            kind = None if history.has_begun else kind_of(job)
+            found = None if kind is None else self._kinds.get(kind)
+            if found is None:
+                found = _in_engine(job.model, self._try(job, history))
+            else:
+                self._in_turn(job.progress)
+                require_like_the_first(job)
+        if found is None:
             return
-        _forget_scratch(job.model)
-        rows = trial.setting.training_rows
-        if not rows:  # blocks, whose number nobody knows
-            return
-        self._work[number] = float(int(job.epochs) - history.epochs) * rows * plan.flop
-        size, whole = min(trial.setting.mini_batch_size, rows), plan.over_rows
-        if divide(plan.flop, plan.parameter.size, size, rows, 0, whole=whole).ranks > 1:
+        if kind is not None:
+            self._kinds[kind] = found
+        self._work[number] = float(int(job.epochs) - history.epochs) * found.of_an_epoch
+        if found.can_be_shared:
             self._can_be_shared.add(number)
 
     def _try(self, job: TrainingJob, history: History) -> History:
@@ -269,6 +273,27 @@ class _Trainings:
             warnings.warn(f"{self._names[number]}: {text}", DivergenceWarning, stacklevel=level_of_caller())
         if self._errors:
             raise TrainingsFailed(dict(sorted(self._errors.items())), self._histories, self._names)
+
+
+class _EngineWork(NamedTuple):
+    """How much work a job is for the engine."""
+
+    of_an_epoch: float  # operations forward
+    can_be_shared: bool
+
+
+def _in_engine(model: Module, trial: History) -> _EngineWork | None:
+    """Return how much work the job of a trial is for the engine; None where that is not known or it does not train."""
+    plan = plan_of(model)
+    if not isinstance(plan, Plan) or trial.backend != "engine" or trial.setting is None:
+        return None
+    _forget_scratch(model)
+    rows = trial.setting.training_rows
+    if not rows:  # blocks, whose number nobody knows
+        return None
+    size = min(trial.setting.mini_batch_size, rows)
+    ranks = divide(plan.flop, plan.parameter.size, size, rows, 0, whole=plan.over_rows).ranks
+    return _EngineWork(float(rows) * plan.flop, ranks > 1)
 
 
 def _histories_of(jobs: Sequence[Any], histories: Any) -> list[History]:
