@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,11 +46,11 @@ def from_onnx(path: str | os.PathLike[str]) -> nn.Sequential:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model_from_string(Path(path).read_bytes())
+        model = onnx.load(os.fspath(path), format="protobuf")  # with parameters that lie in files beside it
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as error:
+        return _Reader(onnx, model.graph).read()
+    except (DecodeError, onnx.checker.ValidationError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is no model of ONNX that from_onnx can read: {error}") from error
-    return _Reader(onnx, model.graph).read()
 
 
 M = TypeVar("M", bound=Module)
