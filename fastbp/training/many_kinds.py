@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import Plan, plan_of
 from fastbp.engine.refusals import NotPlannable, require_known_part, require_own_parameters
 from fastbp.nn.losses.kernel_loss import KernelLoss
@@ -21,6 +22,7 @@ from fastbp.optim.optimizer import Optimizer
 from fastbp.runtime.model_lock import holder
 from fastbp.training.arguments import named_pairs, rows_of
 from fastbp.training.data import try_first_row
+from fastbp.training.history import History
 from fastbp.training.many_job import TrainingJob
 
 _NUMBERS = (
@@ -103,3 +105,24 @@ def require_like_the_first(job: TrainingJob) -> None:
     train_rows, validation, _ = rows_of(job.model, job.criterion, (*train, None), (*val, None))
     for pair in named_pairs(train_rows, validation):
         try_first_row("train_model", job.model, job.criterion, pair)
+
+
+class EngineWork(NamedTuple):
+    """How much work a job is for the engine."""
+
+    of_an_epoch: float  # operations forward
+    can_be_shared: bool
+
+
+def work_in_engine(model: Module, trial: History) -> EngineWork | None:
+    """Return how much work the job of a trial is for the engine; None where that is not known or it does not train."""
+    plan = plan_of(model)
+    if not isinstance(plan, Plan) or trial.backend != "engine" or trial.setting is None:
+        return None
+    model._session = None  # and with it the memory that would wait for the network's next training
+    rows = trial.setting.training_rows
+    if not rows:  # blocks, whose number nobody knows
+        return None
+    size = min(trial.setting.mini_batch_size, rows)
+    ranks = divide(plan.flop, plan.parameter.size, size, rows, 0, whole=plan.over_rows).ranks
+    return EngineWork(float(rows) * plan.flop, ranks > 1)
