@@ -223,4 +223,4 @@ def test_a_model_that_another_thread_uses_is_refused_beside_others_of_its_kind()
 
     fastbp.train_model(**other.arguments() | {"progress": train_both, "epochs": 1})
     assert len(errors) == 1
-    assert errors[0].startswith("job 1: another thread is using this model")
+    assert errors[0].startswith("job 1: another thread is training or changing this model")

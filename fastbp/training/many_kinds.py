@@ -19,7 +19,6 @@ from fastbp.engine.refusals import NotPlannable, require_known_part, require_own
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer
-from fastbp.runtime.model_lock import holder
 from fastbp.training.arguments import named_pairs, rows_of
 from fastbp.training.data import try_first_row
 from fastbp.training.history import History
@@ -83,7 +82,6 @@ def _kind_of_rows(rows: Any) -> int | None:
     return len(rows) if type(rows) is np.ndarray and rows.ndim == 1 else None
 
 
-@holder
 def require_like_the_first(job: TrainingJob) -> None:
     """Raise what ``train_model`` would of a job whose kind was checked: of what each job has for itself.
 
@@ -92,10 +90,11 @@ def require_like_the_first(job: TrainingJob) -> None:
     TypeError, ValueError
         For an optimiser of another model, and for rows or their targets that do not fit.
     RuntimeError
-        If another thread is using the model.
+        If another thread is training the model.
     """
     lock = job.model._current().lock
-    lock.acquire().release()
+    with lock:
+        lock.require_free()
     assert isinstance(job.opt, Optimizer)
     require_own_parameters("train_model", job.opt, plan_of(job.model).parameters)
     if job.rows is None and job.val_rows is None:
