@@ -38,6 +38,7 @@ MODULES = {
     "Linear": lambda cls: cls(4, 4, rng=0),
     "BatchNorm1d": lambda cls: cls(4).eval(),  # which would take other statistics in forward than in predict
     "LayerNorm": lambda cls: cls(4),
+    "RMSNorm": lambda cls: cls(4),
     "Dropout": lambda cls: cls(0.5, rng=0).eval(),  # which would drop in forward, and nothing in predict
     "AlphaDropout": lambda cls: cls(0.5, rng=0).eval(),
     "Threshold": lambda cls: cls(-2.0, 1.0),
@@ -48,8 +49,8 @@ MODULES = {
     "Sequential": lambda cls: cls(nn.Linear(4, 4, rng=0), nn.Tanh()),
 }
 # Without a forward of their own, or tested below.
-OTHERS = {"Module", "ModuleList", "Parameter", "init", *(name for name in nn.__all__ if name.endswith("Loss"))}
-METHODS = ("forward", "__call__", "predict", "backward", "backward_parameters")
+OTHERS = {"Module", "ModuleList", "Parameter", "init", "GLU", "Embedding", *(name for name in nn.__all__ if name.endswith("Loss"))}
+METHODS = ("forward", "__call__", "predict", "backward")
 
 
 def test_every_public_class_is_among_those_that_are_tested():
@@ -133,7 +134,8 @@ def test_a_redefined_method_is_what_runs_everywhere(way, name, method, place):
     parameters = list(model.parameters())
     opt = optim.SGD(parameters, lr=0.01) if parameters else NoOptimizer()
     history = fastbp.train_model(model, X, TARGET, X, TARGET, nn.MSELoss(), opt, 1, 5)
-    assert (method in calls) == (method != "backward_parameters" or place != "last")
+    needs_backward = place == "last" or any(True for _ in own.parameters())  # else there is nothing to go back for
+    assert (method in calls) == (method != "backward" or needs_backward)
     assert history.backend == "modules"
     prediction = model.predict(X)
     assert history["val_loss"][-1] == nn.MSELoss()(prediction, TARGET)
@@ -329,7 +331,14 @@ def test_a_prediction_through_a_users_forward_is_followed_by_no_backward_of_an_e
     model, criterion = build(), nn.MSELoss()
     criterion(model(X), TARGET)
     model.predict(-X)
-    with pytest.raises(RuntimeError, match="needs a forward before it"):
+    with pytest.raises(RuntimeError, match=r"is that of its last call|needs a forward before it"):
         model.backward(criterion.backward())
     criterion(model(X), TARGET)
     model.backward(criterion.backward())
+
+
+def test_a_method_that_nothing_would_call_is_refused():
+    with pytest.raises(TypeError, match=r"Own\.backward_parameters would be called by nothing: .*define that"):
+        type("Own", (nn.Linear,), {"backward_parameters": lambda self, grad_output: None})
+    with pytest.raises(TypeError, match=r"ReLU\.backward_parameters would be called by nothing"):
+        nn.ReLU().backward_parameters = lambda grad_output: None

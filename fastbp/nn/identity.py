@@ -34,5 +34,8 @@ class Identity(Module):
         """Return ``grad_output`` itself."""
         return require_floats(grad_output, "Identity.backward")
 
+    def backward_parameters(self, grad_output: Array, *, retain_graph: bool = False) -> None:
+        self.backward(grad_output, **({"retain_graph": True} if retain_graph else {}))
+
     def _leaves(self) -> Iterator[Module]:
         return iter((self,) if own_methods(self) else ())

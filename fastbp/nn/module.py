@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
@@ -83,6 +83,7 @@ class Module(Conversions):
         if is_of_the_library(cls):
             tell_read_only(cls, "build another module")
         if not is_of_the_library(cls):
+            _refuse_backward_parameters(cls.__name__, vars(cls))
             own = [name for name in ("backward", "forward") if not is_of_the_library(defined(cls, name)[1])]
             cls._own = own[0] if own else ""
         cls._passed_by = frozenset(name for name, methods in _SHORTCUTS.items() if passes_by(cls, name, methods))
@@ -98,6 +99,7 @@ class Module(Conversions):
             require_name(name, type(self).__name__)
         is_part = isinstance(value, Module | Parameter) or isinstance(before, Module | Parameter)
         is_mode = name == "training" and self._has_modes and value != self.training
+        _refuse_backward_parameters(type(self).__name__, (name,))
         if is_part or is_mode or self._is_method(name):
             self.changed()
             if name in ("forward", "backward"):
@@ -322,3 +324,12 @@ class Module(Conversions):
 
 
 _BACKWARD = Module.backward
+
+
+def _refuse_backward_parameters(owner: str, names: Collection[str]) -> None:
+    """Raise TypeError where a user defines what nothing would call."""
+    if "backward_parameters" in names:
+        raise TypeError(
+            f"{owner}.backward_parameters would be called by nothing: loss.backward() and trainings go by backward alone; "
+            "define that, or a forward that is recorded"
+        )

@@ -34,6 +34,8 @@ class OwnBackwardNode(Node):
     def backward(self, grad: Any) -> Sequence[Any]:
         module, inputs = self.module, self.inputs
         assert inputs is not None
+        if not self.leaves and not any(input is not None and input.wanted for input in inputs):
+            return [None] * len(inputs)
         for parameter in self.leaves:  # for who writes parameter.grad += ...
             parameter.has_grad = True  # type: ignore[attr-defined]
         token = keeps_passes.set(True)
