@@ -101,7 +101,7 @@ def _back(
     return array
 
 
-class Setting:
+class ScalarSetting:
     """A number that an activation was built with, to be read."""
 
     def __set_name__(self, owner: type, name: str) -> None:
