@@ -11,7 +11,7 @@ from fastbp import nn
 def one_by_one(modules, x, grad_output, **options):
     """Copies of the output, the gradient of the input and all parameters' gradients."""
     for module in modules:
-        x = module.forward(x)
+        x = module(x)
     return [x.copy(), *backward_one_by_one(modules, grad_output, **options)]
 
 
@@ -27,7 +27,7 @@ def gradients(modules):
 
 def in_one(model, x, grad_output):
     output = model.forward(x).copy()
-    assert model._chain.is_whole, "the modules were not called one by one"
+    assert model._chain is not None, "the modules were not called one by one"
     return [output, model.backward(grad_output, retain_graph=True).copy(), *gradients(model)]
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.engine.plan import Plan
-from fastbp.nn.forward_node import as_it_was, numbers_and_node, record_forward, trained
+from fastbp.nn.forward_node import as_it_was, numbers_and_node, record_forward, refuse_changed, trained
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import Array, as_rows
@@ -41,6 +41,7 @@ class Chain:
         self.plan = plan
         self.leaves = trained(*plan.parameters)
         first = plan.first.weight
+        self.storage = first.storage
         weights = [parameter for parameter in plan.parameters if len(parameter.shape) > 1]
         self.reads = tuple(weight for weight in weights if weight is not first)
         # Operations of a row's products without and with the gradient of the input.
@@ -70,8 +71,15 @@ class Chain:
         forward(layout.layers, plan.parameter, plan.scalars, memory, rows, slot.rows)
         return record_forward(
             module, node, slot, _back, (self, layout.layers, memory, checked, shape, slot.rows), plan.lock,
-            self.leaves, reads=self.reads, reads_for_input=(plan.first.weight,),
+            self.leaves, reads=self.reads, reads_for_input=(plan.first.weight,), check_kept=_check_kept,
         )  # fmt: skip
+
+
+def _check_kept(chain: Chain, layers: Array, memory: Array, input: Array, shape: tuple[int, ...], *_: Any) -> None:
+    as_it_was(input, shape, chain.plan.dtype, "a network")
+    for parameter in chain.leaves:
+        if parameter.storage is not chain.storage:  # gradients would be added to memory that nobody reads
+            refuse_changed("a network")
 
 
 def _back(

@@ -74,14 +74,17 @@ class ForwardNode(Node):
         None where ``wants_input`` is False.
     kept : tuple
         What ``back`` reads.
+    check_kept : function or None
+        ``check_kept(*kept)`` raises RuntimeError if that is not as the forward left it, before anything is added.
     reads, reads_for_input : sequence of Parameter
         Those whose values it reads in any case, and for the gradient of the input.
     lock : ModelLock or ModelLocks
     """
 
-    __slots__ = ("back", "kept", "leaves", "lock", "name", "reads", "reads_for_input")
+    __slots__ = ("back", "check_kept", "kept", "leaves", "lock", "name", "reads", "reads_for_input")
 
     back: Back
+    check_kept: Callable[..., None] | None
     kept: tuple[Any, ...]
     reads: Sequence[Parameter]
     reads_for_input: Sequence[Parameter]
@@ -116,6 +119,8 @@ class ForwardNode(Node):
         for parameter in (*self.reads, *self.reads_for_input) if wants_input else self.reads:
             if parameter.changed > order:
                 refuse_changed(self.name)
+        if self.check_kept is not None:
+            self.check_kept(*self.kept)
 
     def release(self) -> None:
         self.inputs, self.kept = None, ()
@@ -229,6 +234,7 @@ class LastPass(NamedTuple):
 def record_forward(
     module: Any, input: Node | None, slot: Slot, back: Back, kept: tuple[Any, ...], lock: ModelLock | ModelLocks,
     leaves: Sequence[Parameter] = (), *, reads: Sequence[Parameter] = (), reads_for_input: Sequence[Parameter] = (),
+    check_kept: Callable[..., None] | None = None,
 ) -> Tensor:  # fmt: skip
     """Return a module's output in ``slot`` as its caller gets it, and let the module remember the pass.
 
@@ -243,7 +249,7 @@ def record_forward(
     node = _new_node(ForwardNode)
     node.order, node.inputs, node.shape, node.dtype = tick(), (input,), slot.shape, slot.dtype
     node.name, node.back, node.kept, node.lock = type(module).__name__, back, kept, lock
-    node.leaves, node.reads, node.reads_for_input = leaves, reads, reads_for_input
+    node.leaves, node.reads, node.reads_for_input, node.check_kept = leaves, reads, reads_for_input, check_kept
     output._node = node if input is not None or leaves else None
     modules = traced.get()
     if modules is not None:

@@ -154,7 +154,7 @@ class Linear(Module):
         self._compute(checked, slot.array)
         return record_forward(
             self, node, slot, _back, (weight, bias, checked, checked.shape, self._grad_input), weight.storage.lock,
-            trained(weight, bias), reads_for_input=(weight,),
+            trained(weight, bias), reads_for_input=(weight,), check_kept=_check_kept,
         )  # fmt: skip
 
     def predict(self, input: Array) -> Array:
@@ -185,6 +185,10 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+def _check_kept(weight: Parameter, bias: Parameter | None, input: Array, shape: tuple[int, ...], *_: Any) -> None:
+    as_it_was(input, shape, weight.dtype, "Linear")
 
 
 def _back(
