@@ -186,6 +186,11 @@ def _astype(self: Tensor, *args: Any, **options: Any) -> Any:
     return TABLE[np.ndarray.astype].call((self, *args), options)
 
 
+def _clone(self: Tensor) -> Any:
+    """Return a copy that gradients go through, as in PyTorch."""
+    return np.copy(self)
+
+
 def _conj(self: Tensor) -> Any:
     return np.conjugate(self)
 
@@ -209,6 +214,7 @@ for _name, _attribute in {
     "compress": _compress,
     "flatten": _flatten,
     "astype": _astype,
+    "clone": _clone,
     "conj": _conj,
     "conjugate": _conj,
     "view": _view,

@@ -127,6 +127,10 @@ class Tensor(np.ndarray[Any, Any]):
         """Return ``detach()``."""
         return self.detach()
 
+    def cpu(self) -> Tensor:
+        """Return the tensor itself: it is on no other device."""
+        return self
+
     @property
     def data(self) -> Any:
         """A leaf's values as a plain array that may be written to; a read-only one for any other tensor.

@@ -64,10 +64,11 @@ class Chain:
         rows, shape = as_rows(checked), checked.shape
         layout = self._layout
         if len(rows) > layout.rows:
-            layout = self._layout = self._layout_for(len(rows))
+            layout = self._layout_for(len(rows))
         slot = self._output.take((*shape[:-1], plan.out_features), plan.dtype)
         memory = self._memory.take((layout.size,), plan.dtype).array  # the pass's own until its backward
         forward = whole_or_shared(plan.flop * len(rows), _forward_alone, chain_forward)
+        self._layout = layout  # now that there is memory for so many rows
         forward(layout.layers, plan.parameter, plan.scalars, memory, rows, slot.rows)
         return record_forward(
             module, node, slot, _back, (self, layout.layers, memory, checked, shape, slot.rows), plan.lock,

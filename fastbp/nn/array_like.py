@@ -13,6 +13,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fastbp.autograd.dispatch import call_function, call_ufunc
 from fastbp.autograd.functions import TABLE
+from fastbp.autograd.tensor import Tensor, wrap
 from fastbp.validation.arrays import Array
 
 Self = TypeVar("Self", bound="ArrayLike")
@@ -127,9 +128,9 @@ class ArrayLike(NDArrayOperatorsMixin):
         """Return a copy of the data, recorded: gradients go through it."""
         return np.copy(self)
 
-    def detach(self) -> Array:
-        """Return the data, a view."""
-        return self.data
+    def detach(self) -> Tensor:
+        """Return the data as a tensor without gradient, a view: writing to it writes to the model."""
+        return wrap(self.data, None)
 
     def cpu(self: Self) -> Self:
         """Return the parameter itself: it is on no other device."""

@@ -330,6 +330,6 @@ def _refuse_backward_parameters(owner: str, names: Collection[str]) -> None:
     """Raise TypeError where a user defines what nothing would call."""
     if "backward_parameters" in names:
         raise TypeError(
-            f"{owner}.backward_parameters would be called by nothing: loss.backward() and trainings go by backward alone; "
-            "define that, or a forward that is recorded"
+            f"{owner}.backward_parameters would be called by nothing: loss.backward() and trainings go by backward "
+            "alone; define that, or a forward that is recorded"
         )

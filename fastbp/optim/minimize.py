@@ -79,7 +79,6 @@ def minimize(
 
     def evaluate(x: Array) -> tuple[float, Array]:
         _put(parameters, x)
-        model.zero_grad()
         loss = backward_of(criterion, model, input, target, weights)
         return loss, np.concatenate([parameter.kernel_grad.ravel() for parameter in parameters]).astype(np.float64)
 

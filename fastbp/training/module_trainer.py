@@ -97,7 +97,6 @@ class ModuleTrainer:
         position, stop = run.history.position, min(start + self._size, self._train_rows.n)
         input = _batch(self._train_rows.input, order, start, stop, self._input)
         target = _batch(self._train_rows.target, order, start, stop, self._target)
-        self._model.zero_grad()
         loss = backward_of(self._criterion, self._model, input, target, self._weights_of(order, start, stop))
         if run.clip_grad_norm is not None:
             clip_grad_norm_(self._model.parameters(), run.clip_grad_norm)

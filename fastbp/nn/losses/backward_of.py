@@ -12,7 +12,7 @@ from fastbp.autograd.tensor import Tensor
 
 
 def backward_of(criterion: Any, model: Any, input: Any, target: Any, weights: Mapping[str, Any]) -> float:
-    """Add the gradients of a loss to those of the model's parameters, and return the loss.
+    """Give the model's parameters the gradients of a loss in place of those that they have, and return the loss.
 
     Parameters
     ----------
@@ -31,6 +31,7 @@ def backward_of(criterion: Any, model: Any, input: Any, target: Any, weights: Ma
     with enable_grad():  # also where the caller's code is not recorded
         prediction = model(input)
         loss = (criterion if callable(criterion) else criterion.forward)(prediction, target, **weights)
+    model.zero_grad()  # when nothing of the user's that may raise is left but a backward
     if isinstance(loss, Tensor) and loss.requires_grad:
         loss.backward()
     elif isinstance(prediction, Tensor) and prediction.requires_grad:
