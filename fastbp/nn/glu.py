@@ -83,7 +83,7 @@ class GLU(Module):
         slot = self._output.take(self._shape_for(checked), checked.dtype)
         self._compute(checked, slot.array)
         kept = checked, checked.shape, self._dim, self._grad_input
-        return record_forward(self, node, slot, _back, kept, self._current().lock)
+        return record_forward(self, node, slot, _back, kept, self._current().lock, check_kept=_check_kept)
 
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
@@ -95,6 +95,10 @@ class GLU(Module):
 
     def extra_repr(self) -> str:
         return f"dim={self._dim}"
+
+
+def _check_kept(input: Array, shape: tuple[int, ...], *_: Any) -> None:
+    as_it_was(input, shape, input.dtype, "GLU")
 
 
 def _back(

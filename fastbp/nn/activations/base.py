@@ -71,7 +71,7 @@ class Activation(Module):
         self.forward_kernel(checked, slot.array)
         saved = checked if self._activation.saves_input else slot.array
         kept = self.backward_kernel, type(self).__name__, saved, saved.shape, self._grad_input
-        return record_forward(self, node, slot, _back, kept, self._current().lock)
+        return record_forward(self, node, slot, _back, kept, self._current().lock, check_kept=_check_kept)
 
     def predict(self, input: Array) -> Array:
         if not self._takes("predict"):
@@ -87,6 +87,10 @@ class Activation(Module):
 
 def _row_backward(code: int, scalars: tuple[float, ...], grad_output: Array, saved: Array, grad_input: Array) -> None:
     activation_backward(code, grad_output, saved, _as_array(scalars, saved.dtype), grad_input)
+
+
+def _check_kept(kernel: Callable[..., None], name: str, saved: Array, shape: tuple[int, ...], _: Buffer) -> None:
+    as_it_was(saved, shape, saved.dtype, name)
 
 
 def _back(
