@@ -52,5 +52,6 @@ def pays_packing(m: int, columns: int, k: int, reads_runs: bool) -> bool:
 
     ``reads_runs`` tells that rows of A and columns of B lie in one run each.
     """
-    least = _TRANSPOSED_LEAST if reads_runs else _PACKED_LEAST
-    return min(m, columns) >= least and k >= _PACKED_LEAST and m * columns * k >= _PACKED_OPERATIONS
+    if m * columns * k < _PACKED_OPERATIONS:
+        return False
+    return min(m, columns) >= (_TRANSPOSED_LEAST if reads_runs else _PACKED_LEAST) and k >= _PACKED_LEAST
