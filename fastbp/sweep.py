@@ -9,7 +9,7 @@ from typing import Any
 
 from fastbp.nn.module import Module
 from fastbp.training.history import History
-from fastbp.training.many import TrainingsFailed, train_models
+from fastbp.training.many import train_those_that_can_be
 from fastbp.training.many_job import TrainingJob
 from fastbp.validation.scalars import require_count
 
@@ -29,7 +29,7 @@ class SweepResult:
         None where ``build`` raised an error.
     history : History
     error : str
-        What ``build`` or the training raised; "" if nothing.
+        What ``build``, the check of the job or its training raised; "" if nothing.
     """
 
     setting: Any
@@ -77,12 +77,13 @@ def sweep(
     Returns
     -------
     list of SweepResult
-        In the order of ``settings``. What ``build`` or a training raises is in its ``error``, and ends no other.
+        In the order of ``settings``. What ``build`` or a training raises, or why a job cannot be trained, is in its
+        ``error``, and ends no other.
 
     Raises
     ------
-    TypeError, ValueError
-        For a job that cannot be trained, from the chunk that has it.
+    ValueError
+        For jobs of one chunk that share a part which a training changes, such as a model.
     RuntimeError
         If workers are killed again and again, and nothing comes back.
     """
@@ -117,11 +118,9 @@ def train_chunk(
             raise
         except Exception as error:  # whatever a function of the user's raises
             errors[number] = error
-    try:
-        histories = train_models(jobs.values(), progress=False)
-    except TrainingsFailed as failed:
-        histories, places = failed.histories, list(jobs)
-        errors |= {places[place]: error for place, error in failed.errors.items()}
+    histories, failed = train_those_that_can_be(jobs.values())
+    places = list(jobs)
+    errors |= {places[place]: error for place, error in failed.items()}
     trained = dict(zip(jobs, histories, strict=True))
     results = []
     for number, setting in enumerate(settings):

@@ -45,6 +45,8 @@ def warmup() -> None:
 
 def _step_groups(model: nn.Sequential) -> None:
     """Clip the gradients and step parameters that have settings of their own."""
+    for parameter in model.parameters():
+        parameter.note_grad()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optim.SGD([{"params": parameter} for parameter in model.parameters()]).step()
 

@@ -96,6 +96,13 @@ CASES = {
             nn.Linear(5, 4, rng=0, dtype=dtype), nn.Dropout(), nn.AlphaDropout(), nn.Identity(), nn.Flatten()
         ), None,
     ),
+    "Embedding": (lambda dtype: nn.Sequential(nn.Embedding(7, 3, rng=0, dtype=dtype), nn.Tanh()), ()),
+    "Embedding of several": (
+        lambda dtype: nn.Sequential(
+            nn.Embedding(7, 3, rng=0, dtype=dtype), nn.Flatten(), nn.Linear(12, 3, rng=0, dtype=dtype)
+        ),
+        (4,),
+    ),
     "Residual": (_residuals, None),
     "layers that share a weight": (_tied, None),
     "Sequential in a Sequential": (
@@ -108,6 +115,8 @@ CASES = {
 
 def samples(model, shape, dtype):
     """Return samples for a model, numbers at which formulas change their side among them."""
+    if any(isinstance(module, nn.Embedding) for module in model.modules()):
+        return numpy.random.default_rng(0).integers(0, 7, (20, *shape))
     if shape is None:
         first = next(module for module in model.modules() if hasattr(module, "weight") and module.weight is not None)
         shape = first.weight.shape[-1:]

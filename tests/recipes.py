@@ -193,6 +193,8 @@ def _network(rng, dtype):
 def between(rng, features, dtype):
     """Draw what stands behind a hidden ``Linear`` of so many outputs."""
     modules = [_normalisation(rng, features, dtype)] if rng.random() < 0.4 else []
+    if rng.random() < 0.1:
+        modules += [nn.Linear(features, 2 * features, rng=rng, dtype=dtype), nn.GLU()]
     modules.append(_activation(rng, features, dtype))
     modules += [_dropout(rng)] if rng.random() < 0.3 else []
     if rng.random() < 0.3:
@@ -213,7 +215,8 @@ def _dropout(rng):
 
 
 def _normalisation(rng, features, dtype):
-    return (nn.LayerNorm if rng.random() < 0.5 else nn.BatchNorm1d)(features, dtype=dtype)
+    kinds = nn.LayerNorm, nn.BatchNorm1d, nn.RMSNorm
+    return kinds[rng.integers(len(kinds))](features, dtype=dtype)
 
 
 def _parameters(rng, model):

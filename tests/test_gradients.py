@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 
 import fastbp
 from fastbp import nn, optim
+from fastbp.nn.layer_classes import LAYER_CLASSES
 
 F32 = numpy.float32
 
@@ -98,6 +99,18 @@ def test_frozen_parameters_stay_without_a_gradient_and_freezing_keeps_one(build)
     assert_array_equal(grads(model)[1], kept)
     model.zero_grad()
     assert has_none(model)
+
+
+@pytest.mark.parametrize("name", LAYER_CLASSES)
+def test_a_backward_of_every_layer_reaches_its_parameters_but_frozen_ones(name):
+    for frozen in (False, True):
+        layer = LAYER_CLASSES[name].build_example(numpy.dtype(F32))
+        for parameter in list(layer.parameters())[:1]:
+            parameter.requires_grad = not frozen
+        dtype = numpy.int64 if LAYER_CLASSES[name].takes_indices else F32
+        output = layer(numpy.zeros((2, 2), dtype))
+        layer.backward(numpy.zeros_like(output))
+        assert [grad is not None for grad in grads(layer)] == [not frozen, *[True] * 9][: len(grads(layer))]
 
 
 def test_a_gradient_may_be_set_and_added_to():

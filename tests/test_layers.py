@@ -209,3 +209,14 @@ def test_flatten_gives_gradients_back_in_the_shape_of_the_input():
     output = flatten(input)
     assert output.shape == (2, 12)
     assert flatten.backward(output.copy()).tobytes() == input.tobytes()
+
+
+@pytest.mark.parametrize("kind", [nn.Softmax, nn.LogSoftmax, nn.GLU])
+def test_a_prediction_for_more_axes_takes_the_axis_that_the_layer_names(kind):
+    x = draw((2, 6, 5), numpy.float64)
+    for dim in (1, -1):
+        model = nn.Sequential(linear(5, 4, 0, numpy.float64), kind(dim))
+        numpy.testing.assert_array_equal(model.predict(x), model(x))
+    model = nn.Sequential(linear(5, 4, 0, numpy.float64), nn.Softmax())
+    with pytest.raises(ValueError, match=r"Softmax\(\) takes inputs of shape \(n, i\), got \(2, 6, 4\); pass dim=-1"):
+        model.predict(x)

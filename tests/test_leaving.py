@@ -21,7 +21,7 @@ from fastbp.nn.activations import Activation
 from fastbp_kernels.functions.activations import ACTIVATIONS
 
 WRITERS = {"to_c": fastbp.to_c, "to_onnx": fastbp.to_onnx}
-CANNOT_LEAVE = {nn.Elementwise, nn.Embedding, nn.Module, nn.ModuleList}
+CANNOT_LEAVE = {nn.Elementwise, nn.Module, nn.ModuleList}
 
 
 @pytest.fixture(params=WRITERS)
@@ -91,7 +91,12 @@ REFUSED = {
     "got Own at '1' with forward of its user's": lambda: nn.Sequential(nn.Linear(3, 3), Own()),
     "got Doubled at '0' with forward": lambda: nn.Sequential(Doubled(3, 3)),
     "got Linear at '0' with forward of its user's": with_own_forward,
-    "got Embedding at '0', which takes indices": lambda: nn.Sequential(nn.Embedding(3, 3), nn.Linear(3, 3)),
+    "finds no number of indices in the model; pass sample_shape=": (
+        lambda: nn.Sequential(nn.Embedding(3, 3), nn.Linear(3, 3))
+    ),
+    "takes an Embedding as the first layer, got one behind a Tanh": (
+        lambda: nn.Sequential(nn.Tanh(), nn.Embedding(3, 3))
+    ),
     "got Elementwise at '1' of compiled ones": lambda: nn.Sequential(nn.Linear(3, 3), nn.Elementwise(twice, two)),
     "got ModuleList, which has no forward": lambda: nn.ModuleList([nn.Linear(3, 3)]),
     "got BatchNorm1d at '0' with track_running_stats=False": (

@@ -133,3 +133,26 @@ def test_saturated_activations_reach_their_bounds_with_zero_slope(name, low, dty
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (2, 3, 4, 5)], ids=str)
 def test_activations_take_any_shape(name, shape, dtype):
     run_both(getattr(nn, name)(), numpy.asarray(draw(shape, dtype)))
+
+
+def test_parameters_are_those_of_now_wherever_a_module_or_a_parameter_was_set_or_deleted():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Residual(nn.Linear(3, 3)))
+    whole = nn.ModuleList([model])
+
+    def expected():
+        return [parameter for _, parameter in whole.named_parameters()]
+
+    assert list(whole.parameters()) == expected()
+    model[0].bias = None
+    assert list(whole.parameters()) == expected()
+    model[0].weight = nn.Parameter(numpy.ones((3, 4), numpy.float32))
+    model[0].extra = nn.Parameter(numpy.ones(2, numpy.float32))
+    assert list(whole.parameters()) == expected()
+    del model[0].extra
+    model[1] = nn.Linear(3, 2)
+    assert list(whole.parameters()) == expected()
+    model.append(nn.Linear(2, 3))
+    model[2].bias = model[0].bias = nn.Parameter(numpy.ones(3, numpy.float32))  # tied
+    whole.append(nn.PReLU())
+    assert list(whole.parameters()) == expected()
+    assert next(whole.parameters()) is model[0].weight

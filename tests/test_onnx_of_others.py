@@ -118,6 +118,35 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
             fastbp.from_onnx(tmp_path / "part.onnx")
 
 
+def test_a_damaged_file_is_read_or_refused(tmp_path):
+    parts = [nn.Linear(5, 4, rng=0), nn.Softplus(2.0, 3.0), nn.Residual(nn.PReLU(4)), nn.BatchNorm1d(4)]
+    fastbp.to_onnx(nn.Sequential(*parts), tmp_path / "model.onnx")
+    whole, rng = (tmp_path / "model.onnx").read_bytes(), numpy.random.default_rng(0)
+    for _ in range(1000):
+        damaged = bytearray(whole)
+        for place in rng.integers(len(whole), size=3):
+            damaged[place] = rng.integers(256)
+        (tmp_path / "damaged.onnx").write_bytes(damaged)
+        try:
+            fastbp.from_onnx(tmp_path / "damaged.onnx")
+        except ValueError:
+            continue
+
+
+def test_parameters_in_a_file_beside_it_are_read(tmp_path):
+    model = nn.Sequential(nn.Linear(5, 300, rng=0), nn.Tanh())
+    fastbp.to_onnx(model, tmp_path / "model.onnx")
+    whole = onnx.load(tmp_path / "model.onnx")
+    onnx.save(whole, tmp_path / "other.onnx", save_as_external_data=True, location="other.data", size_threshold=0)
+    assert (tmp_path / "other.data").exists()
+    numpy.testing.assert_array_equal(fastbp.from_onnx(tmp_path / "other.onnx").predict(ROWS), model.predict(ROWS))
+
+
+def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fastbp.from_onnx(tmp_path / "none.onnx")
+
+
 def test_a_network_that_came_is_trained_and_leaves_again(tmp_path):
     nodes = [("Gemm", ["x", "w", "b"], "a", {}), ("Tanh", ["a"], "y", {})]
     graph(nodes, CONSTANTS, tmp_path / "other.onnx")

@@ -181,6 +181,17 @@ def test_a_training_goes_on_with_the_count_of_each_parameter(row):
         assert_array_equal(mine, its)
 
 
+@pytest.mark.parametrize("row", ROWS)
+def test_scalars_that_somebody_asks_for_change_no_step(row):
+    heads = Heads(row)
+    for step in range(12):
+        if step % 5 == 3:
+            heads.opt.scalars(2)
+        heads.step((0, 1, 2, 3))
+        copy.deepcopy(heads.opt)
+    heads.compare_states()
+
+
 def test_a_closure_gives_the_gradients_of_its_step():
     layer = nn.Linear(3, 2, rng=0)
     opt = optim.SGD(layer.parameters(), lr=1.0)

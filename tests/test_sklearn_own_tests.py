@@ -79,6 +79,7 @@ class _OfArrays:
             values = numpy.concatenate([array.ravel() for array in vars(self).get(name, [])] or [state[0] * 0])
             state[list(self.state).index(name)] = sign * values
         if "t" in vars(self):
+            steps.scalars(0)  # counts the parameters' steps from here
             steps._steps = self.t
         for parameter, array, grad in zip(self.parameters, params, grads, strict=True):
             parameter.data, parameter.grad = array, grad

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -14,6 +15,7 @@ from same_bits import SMOOTH, assert_same_bits, outcome
 from sweep_jobs import build
 
 import fastbp
+from fastbp import nn
 from fastbp.sweep import sweep
 
 SETTINGS = [{"seed": seed, "lr": 0.01 * (1 + seed)} for seed in range(7)]
@@ -72,11 +74,40 @@ def test_what_build_raises_is_the_failure_of_its_setting_alone():
                 assert_same_bits(outcome(result.model, result.history), one)
 
 
-def test_a_bad_job_or_chunk_size_is_refused():
+def test_a_bad_chunk_size_is_refused():
     with pytest.raises(ValueError, match="chunk_size of 1 or more, got 0"):
         sweep(build, SETTINGS, data(), chunk_size=0)
-    with pytest.raises(TypeError, match="job 0: train_model takes float32 data"):
-        sweep(build, SETTINGS, [array.astype(numpy.float64) for array in data()])
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 32])
+def test_a_job_that_train_model_refuses_is_an_error_of_its_setting_alone(chunk_size):
+    class Raising(nn.MSELoss):
+        def forward(self, prediction, target, sample_weight=None):
+            raise LookupError("of the user's")
+
+    def build_some(setting, input, target):
+        job = build(setting, input, target)
+        bad = {0: {"epochs": 1.5}, 3: {"train_input": input[:, :1]}, 4: {"criterion": Raising()}, 6: {"rng": -1}}
+        return replace(job, **bad.get(setting["seed"], {}))
+
+    results = sweep(build_some, SETTINGS, data(), chunk_size=chunk_size)
+    told = [result.error for result in results]
+    assert [seed for seed, text in enumerate(told) if text] == [0, 3, 4, 6]
+    assert told[0] == "TypeError: train_model takes epochs as an int, got 1.5"
+    assert told[3].startswith("ValueError: train_model takes train_input of shape")
+    assert told[4] == "LookupError: of the user's"
+    assert told[6].startswith("ValueError: ")
+    for result, one in zip(results, expected(), strict=True):
+        if result.error:
+            assert result.history.epochs == 0
+        else:
+            assert_same_bits(outcome(result.model, result.history), one)
+
+
+def test_jobs_that_share_a_part_are_refused():
+    model = SMOOTH.build(numpy.float32, 0)
+    with pytest.raises(ValueError, match="jobs 0 and 1 with one module"):
+        sweep(lambda setting, *arrays: replace(build(setting, *arrays), model=model), SETTINGS, data())
 
 
 class AllAtOnce(joblib.parallel.ThreadingBackend):

@@ -30,7 +30,8 @@ def compiled(path):
 def predicted_by(function, rows, like):
     """Return what the function makes of each row, in an array of the shape of ``like``."""
     output = numpy.full_like(like, 7)
-    for row, result in zip(numpy.ascontiguousarray(rows), output):
+    rows = numpy.ascontiguousarray(rows)
+    for row, result in zip(rows[:, None], output):
         function(row.ctypes.data_as(ctypes.c_void_p), result.ctypes.data_as(ctypes.c_void_p))
     return output
 
@@ -72,6 +73,14 @@ def test_input_and_output_may_be_one_array_and_the_function_may_have_another_nam
     pointer = rows.ctypes.data_as(ctypes.c_void_p)
     ctypes.CDLL(str(library)).own(pointer, pointer)
     assert_near(rows, expected, numpy.float32)
+
+
+def test_an_index_that_an_embedding_does_not_have_is_nan(tmp_path):
+    model, path = nn.Sequential(nn.Embedding(3, 2, rng=0)), tmp_path / "model.c"
+    fastbp.to_c(model, path, sample_shape=())
+    output = predicted_by(compiled(path), numpy.array([-1, 2, 3, 2**62]), numpy.empty((4, 2), numpy.float32))
+    numpy.testing.assert_array_equal(output[1], model[0].weight.data[2])
+    assert numpy.isnan(output[[0, 2, 3]]).all()
 
 
 def test_a_wide_network_is_near_too(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastbp.checkpoint.file_format import CheckpointError, require_field
 from fastbp.training.early_stopping import BestEpoch, EarlyStopping
-from fastbp.training.history import Backend, History, Position, Setting, StoppedBy
+from fastbp.training.history import Backend, History, Position, StoppedBy, TrainingSetup
 from fastbp.training.shuffle import state_from_json, state_to_json
 from fastbp.validation.arrays import Array
 
@@ -26,7 +26,7 @@ def describe_history(history: History) -> dict[str, Any]:
         "fallback_reason": history.fallback_reason,
         "stopped_by": history.stopped_by,
         "seconds": float(history.seconds).hex(),
-        "setting": None if setting is None else {name: getattr(setting, name) for name in Setting._fields},
+        "setting": None if setting is None else {name: getattr(setting, name) for name in TrainingSetup._fields},
         "best": None if history.best is None else _describe_best(history.best),
         "batches": position.batches,
         "loss": float(position.loss).hex(),
@@ -72,13 +72,15 @@ def build_history(content: Any, tensors: dict[str, Array]) -> History:
     return history
 
 
-def _read_setting(content: Any) -> Setting:
+def _read_setting(content: Any) -> TrainingSetup:
     words, kinds = {"parameters": "", "metrics": [], **content}, (int, int, bool, int, str, list)
-    fields: dict[str, Any] = {name: require_field(words, name, kind) for name, kind in zip(Setting._fields, kinds)}
+    fields: dict[str, Any] = {
+        name: require_field(words, name, kind) for name, kind in zip(TrainingSetup._fields, kinds)
+    }
     fields["metrics"] = tuple(map(str, fields["metrics"]))
     if len(set(fields["metrics"])) != len(fields["metrics"]):
         raise CheckpointError("the file's history names a metric twice")
-    return Setting(**fields)
+    return TrainingSetup(**fields)
 
 
 def _read_series(history: History, tensors: Mapping[str, Array]) -> None:

@@ -61,10 +61,7 @@ def run_sweep(path: Path, *, chunk_size: int | None = None) -> None:
             for _ in chunk:
                 bar.advance()
 
-        try:
-            sweep(build_job, left, (input, target, *split), chunk_size=chunk_size, on_chunk=keep)
-        except (TypeError, ValueError) as error:  # as for targets that the loss does not take
-            raise SweepFileError(f"{path}: {error}") from error
+        sweep(build_job, left, (input, target, *split), chunk_size=chunk_size, on_chunk=keep)
     entries = [entry for setting in file.settings if (entry := results.get(setting)) is not None]
     print(_printable(table_of(entries)))
     if classes:

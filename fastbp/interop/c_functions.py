@@ -19,6 +19,14 @@ FUNCTIONS = {
             }
         }
     """,
+    "embedding": """
+        static void embedding(int indices, int rows, int features, const real *weight, const int64_t *index, real *y)
+        {
+            for (int k = 0; k < indices; k++, y += features)
+                for (int i = 0; i < features; i++)
+                    y[i] = index[k] >= 0 && index[k] < rows ? weight[index[k] * features + i] : NAN;
+        }
+    """,
     "layer_norm": """
         static void layer_norm(int rows, int features, const real *weight, const real *bias, real eps, real *x)
         {

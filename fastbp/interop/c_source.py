@@ -20,6 +20,7 @@ from fastbp.interop.leaving import Leaving, leaving, write
 from fastbp.interop.sample_shapes import Shape, axis_of
 from fastbp.nn.activations import Activation
 from fastbp.nn.batch_norm import BatchNorm1d
+from fastbp.nn.embedding import Embedding
 from fastbp.nn.flatten import Flatten
 from fastbp.nn.glu import GLU
 from fastbp.nn.layer_norm import LayerNorm
@@ -39,10 +40,11 @@ def to_c(model: Any, path: str | os.PathLike[str], *, sample_shape: int | Sequen
 
         void predict(const float *input, float *output);
 
-    It takes and returns ``double`` for a model of float64. Both arrays are the caller's, and may be one. The function
-    allocates nothing, keeps no state between calls, and has the parameters as constants; so any number of threads may
-    call it. It needs room on the stack for the outputs of its two widest layers. ``cc -Dpredict=another_name`` names it
-    otherwise.
+    It takes and returns ``double`` for a model of float64, and takes ``int64_t`` for one that begins with an
+    ``Embedding``, which returns NaN for an index that it does not have. Both arrays are the caller's, and may be one.
+    The function allocates nothing, keeps no state between calls, and has the parameters as constants; so any number of
+    threads may call it. It needs room on the stack for the outputs of its two widest layers. ``cc
+    -Dpredict=another_name`` names it otherwise.
 
     Parameters
     ----------
@@ -162,6 +164,12 @@ class CSource:
         self._line(f"linear({sizes}, {weight}, {bias}, {self._x}, {self._y});")
         self._x, self._y = self._y, self._x
 
+    def look_up(self, embedding: Embedding, indices: int) -> None:
+        """Write the first statements of a network that takes indices."""
+        weight = self.array(embedding.weight.data, "weight")
+        self._functions["embedding"] = None
+        self._line(f"embedding({indices}, {embedding.num_embeddings}, {embedding.embedding_dim}, {weight}, input, a);")
+
     def parameter(self, parameter: Any) -> str:
         """Return the name of a parameter's array, "0" for none."""
         return "0" if parameter is None else self.array(parameter.data, "")
@@ -188,19 +196,23 @@ class CSource:
         size, returned = prod(self._leaves.sample_shape), prod(self._leaves.output_shape)
         functions = [function_text(name, self._real) for name in self._functions]
         room = f"{self._real} a[{self._widest}]" + (f", b[{self._widest}]" if "linear" in self._functions else "")
-        copies = [f"    for (int i = 0; i < {size}; i++)", "        a[i] = input[i];"]
+        takes_indices = self._leaves.takes_indices
+        copies = [] if takes_indices else [f"    for (int i = 0; i < {size}; i++)", "        a[i] = input[i];"]
+        taken = "int64_t" if takes_indices else self._real
+        signature = f"void predict(const {taken} *input, {self._real} *output)"
         back = [f"    for (int i = 0; i < {returned}; i++)", f"        output[i] = {self._x}[i];"]
         head = [
             f"/* A network written by fastbp {__version__}: {size} inputs, {returned} outputs. C99; link with -lm.",
             "",
-            f"       void predict(const {self._real} *input, {self._real} *output);",
+            f"       {signature};",
             *([f"\n   {_commented(self._leaves.facts)}"] if self._leaves.facts else []),
             "*/",
-            "#include <math.h>\n",
-            f"void predict(const {self._real} *input, {self._real} *output);\n",
+            "#include <math.h>",
+            *(["#include <stdint.h>"] if takes_indices else []),
+            f"\n{signature};\n",
         ]
         arrays = [definition for _, definition in self._arrays.values()]
-        body = [f"void predict(const {self._real} *input, {self._real} *output)\n{{", f"    {room};", *copies]
+        body = [f"{signature}\n{{", f"    {room};", *copies]
         return "\n".join([*head, *arrays, *functions, *body, *self._lines, *back, "}\n"])
 
     def _add_activation(self, layer: Any, size: int) -> None:
@@ -222,6 +234,10 @@ class CSource:
 
 def _linear(source: CSource, linear: Linear, shape: Shape) -> None:
     source.multiply(linear, prod(shape[:-1]))
+
+
+def _embedding(source: CSource, embedding: Embedding, shape: Shape) -> None:
+    source.look_up(embedding, prod(shape))
 
 
 def _layer_norm(source: CSource, norm: LayerNorm, shape: Shape) -> None:
@@ -261,7 +277,7 @@ def _softmax(source: CSource, softmax: Softmax | LogSoftmax, shape: Shape) -> No
 
 
 C_LAYERS: dict[type[Module], Callable[[CSource, Any, Shape], None]] = {
-    Linear: _linear, LayerNorm: _layer_norm, BatchNorm1d: _batch_norm, PReLU: _prelu,
+    Linear: _linear, Embedding: _embedding, LayerNorm: _layer_norm, BatchNorm1d: _batch_norm, PReLU: _prelu,
     RMSNorm: _rms_norm, GLU: _glu, Softmax: _softmax, LogSoftmax: _softmax,
 }  # fmt: skip
 """How the layers are written that are no activations."""

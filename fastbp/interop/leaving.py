@@ -50,6 +50,8 @@ class Leaving(NamedTuple):
     dtype : dtype
     sample_shape : tuple of int
     output_shape : tuple of int
+    takes_indices : bool
+        Whether inputs are integers, of an ``Embedding`` at the beginning.
     """
 
     model: Module
@@ -57,6 +59,7 @@ class Leaving(NamedTuple):
     dtype: np.dtype[Any]
     sample_shape: Shape
     output_shape: Shape
+    takes_indices: bool
 
 
 def leaving(model: Any, caller: str, sample_shape: int | Sequence[int] | None) -> Leaving:
@@ -71,24 +74,34 @@ def leaving(model: Any, caller: str, sample_shape: int | Sequence[int] | None) -
         Of one sample; None for what the first layer takes.
     """
     network, facts = network_of(model, caller)
-    layers = list(_layers(network, "", caller))
+    layers = [layer for layer in _layers(network, "", caller) if type(layer) not in PASSING]
+    takes_indices = _begins_with_embedding(layers, caller)
     dtypes = {parameter.dtype for parameter in network.parameters()}
     dtypes |= {buffer.dtype for buffer in network.buffers() if buffer.dtype.kind == "f"}
     dtypes = dtypes or {np.dtype(np.float32)}
     if len(dtypes) > 1 or not dtypes <= set(FLOAT_DTYPES):
         raise TypeError(f"{caller} takes a model of one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
     if sample_shape is None:
-        shape = taken_shape(layer for _, layer in layers)
+        shape = None if takes_indices else taken_shape(layers)
+        if shape is None and takes_indices:
+            raise ValueError(f"{caller} finds no number of indices in the model; pass sample_shape=, () for one")
         if shape is None:
             raise ValueError(f"{caller} finds no layer with a size in the model; pass sample_shape=")
     else:
-        shape = _checked_shape(sample_shape, caller)
-    return Leaving(network, facts, dtypes.pop(), shape, _walk(network, "", shape, None))
+        shape = _checked_shape(sample_shape, caller, takes_indices)
+    return Leaving(network, facts, dtypes.pop(), shape, _walk(network, "", shape, None), takes_indices)
 
 
-def _checked_shape(sample_shape: int | Sequence[int], caller: str) -> Shape:
+def _begins_with_embedding(layers: Sequence[Module], caller: str) -> bool:
+    """Whether the first layer is an ``Embedding``; raise TypeError if another one is."""
+    if any(isinstance(layer, Embedding) for layer in layers[1:]):
+        raise TypeError(f"{caller} takes an Embedding as the first layer, got one behind a {type(layers[0]).__name__}")
+    return isinstance(next(iter(layers), None), Embedding)
+
+
+def _checked_shape(sample_shape: int | Sequence[int], caller: str, may_be_empty: bool) -> Shape:
     shape = (sample_shape,) if isinstance(sample_shape, int | np.integer) else tuple(sample_shape)
-    if not shape or not all(isinstance(size, int | np.integer) and size > 0 for size in shape):
+    if not (shape or may_be_empty) or not all(isinstance(size, int | np.integer) and size > 0 for size in shape):
         raise ValueError(f"{caller} takes sample_shape as sizes of 1 or more, got {sample_shape!r}")
     return tuple(map(int, shape))
 
@@ -121,8 +134,8 @@ def write(leaving: Leaving, writer: Writer) -> None:
         taken.release()
 
 
-def _layers(module: Module, name: str, caller: str) -> Iterator[tuple[str, Module]]:
-    """Yield the layers with their names, or raise TypeError for what cannot leave."""
+def _layers(module: Module, name: str, caller: str) -> Iterator[Module]:
+    """Yield the layers, or raise TypeError for what cannot leave."""
     place = f"{type(module).__name__} at {name!r}" if name else type(module).__name__
     own = own_methods(module)
     if own or not (is_of_the_library(type(module)) or isinstance(module, Sequential)):
@@ -132,8 +145,6 @@ def _layers(module: Module, name: str, caller: str) -> Iterator[tuple[str, Modul
         )
     if isinstance(module, Elementwise):
         raise TypeError(f"{caller} writes the library's own functions, got {place} of compiled ones: {module!r}")
-    if isinstance(module, Embedding):
-        raise TypeError(f"{caller} writes networks of numbers, got {place}, which takes indices")
     if isinstance(module, ModuleList):
         raise TypeError(f"{caller} takes modules that predict, got {place}, which has no forward; use nn.Sequential")
     if isinstance(module, BatchNorm1d) and module.running_mean is None:
@@ -142,7 +153,7 @@ def _layers(module: Module, name: str, caller: str) -> Iterator[tuple[str, Modul
             "prediction for one sample depends on the others"
         )
     if not isinstance(module, Sequential | Residual):
-        yield name, module
+        yield module
         return
     for child_name, child in module.named_children():
         yield from _layers(child, f"{name}.{child_name}" if name else child_name, caller)

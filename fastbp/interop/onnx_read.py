@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,9 +23,9 @@ def from_onnx(path: str | os.PathLike[str]) -> nn.Sequential:
     Parameters
     ----------
     path : str or path
-        Of a graph that is a chain of layers which the library has too: Gemm, MatMul and Add, LayerNormalization,
-        BatchNormalization, PRelu, Softmax, LogSoftmax, Flatten, Dropout, Identity and activations; with residual
-        blocks, in which a value is added to what the layers behind it make of it. float32 or float64.
+        Of a graph that is a chain of layers which the library has too: Gemm, MatMul and Add, Gather of a table's rows,
+        LayerNormalization, BatchNormalization, PRelu, Softmax, LogSoftmax, Flatten, Dropout, Identity and activations;
+        with residual blocks, in which a value is added to what the layers behind it make of it. float32 or float64.
 
     Returns
     -------
@@ -47,11 +46,11 @@ def from_onnx(path: str | os.PathLike[str]) -> nn.Sequential:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model_from_string(Path(path).read_bytes())
+        model = onnx.load(os.fspath(path), format="protobuf")  # with parameters that lie in files beside it
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as error:
+        return _Reader(onnx, model.graph).read()
+    except (DecodeError, onnx.checker.ValidationError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is no model of ONNX that from_onnx can read: {error}") from error
-    return _Reader(onnx, model.graph).read()
 
 
 M = TypeVar("M", bound=Module)
@@ -99,7 +98,8 @@ class _Reader:
             (bias,) = (name for name in node.input if name not in self._chains)
             self._set(node, [*before[:-1], self._with_bias(before[-1], bias, node)])
         else:
-            if len(given) > 1 or node.input[0] != given[0]:
+            place = 1 if node.op_type == "Gather" else 0
+            if len(given) > 1 or node.input[place] != given[0]:
                 self._refuse(node, attributes)
             self._set(node, [*self._chains[given[0]], *self._layers(node, attributes)])
 
@@ -172,6 +172,10 @@ class _Reader:
         """Return the name of an input, None where it is left out."""
         return node.input[place] if len(node.input) > place and node.input[place] else None
 
+    def is_first(self, name: str) -> bool:
+        """Whether no layer makes a value of the graph's input."""
+        return not self._chains[name]
+
     def _set(self, node: Any, layers: list[Module]) -> None:
         self._chains[node.output[0]] = layers
 
@@ -217,6 +221,14 @@ def _gemm(reader: _Reader, node: Any, attributes: dict[str, Any]) -> Module | No
 
 def _matmul(reader: _Reader, node: Any, attributes: dict[str, Any]) -> Module:
     return linear_of(reader.parameter(node.input[1], node, transposed=True), None)
+
+
+def _embedding(reader: _Reader, node: Any, attributes: dict[str, Any]) -> Module | None:
+    weight = reader.parameter(node.input[0], node)
+    if attributes.get("axis", 0) or weight.ndim != 2 or not reader.is_first(node.input[1]):
+        return None
+    layer = nn.Embedding(*weight.shape, init="zeros", dtype=weight.dtype)
+    return _with_parameters(layer, weight, None)
 
 
 def _layer_norm(reader: _Reader, node: Any, attributes: dict[str, Any]) -> Module | None:
@@ -268,6 +280,7 @@ def _flatten(reader: _Reader, node: Any, attributes: dict[str, Any]) -> Module |
 _READERS: dict[str, Callable[[_Reader, Any, dict[str, Any]], Module | None]] = {
     "Gemm": _gemm,
     "MatMul": _matmul,
+    "Gather": _embedding,
     "LayerNormalization": _layer_norm,
     f"{DOMAIN}.LayerNorm": _layer_norm,
     f"{DOMAIN}.RMSNorm": _rms_norm,

@@ -18,6 +18,7 @@ from fastbp.interop.onnx_operators import DOMAIN, IR_VERSION, OPSET, OnnxNodes, 
 from fastbp.interop.sample_shapes import Shape, axis_of
 from fastbp.nn.activations import Activation
 from fastbp.nn.batch_norm import BatchNorm1d
+from fastbp.nn.embedding import Embedding
 from fastbp.nn.flatten import Flatten
 from fastbp.nn.glu import GLU
 from fastbp.nn.layer_norm import LayerNorm
@@ -166,6 +167,8 @@ class OnnxGraph:
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         shapes = {"input": leaves.sample_shape, "output": leaves.output_shape}
         ends = [helper.make_tensor_value_info(name, kind, ["n", *shape]) for name, shape in shapes.items()]
+        if leaves.takes_indices:
+            ends[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
         tensors = [onnx.numpy_helper.from_array(array, name) for name, array in self._initializers.items()]
         graph = helper.make_graph(self.nodes.nodes, "network", ends[:1], ends[1:], tensors)
         opsets = [helper.make_opsetid("", OPSET), *([helper.make_opsetid(DOMAIN, 1)] if self._functions else [])]
@@ -199,6 +202,11 @@ def _linear(graph: OnnxGraph, linear: Linear, path: str, shape: Shape) -> None:
     graph.node("MatMul", graph.nodes.operator("Transpose", graph.parameter(weight, f"{path}weight"), perm=[1, 0]))
     if bias:
         graph.node("Add", bias)
+
+
+def _embedding(graph: OnnxGraph, embedding: Embedding, path: str, shape: Shape) -> None:
+    weight = graph.parameter(embedding.weight, f"{path}weight")
+    graph.value = graph.nodes.operator("Gather", weight, graph.value, axis=0)
 
 
 def _layer_norm(graph: OnnxGraph, norm: LayerNorm, path: str, shape: Shape) -> None:
@@ -291,8 +299,8 @@ def _softmax(graph: OnnxGraph, softmax: Softmax | LogSoftmax, path: str, shape: 
 
 
 ONNX_LAYERS: dict[type[Module], Callable[[OnnxGraph, Any, str, Shape], None]] = {
-    Linear: _linear, LayerNorm: _layer_norm, BatchNorm1d: _batch_norm, PReLU: _prelu, Softmax: _softmax,
-    LogSoftmax: _softmax, RMSNorm: _rms_norm, GLU: _glu,
+    Linear: _linear, Embedding: _embedding, LayerNorm: _layer_norm, BatchNorm1d: _batch_norm, PReLU: _prelu,
+    Softmax: _softmax, LogSoftmax: _softmax, RMSNorm: _rms_norm, GLU: _glu,
     Flatten: lambda graph, *_: graph.node("Flatten", axis=1),
     Exponential: lambda graph, *_: graph.node("Exp"),
 }  # fmt: skip

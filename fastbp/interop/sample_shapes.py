@@ -7,6 +7,7 @@ from math import prod
 from typing import Any, TypeAlias
 
 from fastbp.nn.batch_norm import BatchNorm1d
+from fastbp.nn.embedding import Embedding
 from fastbp.nn.flatten import Flatten
 from fastbp.nn.glu import GLU
 from fastbp.nn.layer_norm import LayerNorm
@@ -70,9 +71,13 @@ def _refuse(module: Module, taken: Shape, shape: Shape) -> None:
     raise ValueError(f"{module!r} takes samples of shape {taken}, got {shape}")
 
 
+def _embedding(embedding: Embedding, shape: Shape) -> Shape:
+    return (*shape, embedding.embedding_dim)
+
+
 _RETURNED: dict[type[Module], Callable[[Any, Shape], Shape]] = {
-    Linear: _linear, LayerNorm: _layer_norm, RMSNorm: _layer_norm, BatchNorm1d: _batch_norm, PReLU: _prelu, GLU: _glu,
-    Softmax: _softmax, LogSoftmax: _softmax, Flatten: lambda _, shape: (prod(shape),),
+    Linear: _linear, Embedding: _embedding, LayerNorm: _layer_norm, RMSNorm: _layer_norm, BatchNorm1d: _batch_norm,
+    PReLU: _prelu, GLU: _glu, Softmax: _softmax, LogSoftmax: _softmax, Flatten: lambda _, shape: (prod(shape),),
 }  # fmt: skip
 _TAKEN: dict[type[Module], Callable[[Any], Shape | None]] = {
     Linear: lambda linear: (linear.in_features,),

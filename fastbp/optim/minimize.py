@@ -14,7 +14,7 @@ from fastbp.validation.arrays import Array
 from fastbp.validation.weights import require_weighing
 
 
-class Loss(Protocol):
+class LossFunction(Protocol):
     """A loss such as ``fastbp.nn.MSELoss``."""
 
     @property
@@ -24,7 +24,7 @@ class Loss(Protocol):
 
 def minimize(
     model: Module,
-    criterion: Loss,
+    criterion: LossFunction,
     data: tuple[Array, Array],
     method: str = "L-BFGS-B",
     *,
@@ -134,7 +134,7 @@ def _parameters_of(model: Module) -> list[Parameter]:
     return parameters
 
 
-def _check(criterion: Loss, data: tuple[Array, Array]) -> None:
+def _check(criterion: LossFunction, data: tuple[Array, Array]) -> None:
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise TypeError(f"minimize takes data as a pair of inputs and targets, got {type(data).__name__}")
     if not all(callable(getattr(criterion, method, None)) for method in ("forward", "backward")):

@@ -74,7 +74,7 @@ class Optimizer:
         self._code = -1  # not known
         self._laid_out_for = -2
         self._stepped: tuple[Parameter, ...] | None = None  # those that have a row of scalars
-        # What is found once: the calls of the next steps, which are None until somebody makes one, and scalars.
+        # What is found once: the next steps of these parameters, and scalars that are the same for all steps.
         self._ahead: StepsAhead | None = None
         self._constant: Array | None = None
         self._spans: tuple[FlatView, Iterable[Parameter], Array] | None = None
@@ -136,7 +136,9 @@ class Optimizer:
 
     def settings_changed(self) -> None:
         """Find a step's scalars anew."""
-        self._ahead, self._constant, self._code = None, None, -1
+        self._constant, self._code = None, -1
+        if self._ahead is not None:
+            self._ahead.forget()
 
     def _require_group(self, settings: Mapping[str, Any]) -> None:
         """Raise ValueError for settings of a group that do not go together."""
@@ -204,6 +206,8 @@ class Optimizer:
         if self._constant is not None and scheduled is None:
             return self._constant
         rows = self._counts.begin(self._steps)
+        if self._ahead is not None:
+            self._ahead.forget()  # what the rows count from is another step
         is_constant = scheduled is None and self._is_constant()
         length = min(steps, 1) if is_constant else steps
         groups = {id(group): n for n, group in enumerate(self._groups)}
@@ -242,7 +246,6 @@ class Optimizer:
     def advance(self, steps: int) -> None:
         """Note steps that were made with ``scalars`` on the ``state``."""
         self._steps += steps
-        self._ahead = None
 
     @holder
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -282,10 +285,9 @@ class Optimizer:
         """Return the next steps of the parameters that have rows."""
         ahead = self._ahead
         if ahead is None:
-            moved = moved_parameters(flat, self._in_order, self._counts, self._state)
-            ahead = StepsAhead(self.code, moved)
-        ahead.take(self._scalars(ahead.length), self._steps, are_constant=self._constant is not None)
-        self._ahead = ahead
+            ahead = self._ahead = StepsAhead(moved_parameters(flat, self._in_order, self._counts, self._state))
+        length = ahead.next_length(self._steps)
+        ahead.take(self.code, self._scalars(length), self._steps, are_constant=self._constant is not None)
         return ahead
 
     def zero_grad(self, set_to_none: bool = True) -> None:

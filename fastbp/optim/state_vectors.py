@@ -40,12 +40,13 @@ class StateVectors:
             sizes[parameter.dtype] = places[parameter] + parameter.size
         count = len(names)
         arrays = {dtype: aligned_zeros(count * size, dtype).reshape(count, size) for dtype, size in sizes.items()}
-        views = {p: arrays[p.dtype][:, place : place + p.size] for p, place in places.items()}
-        with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
-            for parameter, view in views.items():
-                for name, vector in zip(names, view, strict=True):
-                    if name in self.names and parameter in self._views:
-                        vector[...] = self._views[parameter][self.names.index(name)]
+        views = {p: arrays[p.dtype][:, place : place + p.size] for p, place in places.items()} if names else {}
+        if self._views:
+            with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
+                for parameter, view in views.items():
+                    for name, vector in zip(names, view, strict=True):
+                        if name in self.names and parameter in self._views:
+                            vector[...] = self._views[parameter][self.names.index(name)]
         self.names, self.arrays, self.places, self._views = names, arrays, places, views
 
     def of(self, parameter: Parameter) -> dict[str, Array]:

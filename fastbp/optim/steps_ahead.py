@@ -16,7 +16,7 @@ from fastbp_kernels.compiler.decorators import entry_point
 from fastbp_kernels.functions.optimizers import step_runs
 
 _MOST = 64  # steps that scalars are computed for at a time
-_code: dict[np.dtype[Any], Callable[..., None]] = {}  # compiled, by the parameters' dtype
+_compiled: dict[np.dtype[Any], Callable[..., None]] = {}  # by the parameters' dtype
 
 
 class Moved(NamedTuple):
@@ -61,41 +61,41 @@ def _first_of(parameters: Iterator[Parameter], size: int) -> Iterator[Parameter]
 
 
 class StepsAhead:
-    """The calls of the next steps. Copies and pickles of it are empty.
+    """The calls of the next steps of some parameters. Copies and pickles of it are empty.
 
     Parameters
     ----------
-    code : int
-        The optimiser's.
     moved : list of Moved
-
-    Attributes
-    ----------
-    length : int
-        Number of steps to compute scalars for next: more and more, as long as nothing changes in between.
     """
 
-    def __init__(self, code: int = 0, moved: Iterable[Moved] = ()) -> None:
-        self._code, self._moved = code, list(moved)
+    def __init__(self, moved: Iterable[Moved] = ()) -> None:
+        self._moved = list(moved)
         self._calls: list[tuple[Callable[..., None], Array, Array, Array]] = []
-        self.length, self._first, self._stop, self._advances = 1, 0, 0, True
+        self._code, self._first, self._stop, self._advances = 0, 0, 0, True
 
-    def take(self, scalars: Array, steps: int, *, are_constant: bool) -> None:
-        """Take the scalars of what follows ``steps`` steps; of each step, if they ``are_constant``."""
+    def take(self, code: int, scalars: Array, steps: int, *, are_constant: bool) -> None:
+        """Take the optimiser's code and the scalars of what follows ``steps`` steps: of each, if they are constant."""
         self._calls = []
         for runs, state, _ in self._moved:
             numbers = scalars.astype(state.dtype)
-            kernel = _code.get(state.dtype)
+            kernel = _compiled.get(state.dtype)
             if kernel is None:
-                kernel = _code[state.dtype] = entry_point(step_runs, 0, 0, numbers, runs, state)
+                kernel = _compiled[state.dtype] = entry_point(step_runs, 0, 0, numbers, runs, state)
             self._calls.append((kernel, numbers, runs, state))
-        self._first, self._advances = steps, not are_constant
+        self._code, self._first, self._advances = code, steps, not are_constant
         self._stop = maxsize if are_constant else steps + len(scalars)
-        self.length = min(2 * self.length, _MOST)
+
+    def forget(self) -> None:
+        """Have no scalars any more: a setting has changed, or somebody else has asked for scalars."""
+        self._first = self._stop = 0
 
     def has(self, steps: int) -> bool:
         """Whether there are scalars of the step that follows ``steps``."""
         return self._first <= steps < self._stop
+
+    def next_length(self, steps: int) -> int:
+        """Return how many scalars to take after ``steps`` steps: twice as many as before, if those were used up."""
+        return min(2 * (steps - self._first), _MOST) if 0 < steps == self._stop else 1
 
     def step(self, steps: int) -> None:
         """Make the step that follows ``steps``."""

@@ -25,7 +25,7 @@ class AfterEpoch:
     criterion : Criterion
     validation : Rows or None
     series : int
-        How many of its own the trainer records: see ``Setting``.
+        How many of its own the trainer records: see ``TrainingSetup``.
     metrics : see ``train_model``
     rule : EarlyStopping or None
 

@@ -41,7 +41,7 @@ class Position:
     last_state: Mapping[str, Array] | None = None
 
 
-class Setting(NamedTuple):
+class TrainingSetup(NamedTuple):
     """What must stay the same for a training to go on."""
 
     training_rows: int  # 0 where they come in blocks
@@ -93,7 +93,7 @@ class History(Mapping[str, list[float]]):
     fallback_reason = ""
     stopped_by: StoppedBy | Literal[""] = ""
     seconds = 0.0
-    setting: Setting | None = None
+    setting: TrainingSetup | None = None
     best: BestEpoch | None = None
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class History(Mapping[str, list[float]]):
             self._values[name] += new
         self.position = position
 
-    def begin(self, setting: Setting, backend: Backend | Literal[""], fallback_reason: str) -> None:
+    def begin(self, setting: TrainingSetup, backend: Backend | Literal[""], fallback_reason: str) -> None:
         """Note what is trained, with the series of its metrics, and what trains it."""
         if len(self._values) > len(_SERIES) and not self.has_begun:
             self._values = {name: self._values[name] for name in _SERIES}
@@ -140,7 +140,7 @@ class History(Mapping[str, list[float]]):
         """Whether a mini-batch has been trained."""
         return self.epochs > 0 or self.position.batches > 0
 
-    def check_going_on(self, setting: Setting, epochs: int) -> None:
+    def check_going_on(self, setting: TrainingSetup, epochs: int) -> None:
         """Raise ValueError unless a training of ``setting`` up to ``epochs`` can go on from here."""
         if self.setting is None or not self.has_begun:
             return

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from threading import Lock
 from typing import Any
 
-from fastbp.engine.parallelism import divide
-from fastbp.engine.plan import Plan, plan_of
-from fastbp.nn.module import Module
 from fastbp.runtime.crew import share_out
 from fastbp.runtime.threads import get_num_threads, threads_limited
 from fastbp.training.arguments import count
 from fastbp.training.history import History
 from fastbp.training.many_job import TrainingJob
+from fastbp.training.many_kinds import EngineWork, kind_of, require_like_the_first, work_in_engine
 from fastbp.training.many_ownership import require_own_parts
 from fastbp.training.nonfinite import DivergenceWarning
 from fastbp.training.progress import ProgressBar
@@ -110,37 +108,61 @@ def train_models(
     jobs = list(jobs)
     histories = _histories_of(jobs, histories)
     many = _Trainings(jobs, histories)
-    try:
-        require_own_parts(jobs, histories)
-        many.train_all(progress)
-    except KeyboardInterrupt:
-        raise TrainingsInterrupted(histories) from None
+    many.train_all(progress)
     many.tell()
     return histories
+
+
+def train_those_that_can_be(jobs: Iterable[TrainingJob]) -> tuple[list[History], dict[int, BaseException]]:
+    """Train as ``train_models`` does, but let no job that is refused keep the others from their trainings.
+
+    Returns
+    -------
+    histories : list of History
+    errors : dict of int to BaseException
+        What the jobs raised that were refused or failed, by their places.
+    """
+    jobs = list(jobs)
+    many = _Trainings(jobs, histories := _histories_of(jobs, None), ends_at_refusal=False)
+    many.train_all(progress=False)
+    many.warn()
+    return histories, many.errors
 
 
 class _Trainings:
     """The trainings of one call, each by the place of its job."""
 
-    def __init__(self, jobs: Sequence[TrainingJob], histories: list[History]) -> None:
-        self._jobs, self._histories = jobs, histories
+    def __init__(
+        self, jobs: Sequence[TrainingJob], histories: list[History], *, ends_at_refusal: bool = True
+    ) -> None:
+        self._jobs, self._histories, self._ends_at_refusal = jobs, histories, ends_at_refusal
         self._names = [f"job {number}" + (f" ({job.name})" if job.name else "") for number, job in enumerate(jobs)]
-        self._errors: dict[int, BaseException] = {}
+        self.errors: dict[int, BaseException] = {}
         self._warnings: list[tuple[int, str]] = []
         self._progress = Lock()  # one function of the user's at a time
+        self._kinds: dict[Hashable, EngineWork] = {}  # of jobs that were checked
         self._work: dict[int, float] = {}  # of those that the engine trains
         self._can_be_shared: set[int] = set()
         self._interrupted = False
 
     def train_all(self, progress: bool | None) -> None:
         """Check all, then train what has not ended."""
+        try:
+            require_own_parts(self._jobs, self._histories)
+            self._train_all(progress)
+        except KeyboardInterrupt:
+            raise TrainingsInterrupted(self._histories) from None
+
+    def _train_all(self, progress: bool | None) -> None:
         numbers = range(len(self._jobs))
         if len(numbers) == 1 and not _has_ended(self._jobs[0], self._histories[0]):
             self._train_one()
             return
         for number in numbers:
-            self.check(number)
-        waiting = [number for number in numbers if not _has_ended(self._jobs[number], self._histories[number])]
+            with self._refusing(number):
+                self.check(number)
+        waiting = [number for number in numbers if number not in self.errors]
+        waiting = [number for number in waiting if not _has_ended(self._jobs[number], self._histories[number])]
         # What takes long begins first: at the end no thread waits long for another.
         queue = sorted(set(waiting) & self._work.keys(), key=lambda number: -self._work[number])
         too_large = self._too_large(queue)
@@ -180,34 +202,40 @@ class _Trainings:
         before = history.setting
         self.train(0)
         self._pass_interrupt()
-        if self._errors and history.setting is before:  # nothing has begun
-            with self._named(0):
-                raise self._errors[0]
+        if self.errors and history.setting is before:  # nothing has begun
+            with self._refusing(0):
+                raise self.errors[0]
 
     @contextmanager
-    def _named(self, number: int) -> Iterator[None]:
-        """Name the job in an error that tells of its arguments."""
+    def _refusing(self, number: int) -> Iterator[None]:
+        """Name the job in an error that tells of its arguments, or note the error where the others are trained."""
         try:
             yield
-        except (TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:
+            if not self._ends_at_refusal:
+                self.errors[number] = error
+                return
+            if not isinstance(error, TypeError | ValueError | RuntimeError):
+                raise
             kind = next(kind for kind in (TypeError, ValueError, RuntimeError) if isinstance(error, kind))
             raise kind(f"{self._names[number]}: {error}") from error
 
     def check(self, number: int) -> None:
         """Raise an error that names the job unless it can be trained, and note how much work it is for the engine."""
         job, history = self._jobs[number], self._histories[number]
-        with self._named(number):
-            trial = self._try(job, history)
-        plan = plan_of(job.model)
-        if not isinstance(plan, Plan) or trial.backend != "engine" or trial.setting is None:
+        kind = None if history.has_begun else kind_of(job)
+        found = None if kind is None else self._kinds.get(kind)
+        if found is None:
+            found = work_in_engine(job.model, self._try(job, history))
+        else:
+            self._in_turn(job.progress)
+            require_like_the_first(job)
+        if found is None:
             return
-        _forget_scratch(job.model)
-        rows = trial.setting.training_rows
-        if not rows:  # blocks, whose number nobody knows
-            return
-        self._work[number] = float(int(job.epochs) - history.epochs) * rows * plan.flop
-        size, whole = min(trial.setting.mini_batch_size, rows), plan.over_rows
-        if divide(plan.flop, plan.parameter.size, size, rows, 0, whole=whole).ranks > 1:
+        if kind is not None:
+            self._kinds[kind] = found
+        self._work[number] = float(int(job.epochs) - history.epochs) * found.of_an_epoch
+        if found.can_be_shared:
             self._can_be_shared.add(number)
 
     def _try(self, job: TrainingJob, history: History) -> History:
@@ -240,11 +268,11 @@ class _Trainings:
         except KeyboardInterrupt:
             self._interrupted = True
         except BaseException as error:  # whatever a function of the user's raises
-            self._errors[number] = error
+            self.errors[number] = error
         finally:
             warnings_to.reset(token)
             if len(self._jobs) > 1:
-                _forget_scratch(job.model)
+                job.model._session = None
 
     def _in_turn(self, progress: Callable[[History], object] | None) -> Any:
         """Return what calls ``progress`` when no other job's is called; False for None."""
@@ -263,12 +291,16 @@ class _Trainings:
         if category is DivergenceWarning:  # the others tell that there was nothing left to train
             self._warnings.append((number, text))
 
-    def tell(self) -> None:
-        """Warn of what diverged, and raise an error if a job failed."""
+    def warn(self) -> None:
+        """Warn of what diverged."""
         for number, text in sorted(self._warnings):
             warnings.warn(f"{self._names[number]}: {text}", DivergenceWarning, stacklevel=level_of_caller())
-        if self._errors:
-            raise TrainingsFailed(dict(sorted(self._errors.items())), self._histories, self._names)
+
+    def tell(self) -> None:
+        """Warn of what diverged, and raise an error if a job failed."""
+        self.warn()
+        if self.errors:
+            raise TrainingsFailed(dict(sorted(self.errors.items())), self._histories, self._names)
 
 
 def _histories_of(jobs: Sequence[Any], histories: Any) -> list[History]:
@@ -293,8 +325,3 @@ def _has_ended(job: TrainingJob, history: History) -> bool:
     if history.stopped_by == "early_stopping" and rule is not None and best is not None and best.serves(rule):
         return history.epochs - (best.epoch or best.before) >= rule.patience
     return history.stopped_by == "progress" or (history.stopped_by == "epochs" and history.epochs == job.epochs)
-
-
-def _forget_scratch(model: Module) -> None:
-    """Let go of the memory that waits for the network's next training."""
-    model._session = None

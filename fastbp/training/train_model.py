@@ -27,7 +27,7 @@ from fastbp.training.block_trainer import BlockTrainer
 from fastbp.training.data import require_number_of, try_first_row
 from fastbp.training.early_stopping import EarlyStopping
 from fastbp.training.engine_trainer import EngineTrainer
-from fastbp.training.history import History, Setting
+from fastbp.training.history import History, TrainingSetup
 from fastbp.training.loop import Show, Trainer, TrainingInterrupted, train_and_look
 from fastbp.training.metrics import Metric
 from fastbp.training.module_trainer import ModuleTrainer
@@ -186,7 +186,7 @@ def train_model(
         if metrics is not None or early_stopping is not None:
             after = after_epoch(model, criterion, validation, trainer.series, metrics, early_stopping)
         sizes = 0 if reader else rows, mini_batch_size, bool(shuffle), trainer.series
-        setting = Setting(*sizes, model._plan.description, () if after is None else after.metrics)
+        setting = TrainingSetup(*sizes, model._plan.description, () if after is None else after.metrics)
         if not begins:
             history.check_going_on(setting, epochs)
         if schedule:

@@ -102,7 +102,7 @@ class Activation(Module):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.settings)
 
 
-class Setting:
+class ScalarSetting:
     """A number that an activation was built with, to be read."""
 
     def __set_name__(self, owner: type, name: str) -> None:

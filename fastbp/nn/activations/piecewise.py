@@ -6,7 +6,7 @@ the input stays as it is.
 
 from __future__ import annotations
 
-from fastbp.nn.activations.base import ScalarActivation, Setting
+from fastbp.nn.activations.base import ScalarActivation, ScalarSetting
 
 # Klambauer et al., "Self-Normalizing Neural Networks", 2017, with the digits of the paper's appendix.
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -16,7 +16,7 @@ class LeakyReLU(ScalarActivation):
     """``x``, or ``x * negative_slope`` where x is not above 0."""
 
     row, settings = "LeakyReLU", {"negative_slope": float}
-    negative_slope = Setting()
+    negative_slope = ScalarSetting()
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__(inplace, negative_slope=negative_slope)
@@ -26,7 +26,7 @@ class Hardtanh(ScalarActivation):
     """``x``, cut off at ``min_val`` and ``max_val``."""
 
     row, settings = "Hardtanh", {"min_val": float, "max_val": float}
-    min_val, max_val = Setting(), Setting()
+    min_val, max_val = ScalarSetting(), ScalarSetting()
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace, min_val=min_val, max_val=max_val)
@@ -51,7 +51,7 @@ class ELU(ScalarActivation):
     """``x``, or ``alpha * (exp(x) - 1)`` where x <= 0."""
 
     row, settings = "ELU", {"alpha": float}
-    alpha = Setting()
+    alpha = ScalarSetting()
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace, alpha=alpha)
@@ -65,7 +65,7 @@ class CELU(ScalarActivation):
     """``x``, or ``alpha * (exp(x / alpha) - 1)`` where x <= 0."""
 
     row, settings = "ELU", {"alpha": float}
-    alpha = Setting()
+    alpha = ScalarSetting()
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace, alpha=alpha)

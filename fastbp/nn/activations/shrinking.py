@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from fastbp.nn.activations.base import Activation, ScalarActivation, Setting
+from fastbp.nn.activations.base import Activation, ScalarActivation, ScalarSetting
 
 
 class Hardshrink(ScalarActivation):
     """``x``, or 0 from ``-lambd`` to ``lambd``."""
 
     row, settings = "Hardshrink", {"lambd": float}
-    lambd = Setting()
+    lambd = ScalarSetting()
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__(lambd=lambd)
@@ -26,7 +26,7 @@ class Softshrink(ScalarActivation):
     """``x - lambd`` above ``lambd``, ``x + lambd`` below ``-lambd``, 0 between them; ``lambd`` is 0 or more."""
 
     row, settings = "Softshrink", {"lambd": float}
-    lambd = Setting()
+    lambd = ScalarSetting()
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__(lambd=lambd)
@@ -45,7 +45,7 @@ class Threshold(ScalarActivation):
 
     row, settings = "Threshold", {"threshold": float, "value": float}
     example: ClassVar[Mapping[str, float]] = {"threshold": 0.1, "value": -0.5}
-    threshold, value = Setting(), Setting()
+    threshold, value = ScalarSetting(), ScalarSetting()
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__(inplace, threshold=threshold, value=value)

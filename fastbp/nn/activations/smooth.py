@@ -6,7 +6,7 @@ the input stays as it is.
 
 from __future__ import annotations
 
-from fastbp.nn.activations.base import Activation, ScalarActivation, Setting
+from fastbp.nn.activations.base import Activation, ScalarActivation, ScalarSetting
 
 
 class SiLU(ScalarActivation):
@@ -31,7 +31,7 @@ class Softplus(ScalarActivation):
     """``log(1 + exp(x * beta)) / beta``, or ``x`` where ``x * beta`` is above ``threshold``."""
 
     row, settings = "Softplus", {"beta": float, "threshold": float}
-    beta, threshold = Setting(), Setting()
+    beta, threshold = ScalarSetting(), ScalarSetting()
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__(beta=beta, threshold=threshold)

@@ -65,10 +65,6 @@ class Rows(NamedTuple):
         """The number of rows."""
         return len(self.input)
 
-    def kind(self) -> tuple[object, ...]:
-        """Return shapes and dtypes of inputs and targets."""
-        return self.input.shape, self.target.shape, self.input.dtype, self.target.dtype
-
     def none(self) -> Rows:
         """Return no rows, in arrays of the same kind."""
         return Rows(self.input[:0], self.target[:0], self.classes[:0], self.weights[:0])
