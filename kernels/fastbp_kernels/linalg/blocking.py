@@ -42,8 +42,8 @@ PACKED_PANELS = (BLOCK_BYTES - 8 * K_BLOCK * PACKED_WIDTH * _TILES) // (K_BLOCK 
 PANEL_STRIP = 8
 
 # What repays packing: operations, and the least of rows, columns and steps. B that is transposed on the way is read in
-# order anyway, so that only what is used by many rows does.
-_PACKED_OPERATIONS, _PACKED_LEAST, _TRANSPOSED_LEAST = 1 << 21, 64, 512
+# order anyway, so that packing it pays where it would be packed for more than one block of rows.
+_PACKED_OPERATIONS, _PACKED_LEAST, _TRANSPOSED_LEAST = 1 << 21, 64, M_BLOCK + 1
 
 
 @inner_kernel
