@@ -42,8 +42,8 @@ PACKED_PANELS = (BLOCK_BYTES - 8 * K_BLOCK * PACKED_WIDTH * _TILES) // (K_BLOCK 
 PANEL_STRIP = 8
 
 # What repays packing: operations, and the least of rows, columns and steps. B that is transposed on the way is read in
-# order anyway, so that only what is used by many rows does.
-_PACKED_OPERATIONS, _PACKED_LEAST, _TRANSPOSED_LEAST = 1 << 21, 64, 512
+# order anyway, so that packing it pays where it would be packed for more than one block of rows.
+_PACKED_OPERATIONS, _PACKED_LEAST, _TRANSPOSED_LEAST = 1 << 21, 64, M_BLOCK + 1
 
 
 @inner_kernel
@@ -52,5 +52,6 @@ def pays_packing(m: int, columns: int, k: int, reads_runs: bool) -> bool:
 
     ``reads_runs`` tells that rows of A and columns of B lie in one run each.
     """
-    least = _TRANSPOSED_LEAST if reads_runs else _PACKED_LEAST
-    return min(m, columns) >= least and k >= _PACKED_LEAST and m * columns * k >= _PACKED_OPERATIONS
+    if m * columns * k < _PACKED_OPERATIONS:
+        return False
+    return min(m, columns) >= (_TRANSPOSED_LEAST if reads_runs else _PACKED_LEAST) and k >= _PACKED_LEAST

@@ -34,22 +34,34 @@ _STRIP = 10  # panels that are copied side by side, so that some cache lines of 
 
 
 @inner_kernel
-def pack_panels(
-    count: int, panels: Pointer, width: int, columns: int, k: int, b: Pointer, b_row: int, transposed: bool
-) -> None:
-    """Copy ``k`` rows of B into ``count`` panels, one behind the other.
+def pack_panel(panel: Pointer, width: int, columns: int, k: int, b: Pointer, b_row: int, transposed: bool) -> None:
+    """Copy ``k`` rows of B, ``columns`` of them wide, into ``panel``.
 
     Parameters
     ----------
-    panels : pointer
-        Aligned to a cache line, with room for ``count`` times ``width`` times ``k``.
-    width : int
-        That of a panel: one of a tile's, or ``PACKED_WIDTH``.
-    columns : int
-        How many each panel takes, up to ``width``.
+    panel : pointer
+        Aligned to a cache line, with room for ``width`` times ``k``.
+    width, columns : int
+        A tile's width or ``PACKED_WIDTH``, and up to as many columns.
     b : pointer; b_row : int
         B[j, c] is ``b[j * b_row + c]``, or ``b[c * b_row + j]`` if ``transposed``.
     """
+    if not transposed:
+        _copy(width, 1, panel, columns, k, b, b_row)
+    elif k > FEW:
+        _transpose(width, 1, panel, columns, k, b, b_row)
+    else:
+        zero_loop(k * width, panel)
+        for row in range(k):
+            for column in range(columns):
+                panel[row * width + column] = b[column * b_row + row]
+
+
+@inner_kernel
+def pack_panels(
+    count: int, panels: Pointer, width: int, columns: int, k: int, b: Pointer, b_row: int, transposed: bool
+) -> None:
+    """Copy ``k`` rows of B into ``count`` panels of ``columns`` each, one behind the other; see ``pack_panel``."""
     for first in range(0, count, _STRIP):
         strip, panel = min(_STRIP, count - first), shift(panels, first * width * k)
         source = shift(b, first * columns * (b_row if transposed else 1))
@@ -58,11 +70,9 @@ def pack_panels(
         elif k > FEW:
             _transpose(width, strip, panel, columns, k, source, b_row)
         else:
-            zero_loop(strip * k * width, panel)
-            for column in range(strip * columns):
-                place = column // columns * k * width + column % columns
-                for row in range(k):
-                    panel[place + row * width] = source[column * b_row + row]
+            for number in range(strip):
+                place, line = shift(panel, number * width * k), shift(source, number * columns * b_row)
+                pack_panel(place, width, columns, k, line, b_row, True)
 
 
 def _packing(name: str, emit: Callable[..., None]) -> Callable[[int, int, Pointer, int, int, Pointer, int], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastbp_kernels.compiler.decorators import inner_kernel
+from fastbp_kernels.compiler.decorators import inlined_kernel, inner_kernel
 from fastbp_kernels.compiler.elementwise import copy_loop, zero_loop
 from fastbp_kernels.compiler.memory_pool import block_memory, borrow_block, return_block
 from fastbp_kernels.compiler.pointers import Pointer, shift, stack_memory
@@ -21,7 +21,7 @@ from fastbp_kernels.linalg.blocking import (
     pays_packing,
 )
 from fastbp_kernels.linalg.packed_product import packed_product
-from fastbp_kernels.linalg.packing import ROOMY_ROWS, ROWS, TRANSPOSED, pack_panels
+from fastbp_kernels.linalg.packing import ROOMY_ROWS, ROWS, TRANSPOSED, pack_panel
 from fastbp_kernels.linalg.tile import ADD, STORE, TILE_ROWS, panel_width, tile
 
 __all__ = ["K_BLOCK", "ROOMY_ROWS", "ROWS", "TRANSPOSED", "product", "transposed_product"]
@@ -65,7 +65,7 @@ def product(
         )
 
 
-@inner_kernel
+@inlined_kernel
 def product_in_place(
     m: int, columns: int, k: int, a: Pointer, a_row: int, a_k: int, b: Pointer, b_row: int, b_kind: int,
     has_bias: bool, bias: Pointer, c: Pointer, c_row: int, epilogue: int, aux: Pointer, aux_row: int, lr: float,
@@ -99,9 +99,9 @@ def product_in_place(
                 if b_kind != TRANSPOSED and readable and height <= IN_PLACE_ROWS:
                     panel, panel_row = shift(b, first * b_row + column), b_row
                 elif b_kind == TRANSPOSED:
-                    pack_panels(1, packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
+                    pack_panel(packed, width, valid, depth, shift(b, column * b_row + first), b_row, True)
                 else:
-                    pack_panels(1, packed, width, valid, depth, shift(b, first * b_row + column), b_row, False)
+                    pack_panel(packed, width, valid, depth, shift(b, first * b_row + column), b_row, False)
                 row = top
                 for rows, count in ((low + 1, higher), (low, tiles - higher)):
                     if count:

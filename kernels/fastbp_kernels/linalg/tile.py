@@ -54,7 +54,7 @@ STEPS = 128  # another number gives other last digits
 # Steps of k, during which C comes to the cache; fewer do not repay asking for it. Row after row is asked for, one each
 # ``ROW_STEPS``: all of them at once would hold up what the first steps read.
 PREFETCH_FROM = 128
-ROW_STEPS = STEPS // TILE_ROWS + 1
+ROW_STEPS = STEPS // (TILE_ROWS + 1)
 
 # Epilogues; ADD may be combined with one of the others but FUSED_SGD.
 STORE, FUSED_SGD = range(2)
@@ -199,7 +199,9 @@ class _FixedTile:
         builder = self.builder
         zeros = [self.v.constant(0.0)] * (self.height * self.vectors)
         initial = [self.v.load(self._vector(start, n)) for n in range(self.vectors)] * self.height
-        first = self._accumulate_and_prefetch(k, a, a_row, a_k, b, b_row, initial, c, c_row)
+        steps, ask = self._steps(k), partial(self._prefetch_row, c, c_row)
+        until = builder.select(builder.icmp_signed(">=", k, INT64(PREFETCH_FROM)), INT64(ROW_STEPS), steps)
+        first = self._accumulate(steps, a, a_row, a_k, b, b_row, initial, until, ask)
 
         before = builder.block
         more, after = (self.function.append_basic_block(name) for name in ("more", "all"))
@@ -227,40 +229,21 @@ class _FixedTile:
     def _least(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self.builder.select(self.builder.icmp_signed("<", x, y), x, y)
 
-    def _accumulate_and_prefetch(
-        self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, initial: Values,
-        c: ir.Value, c_row: ir.Value,
-    ) -> Values:  # fmt: skip
-        """Emit the first ``STEPS`` steps, and between them the wish for C, row by row."""
-        builder, before = self.builder, self.builder.block
-        wants = builder.icmp_signed(">=", k, INT64(PREFETCH_FROM))
-        steps, stretch = self._steps(k), builder.select(wants, INT64(ROW_STEPS), INT64(STEPS))
-        next_row, after = (self.function.append_basic_block(name) for name in ("row", "rows"))
-        builder.branch(next_row)
-        builder.position_at_end(next_row)
-        done, row = builder.phi(INT64), builder.phi(INT64)
-        accumulators = [builder.phi(self.v.type) for _ in initial]
-        with builder.if_then(wants):
-            line = builder.gep(c, [builder.mul(row, c_row)])
-            for n in range(self.vectors):
-                self.v.prefetch(self._vector(line, n))
-        a_now, b_now = (builder.gep(each, [builder.mul(done, stride)]) for each, stride in ((a, a_k), (b, b_row)))
-        now = self._least(builder.sub(steps, done), stretch)
-        sums = self._accumulate(now, a_now, a_row, a_k, b_now, b_row, accumulators)
-        next_done = builder.add(done, stretch)
-        following_row = self._least(builder.add(row, INT64(1)), INT64(self.height - 1))
-        going = zip([done, row, *accumulators], [INT64(0), INT64(0), *initial], [next_done, following_row, *sums])
-        for phi, first, following in going:
-            phi.add_incoming(first, before)
-            phi.add_incoming(following, builder.block)
-        builder.cbranch(builder.icmp_signed("<", next_done, steps), next_row, after)
-        builder.position_at_end(after)
-        return sums
+    def _prefetch_row(self, c: ir.Value, c_row: ir.Value, row: ir.Value) -> None:
+        """Ask for one row of C, the last one again if there are no more."""
+        line = self.builder.gep(c, [self.builder.mul(self._least(row, INT64(self.height - 1)), c_row)])
+        for n in range(self.vectors):
+            self.v.prefetch(self._vector(line, n))
 
     def _accumulate(
-        self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, initial: Values
-    ) -> Values:
-        """Emit the loop over up to ``STEPS`` steps of k and return its accumulators, row by row."""
+        self, k: ir.Value, a: ir.Value, a_row: ir.Value, a_k: ir.Value, b: ir.Value, b_row: ir.Value, initial: Values,
+        until: ir.Value | None = None, ask: Callable[[ir.Value], None] | None = None,
+    ) -> Values:  # fmt: skip
+        """Emit the loop over up to ``STEPS`` steps of k and return its accumulators, row by row.
+
+        With ``ask``, the loop pauses after ``until`` steps, up to ``k``, and after each ``ROW_STEPS`` from then on, for
+        ``ask(pauses before)``.
+        """
         builder, v = self.builder, self.v
         # Three rows of A share a pointer: x86 forms the addresses base, base + stride and base + 2 stride by itself.
         a_rows = [builder.gep(a, [builder.mul(a_row, INT64(row))]) for row in range(0, self.height, 3)]
@@ -290,14 +273,43 @@ class _FixedTile:
         for phi, first, following in going:
             phi.add_incoming(first, before)
             phi.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", next_step, k), loop, after)
-
+        last = loop
+        if until is None or ask is None:
+            builder.cbranch(builder.icmp_signed("<", next_step, k), loop, after)
+        else:
+            last = self._pause(loop, after, before, going, k, next_step, until, ask)
         builder.position_at_end(after)
         results = [builder.phi(v.type) for _ in initial]
-        for result, first, last in zip(results, initial, sums):
+        for result, first, final in zip(results, initial, sums):
             result.add_incoming(first, before)
-            result.add_incoming(last, loop)
+            result.add_incoming(final, last)
         return results
+
+    def _pause(
+        self, loop: ir.Block, after: ir.Block, before: ir.Block, going: list[tuple[ir.Value, ...]], k: ir.Value,
+        next_step: ir.Value, until: ir.Value, ask: Callable[[ir.Value], None],
+    ) -> ir.Block:  # fmt: skip
+        """Emit the end of a loop's step, and the pauses; return the block that leaves the loop."""
+        builder = self.builder
+        pause, asking = (self.function.append_basic_block(name) for name in ("pause", "asking"))
+        builder.position_at_start(loop)
+        end, row = builder.phi(INT64), builder.phi(INT64)
+        builder.position_at_end(loop)
+        builder.cbranch(builder.icmp_signed("<", next_step, end), loop, pause)
+        builder.position_at_end(pause)
+        builder.cbranch(builder.icmp_signed("<", next_step, k), asking, after)
+        builder.position_at_end(asking)
+        ask(row)
+        next_end = self._least(builder.add(end, INT64(ROW_STEPS)), k)
+        next_row = builder.add(row, INT64(1))
+        builder.branch(loop)
+        for phi, _, following in going:
+            phi.add_incoming(following, asking)
+        for phi, first, same, following in ((end, until, end, next_end), (row, INT64(0), row, next_row)):
+            phi.add_incoming(first, before)
+            phi.add_incoming(same, loop)
+            phi.add_incoming(following, asking)
+        return pause
 
     def _finish(
         self, values: Values, epilogue: ir.Value, c: ir.Value, c_row: ir.Value, aux: ir.Value, aux_row: ir.Value,
