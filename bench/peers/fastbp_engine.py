@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import numpy as np
 from numba import njit
 
@@ -180,16 +182,26 @@ def tile_limit(workload: Tile) -> Contender:
     start, c = np.zeros(width, workload.dtype), np.zeros(TILE_ROWS * width, workload.dtype)
     a, b, start, c = map(_aligned, (a, b, start, c))
     flop = 2 * TILE_ROWS * width * workload.k
-    return Contender(lambda times: _repeat_tile(times, width, workload.k, a, b, start, c), lambda: [c], flop)
+    return Contender(lambda times: _repeat(times, width, workload.k, a, b, start, c), lambda: [c], flop)
 
 
-@njit
 def _repeat_tile(times, width, k, a, b, start, c):
     for _ in range(times):
         tile(
-            width, TILE_ROWS, 1, width, k,
-            pointer(a), k, 1, pointer(b), width, pointer(start), pointer(c), width, STORE, pointer(c), width, 0.0,
+            width, TILE_ROWS, 1, width, k, pointer(a), 0, k, 1,
+            pointer(b), width, pointer(start), pointer(c), width, STORE, pointer(c), width, 0.0,
         )  # fmt: skip
+
+
+def _repeat_tile_of_before(times, width, k, a, b, start, c):
+    for _ in range(times):
+        tile(
+            width, TILE_ROWS, 1, width, k, pointer(a), k, 1,
+            pointer(b), width, pointer(start), pointer(c), width, STORE, pointer(c), width, 0.0,
+        )  # fmt: skip
+
+
+_repeat = njit(_repeat_tile if "a_tile" in signature(tile._defn).parameters else _repeat_tile_of_before)
 
 
 def _aligned(array):
