@@ -264,7 +264,8 @@ def one_hot(input: npt.ArrayLike, num_classes: int = -1) -> npt.NDArray[np.int64
         raise ValueError(
             f"one_hot takes class indices from 0 to {num_classes - 1}, got {indices.min()} to {indices.max()}"
         )
-    return (indices[..., np.newaxis] == np.arange(num_classes)).astype(np.int64)
+    ones: npt.NDArray[np.int64] = (indices[..., np.newaxis] == np.arange(num_classes)).astype(np.int64)
+    return ones
 
 
 def mse_loss(input: Array, target: Array, *, reduction: str = "mean") -> Tensor:
