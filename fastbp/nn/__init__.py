@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fastbp.nn import init, utils
+from fastbp.nn import functional, init, utils
 from fastbp.nn.activations import (
     CELU,
     ELU,
@@ -114,6 +114,7 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "functional",
     "init",
     "utils",
 ]
@@ -124,6 +125,6 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
         __all__,
         (
             "Bilinear", "Conv1d", "Conv2d", "GRU", "LSTM", "MaxPool2d", "ModuleDict", "MultiheadAttention",
-            "ParameterDict", "ParameterList", "RNN", "Unflatten", "functional",
+            "ParameterDict", "ParameterList", "RNN", "Unflatten",
         ),
     )  # fmt: skip
