@@ -181,7 +181,7 @@ def _describe(modules: Iterable[Module], start: int, kind: list[Any]) -> bool:
     """Add what the rows of ``modules`` are found from; return False where that is not all."""
     for module in modules:
         cls = type(module)
-        if cls is Linear:
+        if type(module) is Linear:
             kind += cls, _place(module.weight, start), _place(module.bias, start)
             continue
         activation = module._activation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import is_
 from typing import Any
@@ -35,6 +35,8 @@ class NoPlan(Derived):
     Attributes
     ----------
     reason : str
+    around : sequence of Module
+        The whole and all inside it, each once.
     parameters : dict of Parameter to None
         In order.
     dtypes : set of dtype
@@ -49,15 +51,17 @@ class NoPlan(Derived):
         Those in the network that have methods of their user's.
     """
 
-    __slots__ = ("description", "dtypes", "forward_state", "may_predict", "parameters", "reason", "with_own_methods")
+    __slots__ = (
+        "around", "description", "dtypes", "forward_state", "may_predict", "parameters", "reason", "with_own_methods",
+    )  # fmt: skip
 
     takes_rows_only = False
 
     def __init__(
-        self, reason: str, model: Module, modules: Sequence[Module], named: Sequence[tuple[str, Parameter]]
+        self, reason: str, model: Module, modules: Sequence[Module], parameters: Mapping[Parameter, str]
     ) -> None:
-        self.reason, self.description = reason, _described(named)
-        self.parameters = dict.fromkeys(parameter for _, parameter in named)
+        self.reason, self.description, self.around = reason, _described(parameters), modules
+        self.parameters = dict.fromkeys(parameters)
         self.dtypes = {parameter.dtype for parameter in self.parameters}
         self.forward_state = ForwardState(modules)
         self.may_predict = _may_predict(model)
@@ -111,7 +115,7 @@ class Plan(Derived):
         Of the parameters.
     own_methods : list of str
         Methods of its user's that the whole has.
-    parameters, dtypes, description, forward_state, may_predict
+    around, parameters, dtypes, description, forward_state, may_predict
         As ``NoPlan`` has them.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
@@ -128,6 +132,7 @@ class Plan(Derived):
         are_plain: bool = False,
     ) -> None:  # fmt: skip
         self.modules = modules = list(modules)
+        self.around = around
         inside = list(_inside(modules))
         parameters = parameters_of(modules)
         if flat is None or len(flat.parameters) != len(parameters) or not all(map(is_, flat.parameters, parameters)):
@@ -190,22 +195,23 @@ def plan_of(model: Module) -> Plan | NoPlan:
 
 
 def _find_plan(model: Module) -> Plan | NoPlan:
-    modules = list(model.modules())
+    found: dict[Module, None] = {}
+    parameters: dict[Parameter, str] = {}
+    model._walk("", found, parameters)
+    modules = tuple(found)
     for module in modules:
         module._follow_dtype()
-    named = list(model.named_parameters())
-    parameters = [parameter for _, parameter in named]
     are_plain = not have_own_methods(modules)
     flat = model._flat if model._flat is not None and model._flat.is_current else None
     try:
         plan = Plan(model._parts(), modules, flat, are_plain=are_plain)
         require_all(plan.parameters, parameters)
     except NotPlannable as reason:
-        return NoPlan(str(reason), model, modules, named)
-    plan.own_methods, plan.description = [] if are_plain else own_methods(model), _described(named)
+        return NoPlan(str(reason), model, modules, parameters)
+    plan.own_methods, plan.description = [] if are_plain else own_methods(model), _described(parameters)
     if flat is None and all(map(is_, parameters, plan.parameters)):
         model._flat = plan.flat  # found once for both
-    plan.may_predict = _may_predict(model)
+    plan.may_predict = _is_predicted(type(model)) if are_plain else _may_predict(model)
     return plan
 
 
@@ -228,9 +234,15 @@ def _may_predict(model: Module) -> bool:
     return model._takes("predict") and not passes_by(type(model), "predict", ("forward", "__call__"))
 
 
-def _described(named: Iterable[tuple[str, Parameter]]) -> str:
+@cache
+def _is_predicted(cls: Any) -> bool:
+    """Whether the library's prediction serves an object of a class that has no method of the user's."""
+    return "predict" not in cls._passed_by and not passes_by(cls, "predict", ("forward", "__call__"))
+
+
+def _described(names: Mapping[Parameter, str]) -> str:
     """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
-    return "; ".join(f"{name} of {_name_of(p.dtype)} {p.shape}" for name, p in named)
+    return "; ".join([f"{name} of {_name_of(p.dtype)} {p.shape}" for p, name in names.items()])
 
 
 @cache
