@@ -211,7 +211,8 @@ def _find_plan(model: Module) -> Plan | NoPlan:
     plan.own_methods, plan.description = [] if are_plain else own_methods(model), _described(parameters)
     if flat is None and all(map(is_, parameters, plan.parameters)):
         model._flat = plan.flat  # found once for both
-    plan.may_predict = _is_predicted(type(model)) if are_plain else _may_predict(model)
+    kind: Any = type(model)
+    plan.may_predict = _is_predicted(kind) if are_plain else _may_predict(model)
     return plan
 
 
