@@ -23,7 +23,7 @@ from fastbp_kernels.linalg.product import K_BLOCK
 
 _KINDS = 16  # whose tables are kept, with the memory that waits there
 _LAYOUTS = 8  # of one table that are kept
-_DIVISIONS = 4  # likewise those for which memory waits
+_TRAININGS = 8  # likewise of which memory waits, and what a session has found
 
 
 class NetworkTable:
@@ -47,9 +47,7 @@ class NetworkTable:
         As ``Plan`` has them.
     """
 
-    def __init__(
-        self, rows: Sequence[Row], dtype: np.dtype[Any], *, flattens: bool, takes_rows_only: bool
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], dtype: np.dtype[Any], *, flattens: bool, takes_rows_only: bool) -> None:
         self._rows, self.dtype = rows, dtype
         self.flattens, self.takes_rows_only = flattens, takes_rows_only
         self.scalars = np.zeros((len(rows), table.SCALARS), dtype)
@@ -68,12 +66,25 @@ class NetworkTable:
         self.flop = sum(row.flop for row in rows)
         self._layouts: dict[tuple[Any, ...], tuple[Array, int]] = {}
         self._spare: dict[Hashable, list[Any]] = {}
+        self._sessions: dict[Hashable, Any] = {}
+        self._sessions: dict[Hashable, Any] = {}
+        self._spare: dict[Hashable, list[Any]] = {}
+
+    def keep_session(self, kind: Hashable, session: Any) -> None:
+        """Keep what a ``Session`` has found for other trainings of this kind."""
+        if len(self._sessions) >= _TRAININGS:
+            self._sessions.clear()
+        self._sessions[kind] = session
+
+    def kept_session(self, kind: Hashable) -> Any:
+        """Return what was kept for trainings of this kind, or None."""
+        return self._sessions.get(kind)
 
     def spare_for(self, division: Hashable) -> list[Any]:
         """Return the list in which memory for trainings of such a division waits: ``pop`` and ``append`` are atomic."""
         spare = self._spare.get(division)
         if spare is None:
-            if len(self._spare) >= _DIVISIONS:
+            if len(self._spare) >= _TRAININGS:
                 self._spare.clear()
             spare = self._spare.setdefault(division, [])
         return spare

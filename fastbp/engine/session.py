@@ -20,11 +20,12 @@ from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.refusals import NotPlannable, require_dimensions, require_known_part, require_no_methods
 from fastbp.engine.sparse_rows import SparseRows
+from fastbp.engine.training_kind import what_counts
 from fastbp.engine.workspace import KEPT_BYTES, Workspace, new_workspace
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer
-from fastbp.runtime.threads import Team, thread_limits
+from fastbp.runtime.threads import Team
 from fastbp.validation.arrays import Array
 from fastbp.validation.user_methods import LibraryMethods
 from fastbp_kernels.functions.gradient_clipping import NORM_SLAB
@@ -54,7 +55,8 @@ _NO_ROWS = Rows(np.empty((0, 0)), np.empty((0, 0)), np.empty(0, np.int64), _NO_S
 class Session:
     """A network, a loss and an optimiser in the engine, with the rows to train and to validate.
 
-    The last one of a small network waits for the next training with the same parts and sizes: see ``session_for``.
+    The last one of a small network waits for the next training with the same parts and sizes, and what it has found
+    serves other networks of the kind: see ``waiting_sessions``.
 
     Parameters
     ----------
@@ -99,29 +101,58 @@ class Session:
     ) -> None:  # fmt: skip
         self.criterion: KernelLoss = require_known_part(criterion, KernelLoss)
         self.opt: Optimizer | None = None if opt is None else require_known_part(opt, Optimizer)
-        self._methods = LibraryMethods(*(part for part in (criterion, opt) if part is not None))
+        methods = LibraryMethods(*(part for part in (criterion, opt) if part is not None))
         plan = plan_of(model)
         if isinstance(plan, NoPlan):
             raise NotPlannable(plan.reason)
         require_no_methods(model, plan.own_methods)
         are_classes = self.criterion.takes_indices(train.target)
         require_dimensions(train.input, train.target, any_input=plan.flattens, are_classes=are_classes)
-        self.plan: Plan = plan
         self._features, self._outputs = plan.first.in_features, plan.out_features
-        self._owner, self._found_for = owner, self._what_counts(opt, train, validation, mini_batch_size)
+        self._owner, self._found_for = owner, what_counts(criterion, train, validation, mini_batch_size)
         self.size = min(mini_batch_size, train.n)
         self._row_counts = train.n, 0 if validation is None else validation.n
-        self.claim = Lock()
-        self.claim.acquire()
-        self._workspace: Workspace | None = None
-        self._none: Rows | None = None
+        self._begin(plan, methods)
         self._sparse: SparseRows | None = train.input if isinstance(train.input, SparseRows) else None
         if self._sparse is not None and not plan.takes_sparse_rows:
             raise NotPlannable("sparse rows are taken by a Linear as the first layer, and another one is")
         self.divide()
         self.take(train, validation, loss)
         self.first_length = first_length(plan.flop_of(train.input), self.size)
-        model._session = self if plan.parameter.nbytes <= KEPT_BYTES else None
+        if loss is None and self._sparse is None:
+            plan.table.keep_session((type(opt), self.criterion._kind, *self._found_for), self._bare())
+        self.wait_with(model)
+
+    def _begin(self, plan: Plan, methods: LibraryMethods) -> None:
+        """Be the session of a network, and claimed."""
+        self.plan, self._methods = plan, methods
+        self._parameters = None if self.opt is None else self.opt.parameters
+        self.claim = Lock()
+        self.claim.acquire()
+        self._workspace: Workspace | None = None
+        self._none: Rows | None = None
+        self._step_of: tuple[Any, ...] = (None,)  # what the last step was made for: nothing any more
+
+    def wait_with(self, model: Module) -> None:
+        """Be what the next training of the model, if it is small, asks first."""
+        model._session = self if self.plan.parameter.nbytes <= KEPT_BYTES else None
+
+    def _bare(self) -> Session:
+        """Return what holds for all networks of the kind, without anything of this one."""
+        bare = Session.__new__(Session)
+        vars(bare).update((name, vars(self)[name]) for name in _OF_ALL)
+        return bare
+
+    def of_another(self, plan: Plan, criterion: KernelLoss, opt: Optimizer) -> Session | None:
+        """Return a session of a network of the kind; None if loss or optimiser have methods of their user's."""
+        methods = LibraryMethods(criterion, opt)
+        if not methods.are_all:
+            return None
+        session = self._bare()
+        session.criterion, session.opt, session._sparse = criterion, opt, None
+        session._team = Team(self.division.ranks + self.division.validators)
+        session._begin(plan, methods)
+        return session
 
     def has_seen(self, criterion: Any, input: Any, target: Any) -> bool:
         """Whether rows of this kind, which need no copy, were checked for this session and criterion."""
@@ -134,17 +165,11 @@ class Session:
         """Whether all that was checked and found for this session holds for such a training."""
         if criterion is not self.criterion or opt is not self.opt or not self.plan.is_current:
             return False
-        if self._what_counts(opt, train, validation, mini_batch_size) != self._found_for:
+        if opt is not None and opt.parameters is not self._parameters:
+            return False
+        if what_counts(criterion, train, validation, mini_batch_size) != self._found_for:
             return False
         return self._methods.still_hold()
-
-    def _what_counts(
-        self, opt: Optimizer | None, train: Rows, validation: Rows | None, mini_batch_size: int
-    ) -> tuple[Any, ...]:
-        """Return what a session is found from, besides the network."""
-        of_validation = None if validation is None else _kind(validation)
-        parameters = None if opt is None else opt.parameters
-        return _kind(train), of_validation, mini_batch_size, self.criterion.reduction, parameters, thread_limits()
 
     def take(self, train: Rows, validation: Rows | None = None, loss: LossCall | None = None) -> None:
         """Train and validate these rows from now on, which are of the same kind; to train maybe fewer at a time."""
@@ -194,7 +219,7 @@ class Session:
         division = divide(*sizes, beside=beside, whole=plan.over_rows)._replace(is_sparse=is_sparse)
         self._may_fuse = not division.in_place and self.size <= K_BLOCK and plan.is_linear and not is_sparse
         self.division = division
-        self._step_of: tuple[Any, ...] = (None,)  # what the last step was made for: nothing any more
+        self._step_of = (None,)
         self._team = Team(division.ranks + division.validators)
         self._spare, self._workspace = plan.table.spare_for(division), None
 
@@ -314,29 +339,8 @@ class Session:
         return losses, accuracies
 
 
-def _kind(rows: Rows) -> tuple[Any, ...]:
-    """Return what the engine needs to know of rows before it takes others like them."""
-    input, target = rows.input, rows.target
-    return type(input), input.shape, target.shape, input.dtype, target.dtype
-
-
-def waiting_session(
-    model: Module, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int,
-    loss: LossCall | None = None,
-) -> Session | None:  # fmt: skip
-    """Return the session of the model's last training, with these rows, if it serves this training as well."""
-    waiting: Session | None = model._session
-    if waiting is None or not waiting.serves(criterion, opt, train, validation, mini_batch_size):
-        return None
-    if not waiting.claim.acquire(False):
-        return None
-    waiting.take(train, validation, loss)
-    return waiting
-
-
-def session_for(
-    model: Module, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int
-) -> Session:
-    """Return the session of the model's last training if it serves this one as well, or a new one."""
-    parts = model, criterion, opt, train, validation, mini_batch_size
-    return waiting_session(*parts) or Session(*parts)
+# What holds for all networks of the kind, with losses and optimisers of their kinds.
+_OF_ALL = {
+    "_features", "_outputs", "_owner", "_found_for", "size", "_row_counts", "division", "_may_fuse", "_spare",
+    "first_length",
+}  # fmt: skip

@@ -15,7 +15,8 @@ import numpy as np
 from fastbp.engine.call_length import next_length
 from fastbp.engine.compiled_train import room_for_results
 from fastbp.engine.refusals import NotPlannable, require_mini_batches
-from fastbp.engine.session import NO_ORDER, Session, session_for
+from fastbp.engine.session import NO_ORDER, Session
+from fastbp.engine.waiting_sessions import session_for
 from fastbp.nn.module import Module
 from fastbp.training.accuracy import records_accuracy
 from fastbp.training.history import Backend, Position

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from fastbp.engine.plan import plan_of
 from fastbp.engine.refusals import NotPlannable, require_mini_batches, require_own_parameters
-from fastbp.engine.session import waiting_session
+from fastbp.engine.waiting_sessions import session_of_kind, waiting_session
 from fastbp.nn.module import Module
 from fastbp.nn.utils.clip_grad import require_limit
 from fastbp.optim.lr_scheduler import LRScheduler
@@ -232,7 +232,10 @@ def _choose_trainer(
     Data and optimiser are checked against the model here, unless the last training had the same. Of blocks the first
     one is ``train``.
     """
-    session = waiting_session(model, criterion, opt, train, validation, mini_batch_size) if reader is None else None
+    session = None
+    if reader is None:
+        parts = model, criterion, opt, train, validation, mini_batch_size
+        session = waiting_session(*parts) or session_of_kind(*parts)
     if session is not None:
         return EngineTrainer(model, criterion, opt, train, validation, mini_batch_size, session), ""
     require_number_of(criterion)

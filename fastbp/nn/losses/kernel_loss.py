@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from inspect import signature
 from math import nan
+from types import NoneType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,6 +33,7 @@ from fastbp_kernels.network.arguments import Rows
 
 NO_CLASSES = np.empty(0, np.int64)
 _NO_VALUES = {char: np.empty((0, 0), char) for char in "fd"}  # by the dtype's letter, whose hash is at hand
+_PLAIN = (NoneType, bool, int, float, str)
 _NO_WEIGHTS = {char: np.empty(0, char) for char in "fd"}
 
 
@@ -74,6 +77,13 @@ class KernelLoss(Loss):
         super().__init__(reduction)
         self._grad = Buffer()
         self._kernel_calls: dict[tuple[Any, ...], LossCall] = {}  # by what they were made for
+
+    @property
+    def _kind(self) -> Hashable:
+        """What checks of a training go by: equal for losses of one class with the same settings."""
+        settings = [(name, value) for name, value in vars(self).items() if name[0] != "_"]
+        are_plain = all(type(value) in _PLAIN for _, value in settings)
+        return (type(self), self._reduction, *settings) if are_plain else self
 
     def scale(self, count: float) -> float:
         """Return the factor of the sum in a loss of so many elements or rows; NaN for a mean of none."""
