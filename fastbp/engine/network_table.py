@@ -67,8 +67,6 @@ class NetworkTable:
         self._layouts: dict[tuple[Any, ...], tuple[Array, int]] = {}
         self._spare: dict[Hashable, list[Any]] = {}
         self._sessions: dict[Hashable, Any] = {}
-        self._sessions: dict[Hashable, Any] = {}
-        self._spare: dict[Hashable, list[Any]] = {}
 
     def keep_session(self, kind: Hashable, session: Any) -> None:
         """Keep what a ``Session`` has found for other trainings of this kind."""

@@ -69,8 +69,8 @@ class NoPlan(Derived):
         super().__init__([*modules, *(parameter.storage for parameter in self.parameters)])
 
 
-class Plan(Derived):
-    """A network as the engine reads it.
+class Plan:
+    """A network as the engine reads it, for as long as it ``is_current``.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Plan(Derived):
         The same vectors with all that goes with them.
     lock : ModelLock
         Of the parameters.
-    own_methods : list of str
+    own_methods : sequence of str
         Methods of its user's that the whole has.
     around, parameters, dtypes, description, forward_state, may_predict
         As ``NoPlan`` has them.
@@ -153,11 +153,15 @@ class Plan(Derived):
         self.counting = [(row, inside[place]) for row, place in found.counting]
         self.may_chain = self.is_linear and all(type(m) is Linear or m._activation is not None for m in modules)
         self.first: Linear = next(module for module in inside if type(module) is Linear)
-        self.own_methods: list[str] = []
+        self.own_methods: Sequence[str] = ()
         self.may_predict = True
         self.parameters, self.dtypes, self.description = dict.fromkeys(parameters), {self.dtype}, ""
         self.forward_state = ForwardState(around or modules)
-        super().__init__([*modules, *around, parameters[0].storage])
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing that it was found from has changed since."""
+        return self.flat.is_current
 
     def flop_of(self, rows: Any) -> int:
         """Return ``flop`` for rows like these, dense or ``SparseRows``."""
@@ -190,27 +194,20 @@ def plan_of(model: Module) -> Plan | NoPlan:
     """Return how the engine runs ``model``, or why it does not; found anew only when something in it has changed."""
     plan: Plan | NoPlan | None = model._plan
     if plan is None or not plan.is_current:
-        plan = model._plan = _find_plan(model)
+        plan = vars(model)["_plan"] = _find_plan(model)
     return plan
 
 
 def _find_plan(model: Module) -> Plan | NoPlan:
-    found: dict[Module, None] = {}
-    parameters: dict[Parameter, str] = {}
-    model._walk("", found, parameters)
-    modules = tuple(found)
-    for module in modules:
-        module._follow_dtype()
+    flat = model._current()
+    modules, parameters = flat.modules, flat.names
     are_plain = not have_own_methods(modules)
-    flat = model._flat if model._flat is not None and model._flat.is_current else None
     try:
         plan = Plan(model._parts(), modules, flat, are_plain=are_plain)
         require_all(plan.parameters, parameters)
     except NotPlannable as reason:
         return NoPlan(str(reason), model, modules, parameters)
-    plan.own_methods, plan.description = [] if are_plain else own_methods(model), _described(parameters)
-    if flat is None and all(map(is_, parameters, plan.parameters)):
-        model._flat = plan.flat  # found once for both
+    plan.own_methods, plan.description = () if are_plain else own_methods(model), _described(parameters)
     kind: Any = type(model)
     plan.may_predict = _is_predicted(kind) if are_plain else _may_predict(model)
     return plan

@@ -135,7 +135,7 @@ class Session:
 
     def wait_with(self, model: Module) -> None:
         """Be what the next training of the model, if it is small, asks first."""
-        model._session = self if self.plan.parameter.nbytes <= KEPT_BYTES else None
+        vars(model)["_session"] = self if self.plan.parameter.nbytes <= KEPT_BYTES else None
 
     def _bare(self) -> Session:
         """Return what holds for all networks of the kind, without anything of this one."""

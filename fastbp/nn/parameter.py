@@ -14,7 +14,7 @@ adds to the vector, and says with ``note_grad`` which parameters are about to be
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -290,6 +290,7 @@ class FlatView(Derived):
         None is for one that is not current.
     modules : iterable of Module
         In which they were found.
+    names : mapping of Parameter to str, or None
 
     Attributes
     ----------
@@ -297,20 +298,27 @@ class FlatView(Derived):
         In the parameters' order, each a view of one storage.
     parameters, trained : tuple of Parameter
         All of them, each once, and those that are not frozen.
+    modules : tuple of Module
+    names : mapping of Parameter to str, or None
+        Dotted, as ``named_parameters`` has them, where that is known.
     lock : ModelLock or ModelLocks
         Of the storages; one of its own if there are none, so that modules without parameters are locked too.
     """
 
-    __slots__ = ("lock", "parameters", "runs", "trained")
+    __slots__ = ("lock", "modules", "names", "parameters", "runs", "trained")
 
-    def __init__(self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = ()) -> None:
+    def __init__(
+        self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = (),
+        names: Mapping[Parameter, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.modules, self.names = tuple(modules), names
         self.parameters = tuple(dict.fromkeys(parameters or ()))
-        self.trained = tuple(parameter for parameter in self.parameters if parameter.requires_grad)
+        self.trained = tuple([parameter for parameter in self.parameters if parameter._requires_grad])
         runs = _runs_of(self.parameters)
         storages = dict.fromkeys(storage for storage, _, _ in runs)
         self.lock = _lock_of(storages)
         self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in runs]
-        super().__init__([*storages, *modules])
+        super().__init__([*storages, *self.modules])
         self.is_current = parameters is not None
 
     def note_change(self) -> None:
