@@ -140,5 +140,6 @@ def defined(cls: type, name: str) -> tuple[int, Any]:
 
 def is_of_the_library(thing: Any) -> bool:
     """Whether a class or a method is the library's; a decorator may have copied its name, but not what it refers to."""
-    module = thing.__globals__["__name__"] if isinstance(thing, FunctionType) else getattr(thing, "__module__", "")
+    has_globals = isinstance(thing, FunctionType)
+    module = thing.__globals__.get("__name__", "") if has_globals else getattr(thing, "__module__", "")
     return str(module).partition(".")[0] in ("fastbp", "fastbp_kernels")
