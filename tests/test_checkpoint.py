@@ -228,7 +228,7 @@ NO_NETWORKS = {
     "an own predict": with_own("predict"),
     "a layer's own forward": with_own("forward", "0"),
     "an activation's own backward": with_own("backward", "1.0"),
-    "an inner Sequential's own backward_parameters": with_own("backward_parameters", "1"),
+    "an inner Sequential's own backward": with_own("backward", "1"),
     "an own zero_grad": with_own("zero_grad", "1.0"),
     "a kernel of an activation's own": with_own("forward_kernel", "1.0"),
     "a Sequential with a parameter": with_more("scale", "1", parameter),

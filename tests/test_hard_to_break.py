@@ -165,7 +165,12 @@ def test_a_learning_rate_that_the_parameters_dtype_cannot_hold_is_refused(lr):
 
 def test_a_masked_array_is_refused_rather_than_read_behind_its_mask():
     masked = numpy.ma.masked_array(ones(6, 5), mask=numpy.eye(6, 5, dtype=bool))
-    for call in (nn.Linear(5, 3), nn.ReLU(), nn.Linear(5, 3).predict, mlp(5, 3).predict, nn.Parameter):
+    one_by_one, leaf = nn.Sequential(nn.Dropout(), nn.Linear(5, 3)), fastbp.tensor(ones(6, 5), requires_grad=True)
+    calls = (
+        nn.Linear(5, 3), nn.ReLU(), nn.Linear(5, 3).predict, mlp(5, 3).predict, nn.Parameter, one_by_one,
+        nn.Residual(nn.Linear(5, 5)), fastbp.tensor, leaf.__add__, leaf.backward,
+    )  # fmt: skip
+    for call in calls:
         with pytest.raises(TypeError, match=r"takes arrays without a mask, got MaskedArray; fill it"):
             call(masked)
 

@@ -219,6 +219,13 @@ def test_the_gradient_of_an_input_is_for_the_model_that_made_this_input():
     actor.backward(critic.backward(numpy.ones((6, 1), F32)))
 
 
+@pytest.mark.parametrize("critic", [mlp(3, 5, 1), nn.Sequential(nn.Residual(nn.Linear(3, 3)), nn.Linear(3, 1))])
+def test_the_gradient_of_numbers_alone_is_for_whom_the_user_takes_it(critic):
+    actor = mlp(4, 5, 3)
+    critic(numpy.asarray(actor(S)))
+    actor.backward(critic.backward(numpy.ones((6, 1), F32)))
+
+
 def test_a_plain_gradient_is_for_the_last_pass(model):
     kept = model(S2)
     model(S)

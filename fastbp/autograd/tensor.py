@@ -14,6 +14,7 @@ import numpy.typing as npt
 from fastbp.autograd.backward import run_backward
 from fastbp.autograd.node import ArrayLeaf, KeptGradNode, Leaf, Node, PoisonedNode
 from fastbp.validation.arrays import Array
+from fastbp.validation.foreign import require_array
 
 _MADE_BY_NUMPY = "a copy or view that NumPy made by itself (such as numpy.asanyarray or numpy.array(..., subok=True))"
 
@@ -143,7 +144,7 @@ class Tensor(np.ndarray[Any, Any]):
     def data(self, values: Any) -> None:
         if not self.is_leaf:
             raise RuntimeError("data can be set on leaves only; compute a new tensor instead")
-        plain_view(self)[...] = values
+        plain_view(self)[...] = _without_mask(values)
         note_change(self)
 
     def __round__(self, digits: int | None = None) -> Any:
@@ -185,12 +186,16 @@ def wrap(value: Any, node: Node | None) -> Tensor:
     if type(value) is np.ndarray:
         tensor = value.view(Tensor)
     else:
-        array = np.asarray(value)
+        array = np.asarray(value if isinstance(value, np.generic) else _without_mask(value))
         tensor = array.view(Tensor)
         if node is None:  # may be written to, and then a scalar would be out of date
             value = array
     tensor._value, tensor._node = value, node
     return tensor
+
+
+def _without_mask(value: Any) -> Any:
+    return require_array(value, "a function of tensors") if isinstance(value, np.ndarray) else value
 
 
 def settle(tensor: Tensor) -> None:
@@ -237,7 +242,7 @@ def tensor(data: Any, dtype: npt.DTypeLike | None = None, requires_grad: bool = 
     """
     if dtype is None and not isinstance(data, np.ndarray | np.generic) and np.asarray(data).dtype.kind == "f":
         dtype = np.float32
-    array = np.array(data, dtype=dtype, subok=False)
+    array = np.array(_without_mask(data), dtype=dtype, subok=False)
     return wrap(array, ArrayLeaf(require_real(array)) if requires_grad else None)
 
 
@@ -263,7 +268,7 @@ def root_gradient(output: Tensor, grad: Any, caller: str) -> tuple[Node, Any]:
 
 
 def _gradient_for(node: Node, grad: Any, owner: str) -> Any:
-    array = np.asarray(grad)
+    array = np.asarray(_without_mask(grad))
     if array.shape != node.shape:
         raise ValueError(f"{owner} takes a gradient of shape {node.shape}, got {array.shape}")
     if array.dtype.kind not in "fiub":

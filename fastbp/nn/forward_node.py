@@ -137,17 +137,20 @@ class InputNode(Node):
     array : ndarray
     node : Node or None
         Of the array. Without one the gradient is computed where somebody asks for it.
+
+    Attributes
+    ----------
+    outer : Node or None
+        ``node``: what the gradient of the input is for.
     """
 
-    __slots__ = ("_gradient_for", "asked")
+    __slots__ = ("asked", "outer")
 
     name = "a module"
 
     def __init__(self, array: Array, node: Node | None) -> None:
         self.order, self.shape, self.dtype = tick(), array.shape, array.dtype
-        self.inputs, self.asked, self._gradient_for = (), False, self.order
-        if node is not None:
-            self.inputs, self._gradient_for = (node,), node.gradient_for()
+        self.inputs, self.asked, self.outer = () if node is None else (node,), False, node
 
     @property
     def wanted(self) -> bool:  # type: ignore[override]
@@ -155,7 +158,7 @@ class InputNode(Node):
         return self.asked or any(node is not None and node.wanted for node in self.inputs or ())
 
     def gradient_for(self) -> int:
-        return self._gradient_for
+        return self.order if self.outer is None else self.outer.gradient_for()
 
     def backward(self, grad: Any) -> tuple[Any, ...]:
         return (grad,) if self.inputs else ()
@@ -209,7 +212,8 @@ class LastPass(NamedTuple):
                 entry.asked = wants_input
             found = run_backward([root], [grad], retains, until=entry)
             grad_input = found[0] if found and wants_input else None
-        return None if grad_input is None else gradient(grad_input, entry)
+        outer = entry.outer if isinstance(entry, InputNode) else entry
+        return None if grad_input is None else gradient(grad_input, outer)
 
     def checked(self, name: str, grad_output: Any) -> Array:
         """Return ``grad_output``, or raise unless it can be the gradient of the output."""

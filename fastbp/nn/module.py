@@ -45,6 +45,11 @@ def locked(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P]
     return call
 
 
+def _with_any_arguments(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the method; to type checkers a subclass may define it with other arguments."""
+    return method
+
+
 class Module(Conversions):
     """A part of a network, as ``torch.nn.Module``.
 
@@ -138,6 +143,7 @@ class Module(Conversions):
         """Return the output for the inputs."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward(input)")
 
+    @_with_any_arguments
     def backward(self, grad_output: Array, *, retain_graph: bool = False) -> Any:
         """Go back through this module's last forward.
 

@@ -51,7 +51,7 @@ class Residual(Module):
     @locked
     def forward(self, input: Array) -> Array:
         """Return the output for ``input``, to be read; it keeps its numbers while somebody holds it."""
-        start, entry, is_outer = entered(input)
+        start, entry, is_outer = entered(input, type(self).__name__)
         inner, of_inner = unwrap(self._inner(start))
         value, _ = unwrap(start)
         try:

@@ -21,6 +21,7 @@ from fastbp.nn.parameter import flatten
 from fastbp.runtime.buffers import Buffer
 from fastbp.runtime.model_lock import read
 from fastbp.validation.arrays import Array, as_rows, require_floats
+from fastbp.validation.foreign import require_array
 from fastbp.validation.user_methods import own_methods
 
 
@@ -81,7 +82,7 @@ class Sequential(Container):
             return chain.forward(self, input)
         if not self._parts_by_name:
             require_floats(unwrap(input)[0], "Sequential")
-        start, entry, is_recorded = entered(input)
+        start, entry, is_recorded = entered(input, type(self).__name__)
         output, plan = start, self._plan
         plan.forward_state.keep()
         try:
@@ -160,7 +161,7 @@ class Sequential(Container):
         return input if self._parts_by_name else np.array(require_floats(input, "Sequential"))
 
 
-def entered(input: Any) -> tuple[Any, Node | None, bool]:
+def entered(input: Any, owner: str) -> tuple[Any, Node | None, bool]:
     """Return what the first of several modules is given, its node, and whether ``input`` requires a gradient.
 
     Numbers get a node too, so that the modules' own ``backward`` comes to the gradient of their input.
@@ -168,5 +169,6 @@ def entered(input: Any) -> tuple[Any, Node | None, bool]:
     value, node = unwrap(input)
     if not is_grad_enabled() or not isinstance(value, np.ndarray):
         return input, node, node is not None
+    require_array(value, owner)  # before the tensor leaves a mask behind
     entry = InputNode(value, node)
     return wrap(value, entry), entry, node is not None

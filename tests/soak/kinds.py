@@ -75,7 +75,10 @@ def in_features(model):
 
 
 def out_features(model):
-    return linears(model)[-1].out_features
+    width = 0
+    for leaf in leaves(model):
+        width = leaf.out_features if isinstance(leaf, nn.Linear) else width // 2 if isinstance(leaf, nn.GLU) else width
+    return width
 
 
 def dtypes(model):
@@ -94,6 +97,12 @@ def is_own(module):
 def has_own(model):
     """Whether this or a module in it has methods of its user's."""
     return any(is_own(module) for module in model.modules())
+
+
+def may_train(model):
+    """Whether no module with a backward of its user's is called twice in a pass, and numbers are ordinary ones."""
+    own = [leaf for leaf in leaves(model) if is_own(leaf)]
+    return len(set(own)) == len(own) and is_tame(model)
 
 
 def predicts_otherwise(model):
@@ -133,16 +142,6 @@ def forward_one_by_one(module, x):
             output = forward_one_by_one(child, output)
         return x + output if isinstance(module, nn.Residual) else output
     return module(x)
-
-
-def backward_one_by_one(module, grad):
-    """Return the gradient of the input and add those of the parameters, as often as wanted."""
-    if isinstance(module, nn.Sequential | nn.Residual):
-        inner = grad.copy()
-        for child in reversed(list(module)):
-            inner = backward_one_by_one(child, inner)
-        return inner + grad if isinstance(module, nn.Residual) else inner
-    return module.backward(grad, retain_graph=True)
 
 
 def shares(model):

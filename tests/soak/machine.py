@@ -17,8 +17,8 @@ from kinds import (
     in_features,
     is_known,
     is_tame,
-    leaves,
     linears,
+    may_train,
     network,
     out_features,
     owners,
@@ -91,13 +91,15 @@ class Machine(Passes):
             self.must_not(setattr, parameter, what, REFUSED[case](shape, parameter.dtype))
             return
         values = VALUES["normal"](parameter.shape, parameter.dtype, seed)
-        if case == "view":
-            view = getattr(parameter, what)
+        view = getattr(parameter, what)
+        if case == "view" and view is not None:
+            self.memory.note_unsure([parameter] if what == "data" else [])
             view[...] = values
             view.shape = view.shape[::-1]
             view.flags.writeable = False
         else:
             self.must(setattr, parameter, what, values)
+            self.memory.note_change([parameter] if what == "data" else [])
         kept = list(self.expected[parameter])
         kept[what == "grad"] = values
         self.expected[parameter] = tuple(kept)
@@ -123,7 +125,7 @@ class Machine(Passes):
         other = copy.deepcopy(opt)
         self.must(opt.zero_grad if zero else opt.step)
         if not zero:
-            self.memory.note_change(opt.parameters)
+            self.memory.note_change(parameter for parameter in opt.parameters if parameter.has_grad)
         for parameter, (data, grad) in zip(opt.parameters, before, strict=True):
             if zero:
                 assert parameter.grad is None
@@ -195,7 +197,7 @@ class Machine(Passes):
         elif case in ("missing", "unexpected"):
             changed = {**state, "more": 1.0} if case == "unexpected" else {k: v for k, v in state.items() if k != name}
             self.must_not(model.load_state_dict, changed)
-            self.memory.note_change(model.parameters())
+            self.memory.note_unsure(model.parameters())
             keys = self.must(model.load_state_dict, changed, strict=False)
             assert keys == ([], ["more"]) if case == "unexpected" else keys == ([name], [])
             self.note_all()
@@ -215,7 +217,7 @@ class Machine(Passes):
           shuffle=st.booleans(), own=st.booleans(), reduction=st.sampled_from(["mean", "sum"]))  # fmt: skip
     def train(self, number, n, seed, layout, size, epochs, shuffle, own, reduction):
         model = self.pick(number)
-        if not is_tame(model):
+        if not may_train(model):
             return
         data = self.training(model, n, seed, layout)
         opt = (OwnSGD if own else optim.SGD)(model.parameters(), lr=1e-3)
@@ -224,7 +226,7 @@ class Machine(Passes):
                 fastbp.train_model, model, **data, val_input=None, val_target=None, criterion=nn.MSELoss(reduction),
                 opt=opt, epochs=epochs, mini_batch_size=size,
             )  # fmt: skip
-            self.forget_forwards(model)
+            self.note_training(model)
             return
         compared = is_known(model) and not (shares(model) or has_own(model))
         layers, losses, order = network(model) if compared else [], [], numpy.random.default_rng(seed)
@@ -235,8 +237,7 @@ class Machine(Passes):
             progress=False,
         )  # fmt: skip
         assert history.backend == "modules" if own or has_own(model) else history.backend
-        self.memory.note_change(model.parameters())
-        self.forget_forwards(model)
+        self.note_training(model)
         x, target = (array.astype("f8") for array in data.values())
         for _ in range(epochs if compared else 0):
             rows = order.permutation(n) if shuffle else numpy.arange(n)
@@ -253,13 +254,10 @@ class Machine(Passes):
                     assert parameter is None or assert_near(parameter.data, expected) is None
         self.note(model)
 
-    def forget_forwards(self, model):
-        """Nothing is known any more of those that used this model's storages: a training without a step, or one that
-        is refused late, may end them."""
-        storages = {parameter.storage for parameter in model.parameters()}
-        for part in [part.forward.owner for part in self.memory.parts.values()] + [model]:
-            if storages & {parameter.storage for parameter in part.parameters()}:
-                self.memory.note_structure(*leaves(part))
+    def note_training(self, model):
+        """A training without a step, or one that is refused late, may have called modules and changed nothing."""
+        self.memory.note_calls(model)
+        self.memory.note_unsure(model.parameters())
 
     @rule(number=SEEDS, n=st.sampled_from([4, 10]), seed=SEEDS)
     def train_by_any_parts(self, number, n, seed):
@@ -288,8 +286,7 @@ class Machine(Passes):
         numpy.testing.assert_array_equal(*(history["train_loss"] for history in ends))
         for mine, theirs in zip(model.state_dict().values(), trained.state_dict().values(), strict=True):
             numpy.testing.assert_array_equal(mine, theirs)
-        self.memory.note_change(model.parameters())
-        self.forget_forwards(model)
+        self.note_training(model)
         self.note(model)
 
     @rule(number=SEEDS, n=st.sampled_from([1, 4]), seed=SEEDS, times=st.integers(1, 3), batches=st.booleans())
@@ -321,8 +318,7 @@ class Machine(Passes):
             assert dict(ends[0]) == dict(ends[1])
             for mine, theirs in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
                 numpy.testing.assert_array_equal(mine, theirs)
-            self.memory.note_change(model.parameters())
-        self.forget_forwards(model)
+        self.note_training(model)
         self.note(model)
 
     @rule(number=SEEDS, seed=SEEDS, data=st.data())
@@ -339,7 +335,7 @@ class Machine(Passes):
             case = data.draw(st.sampled_from(sorted(REFUSED)))
             wrong = REFUSED[case](arguments[name].shape, arguments[name].dtype)
         self.must_not(fastbp.train_model, **{**arguments, name: wrong})
-        self.forget_forwards(model)
+        self.note_training(model)
         if name == "train_input":
             self.must_not(fastbp.compute_accuracy, model, wrong, arguments["train_target"])
 

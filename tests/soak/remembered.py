@@ -1,175 +1,221 @@
-"""What the modules remember of their forwards, as the contract says it: whose backward may follow, and when."""
+"""The passes that are made, as the contract says it: which backward may follow, and what gradients it must leave."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
-from kinds import has_own, leaves
+import oracles
+from calls import tame
+from kinds import KINKS, has_own, leaves, network, owners
+
+from fastbp import nn
 
 TAKEN, REFUSED, EITHER = "taken", "refused", "either"
 
 
 @dataclass(eq=False)
-class Forward:
+class Pass:
     """A call of a module.
 
-    ``values`` are an oracle's, or None where nothing can be compared; ``x`` is the input while a leaf remembers it;
-    ``source`` is the forward whose output that was; ``before`` the last forward of the same module.
+    ``values`` are an oracle's, or None where it has none; ``source`` is the output that went in, if one did; ``twin``
+    is a copy of the module with input and output of a pass through its modules one by one, where no oracle has values.
     """
 
     owner: Any
-    leaves: list
-    values: list | None
-    x: numpy.ndarray | None
-    shape: tuple
+    x: numpy.ndarray
     out_shape: tuple
-    source: Forward | None
-    before: Forward | None
-    changes: frozenset
-    own_changes: frozenset
-    has_token: bool
-    twin: Any  # a copy of the module after this forward, where no oracle has values
-    awaits: bool = True
-    is_input: bool = False  # of another forward, which holds its output too
-
-    @property
-    def is_whole(self):
-        """Whether its input is the array that it was."""
-        return self.x is None or self.x.shape == self.shape
-
-    def waits_beside(self, last):
-        """Whether it is another one than the ``last``, and a backward may still follow."""
-        return self.has_token and self.awaits and self is not last
-
-
-@dataclass(eq=False)
-class Part:
-    """A forward as one leaf remembers it."""
-
-    forward: Forward
+    source: Handed | None
+    values: list | None
+    twin: Any
+    is_recorded: bool
+    time: int
+    changes: dict  # by parameter: how often it was changed before
+    places: dict  # by parameter: the storage that it lies in
+    parts: list = field(init=False)  # the modules that compute, as they stood then
+    shape: tuple = field(init=False)
+    layers: list | None = field(init=False)
+    layer_owners: list | None = field(init=False)
+    is_own: bool = field(init=False)
     is_spent: bool = False
+    is_torn: bool = False  # whether a backward of a part of it may have used that part up
+
+    def __post_init__(self):
+        self.parts, self.shape, self.is_own = leaves(self.owner), self.x.shape, has_own(self.owner)
+        known = self.values is not None
+        self.layers, self.layer_owners = (network(self.owner), owners(self.owner)) if known else (None, None)
+
+    def along(self):
+        """Yield this pass and those whose outputs it is computed from."""
+        yield self
+        if self.source is not None:
+            yield from self.source.made_by.along()
+
+    def gradients(self, grad):
+        """Return what a backward adds to each parameter, and the gradient of the input, in float64 or a copy's dtype.
+
+        None where no comparison makes sense.
+        """
+        if self.twin is not None:
+            return self._of_the_twin(grad)
+        if self.values is None:
+            return None
+        pairs = [(layer, v) for layer, v in zip(self.layers, self.values, strict=False) if isinstance(layer, str)]
+        distances = [numpy.abs(v - kink) for layer, v in pairs for kink in KINKS.get(layer, ())]
+        weights = (array for layer in self.layers if not isinstance(layer, str) for array in layer)
+        near_a_kink = any(((distance != 0) & (distance < 1e-4)).any() for distance in distances)
+        if near_a_kink or not tame(grad, *weights):
+            return None
+        gradients, of_input = oracles.backward(self.layers, self.values, grad.astype("f8"))
+        added = {}
+        for leaf, pair in zip(self.layer_owners, gradients, strict=True):
+            for parameter, gradient in zip((leaf.weight, leaf.bias) if leaf else (), pair, strict=False):
+                if parameter is not None:
+                    added[parameter] = added.get(parameter, 0) + gradient
+        return added, of_input
+
+    def _of_the_twin(self, grad):
+        module, start, output = self.twin
+        module.zero_grad()
+        start.grad = None
+        output.backward(grad, retain_graph=True)
+        copies = dict(zip(self.changes, module.parameters(), strict=True))
+        added = {parameter: copied.kernel_grad.copy() for parameter, copied in copies.items()}
+        return (added, start.grad) if tame(start.grad, *added.values()) else None
 
 
 @dataclass(eq=False)
 class Handed:
-    """An array that went in or came out, for whose output it is a gradient, or what numbers it has to keep."""
+    """An array that went in or came out.
+
+    ``made_by`` is the pass whose output it is, or a part of it at ``index``. ``of`` is the output that it is a gradient
+    for: a Handed, None for any, or EITHER where that is not known.
+    """
 
     array: numpy.ndarray
-    forward: Forward | None
-    shape: tuple
+    made_by: Pass | None = None
+    index: tuple = ()
+    of: Any = None
     numbers: numpy.ndarray | None = None
 
-    @classmethod
-    def of(cls, array, forward, numbers=None):
-        return cls(array, forward, array.shape, numbers)
-
-    @property
-    def token(self):
-        """The forward that the library can tell from the array: it must be whole."""
-        return self.forward if self.array.shape == self.shape else None
+    def gradients(self, grad):
+        """Return what a backward from here adds to each parameter, or None where no comparison makes sense."""
+        whole = numpy.zeros(self.made_by.out_shape, grad.dtype)
+        whole[self.index] = grad
+        found = self.made_by.gradients(whole)
+        if found is None or self.made_by.source is None:
+            return found and found[0]
+        added, of_input = found
+        behind = self.made_by.source.gradients(of_input)
+        return None if behind is None else {p: added.get(p, 0) + behind.get(p, 0) for p in {**added, **behind}}
 
 
 class Remembered:
     """Everything that decides what becomes of a backward."""
 
     def __init__(self):
-        self.parts = {}  # by leaf; a leaf of which nothing is known is missing
-        self.versions = Counter()  # by storage and by parameter: their changes
-        self.last = {}  # by module: its last forward while nothing about its structure changed
+        self.last = {}  # by module: its last pass; a module of which nothing is known is missing
+        self.changes = Counter()  # by parameter
+        self.unsure = set()  # of parameters that may have been changed, by array or by what was refused late
+        self.time = 0  # how many passes, changes and backwards there were
         self.outputs = []  # Handed, with their numbers
-        self.inputs = []  # Handed: outputs of others among them
-
-    def changes_of(self, module):
-        storages = {parameter.storage for parameter in module.parameters()}
-        return frozenset((storage, self.versions[storage]) for storage in storages)
-
-    def own_changes_of(self, module):
-        return frozenset((parameter, self.versions[parameter]) for parameter in module.parameters())
+        self.inputs = []  # arrays
 
     def note_change(self, parameters):
-        """Parameters were changed by the library: their forwards are over, those of others in their storages may be."""
+        """Parameters were changed, and the library knows."""
+        self.time += 1
+        self.changes.update(parameters)
+
+    def note_unsure(self, parameters):
+        self.time += 1
         parameters = list(parameters)
-        for parameter in parameters:
-            self.versions[parameter] += 1
-        for storage in {parameter.storage for parameter in parameters}:
-            self.versions[storage] += 1
+        self.unsure |= {(parameter, self.changes[parameter]) for parameter in parameters}
+        self.changes.update(parameters)
 
-    def note_structure(self, *changed):
-        """Modules were built, tied or given methods; of ``changed`` leaves nothing is known any more."""
+    def note_structure(self):
+        """Modules were built, tied or given methods: whose last pass is which is not known any more."""
+        self.time += 1
         self.last = {}
-        self.let_go(*changed)
 
-    def let_go(self, *leaves):
-        """Forget what they remember, and hold no input that nobody remembers: a held one counts as the user's."""
-        gone = {self.parts.pop(leaf).forward for leaf in leaves if leaf in self.parts}
-        for forward in gone - {part.forward for part in self.parts.values()}:
-            forward.x = None
+    def note_calls(self, module):
+        """Modules inside of ``module``, or itself, were called nobody knows how."""
+        self.time += 1
+        for part in module.modules():
+            self.last.pop(part, None)
 
-    def note_over(self, leaf):
-        """No backward may follow the last forward of ``leaf``."""
-        if leaf in self.parts:
-            self.parts[leaf].is_spent = True
-
-    def note_forward(self, module, values, x, output, source, twin=None):
-        own = leaves(module)
-        forward = Forward(
-            module, own, values, x, x.shape, output.shape, source, self.last.get(module),
-            self.changes_of(module), self.own_changes_of(module), not output.flags.writeable, twin,
+    def note_pass(self, module, x, output, source, values, twin, is_recorded):
+        self.note_calls(module)
+        parameters = list(module.parameters())
+        made = self.last[module] = Pass(
+            module, x, output.shape, source, values, twin, is_recorded, self.time,
+            {parameter: self.changes[parameter] for parameter in parameters},
+            {parameter: parameter.storage for parameter in parameters},
         )  # fmt: skip
-        self.last[module] = forward
-        self.let_go(*own)
-        for leaf in own:
-            self.parts[leaf] = Part(forward)
-        if source is not None:
-            source.is_input = True
-        return forward
+        handed = Handed(output, made, numbers=output.ravel().copy())
+        self.outputs = [*self.outputs[-4:], handed]
+        self.inputs = [*self.inputs[-3:], x]
+        return handed
 
-    def note_backward(self, module, retains):
-        for leaf in leaves(module):
-            part = self.parts.get(leaf)
-            if part is not None:
-                part.is_spent = not retains
-                if part.forward.leaves[-1] is leaf:
-                    part.forward.awaits = False
+    def note_backward(self, passes, retains):
+        self.time += 1
+        for each in passes:
+            each.is_spent |= not retains
+
+    def known(self):
+        """Return all passes that anything still refers to."""
+        last = {handed.made_by for handed in self.outputs} | set(self.last.values())
+        return {each for made in last for each in made.along()}
+
+    def tear(self, module):
+        """A backward went through a pass of ``module`` that is not known, or a part of one."""
+        self.time += 1
+        mine = set(module.modules())
+        for each in self.known():
+            each.is_torn |= not mine.isdisjoint(each.owner.modules())
 
     def forget_values(self, array):
-        """``array`` was written: forwards that kept it cannot be compared."""
-        for part in self.parts.values():
-            if numpy.may_share_memory(part.forward.x, array):
-                part.forward.values = part.forward.twin = None
+        """``array`` was written: passes that kept it cannot be compared."""
+        for each in self.known():
+            if numpy.may_share_memory(each.x, array):
+                each.values = each.twin = None
 
-    def verdict(self, module, gradient):
-        """Return the forward to which all parts agree, or None, and what must become of a backward of ``module``."""
-        own = leaves(module)
-        parts = [self.parts.get(leaf) for leaf in own]
-        if None in parts:
+    def is_comparable(self, each):
+        """Whether a backward that is taken must have the gradients of the parameters as they were."""
+        return each.time == self.time or not (each.is_own or self._unsure(each))
+
+    def _unsure(self, each):
+        return {parameter for parameter, count in self.unsure if count >= each.changes.get(parameter, numpy.inf)}
+
+    def verdict(self, passes):
+        """Return what must become of a backward that goes through ``passes``."""
+        verdicts = {self._verdict(each) for each in passes}
+        return next(verdict for verdict in (REFUSED, EITHER, TAKEN) if verdict in verdicts)
+
+    def _verdict(self, each):
+        changed = {parameter for parameter, count in each.changes.items() if self.changes[parameter] != count}
+        moved = {parameter for parameter, storage in each.places.items() if parameter.storage is not storage}
+        is_whole = each.x.shape == each.shape
+        if each.is_own:
+            is_last = each.time == self.time and len(set(each.parts)) == len(each.parts)
+            return TAKEN if is_last and is_whole and each.is_recorded else EITHER
+        later = {leaf.weight for leaf in [part for part in each.parts if isinstance(part, nn.Linear)][1:]}
+        is_kept = isinstance(each.parts[0], nn.Linear)
+        certain = changed - moved - self._unsure(each)
+        if not each.is_recorded or each.is_spent or certain & later or (is_kept and not is_whole):
+            return REFUSED
+        return EITHER if changed or moved or each.is_torn or not is_whole else TAKEN
+
+    def verdict_of_module(self, module, gradient):
+        """Return the module's last pass, or None if it is not known, and what must become of its own backward."""
+        each = self.last.get(module)
+        if each is None:
             return None, EITHER
-        forward = parts[0].forward
-        if any(part.forward is not forward for part in parts) or forward.leaves != own:
-            torn = any(part.forward.owner is module and part.forward.leaves == own for part in parts)
-            return None, REFUSED if torn and not has_own(module) else EITHER
-        is_stale = forward.own_changes != self.own_changes_of(module)
-        if any(part.is_spent for part in parts) or is_stale or gradient.array.shape != forward.out_shape:
-            return forward, REFUSED
-        if forward.changes != self.changes_of(module):
-            return forward, EITHER
-        if not forward.is_whole or forward.owner is not module:
-            return forward, EITHER
-        waiting = {handed.forward for handed in self.outputs if handed.forward.waits_beside(forward)}
-        as_input = {handed.forward for handed in self.inputs if handed.forward and handed.forward.waits_beside(forward)}
-        # What a method of the user's hands on does not tell for which output it is, of a layer within as well.
-        if has_own(module) and any(other.leaves[-1] in own for other in waiting | as_input):
-            return forward, EITHER
-        waiting = {other for other in waiting if other.out_shape == forward.out_shape}
-        if gradient.token is not None and forward.has_token:
-            return forward, TAKEN if gradient.token is forward else REFUSED
-        if not forward.has_token:
-            return forward, TAKEN
-        before = forward.before
-        if before in waiting and before.changes == forward.changes and not before.is_input:
-            return forward, REFUSED
-        near = any(other.leaves[-1] is own[-1] or other.owner is module for other in waiting | as_input)
-        return forward, EITHER if near else TAKEN
+        if each.is_own:
+            return each, self.verdict([each])
+        is_for_another = isinstance(gradient.of, Handed) and (gradient.of.made_by is not each or gradient.of.index)
+        if is_for_another or gradient.array.shape != each.out_shape:
+            return each, REFUSED
+        verdict = self.verdict([each])
+        return each, EITHER if verdict == TAKEN and gradient.of is EITHER else verdict
