@@ -51,10 +51,15 @@ PEERS = {
     "jax": Peer("JAX scan", "bench.peers.jax_scan", "jax"),
 }
 OURS = ("fastbp", "modules")
+# On a GPU, where there is one; for trainings only.
+GPU_PEERS = {
+    "torch gpu": Peer("PyTorch, GPU", "bench.peers.torch_gpu", "torch"),
+    "jax gpu": Peer("JAX scan, GPU", "bench.peers.jax_gpu", "jax"),
+}
 
 
 def load(name: str) -> ModuleType:
-    return import_module(PEERS[name].module)
+    return import_module((PEERS | GPU_PEERS)[name].module)
 
 
 def sampled(weights: list[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:

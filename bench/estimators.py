@@ -31,7 +31,7 @@ import fastbp
 import fastbp.sklearn
 from bench import machine
 from bench.estimators_report import LIBRARIES, NAME, ROUNDS, Row, format_rows, rows_of, verdicts
-from bench.figures import load_table, save_table
+from bench.tables import load_table, save_table
 
 THREADS = (1, 2)
 AGREEMENT = 1e-6  # of the last losses, over the first one

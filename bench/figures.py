@@ -1,17 +1,15 @@
-"""Where the figures and tables of the experiments go, and how they are written."""
+"""How the figures of the experiments are written."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import matplotlib as mpl
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).parent / "results"
+from bench.tables import RESULTS, shown
 
 
 def save_figure(ax: Axes, name: str) -> None:
@@ -22,24 +20,4 @@ def save_figure(ax: Axes, name: str) -> None:
         figure.savefig(RESULTS / f"{name}.png", dpi=200)
         figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
     pyplot.close(figure)
-    print(f"wrote {_shown(RESULTS / name)}.png and .svg")
-
-
-def save_table(table: dict[str, Any], name: str, *, tell: bool = True) -> None:
-    """Write ``table`` as JSON."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(table, indent=2) + "\n")
-    if tell:
-        print(f"wrote {_shown(path)}")
-
-
-def load_table(name: str) -> dict[str, Any] | None:
-    """Return what ``save_table`` wrote, or None."""
-    path = RESULTS / f"{name}.json"
-    table: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return table
-
-
-def _shown(path: Path) -> Path:
-    return path.relative_to(RESULTS.parent.parent)
+    print(f"wrote {shown(RESULTS / name)}.png and .svg")

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from bench import machine
 from bench.disk_task import LR, MINI_BATCH, Run, repeat, train_fastbp, train_torch, warm_up
-from bench.figures import save_figure, save_table
+from bench.figures import save_figure
+from bench.tables import save_table
 from fastbp.nn import init
 from fastbp.plots import plot_runs
 

@@ -19,7 +19,7 @@ import torch
 
 import fastbp
 from bench import machine
-from bench.figures import save_table
+from bench.tables import save_table
 
 NAME = "loops"
 ROUNDS, SECONDS = 25, 0.02

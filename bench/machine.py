@@ -10,19 +10,23 @@ import platform
 import re
 from contextlib import suppress
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = ("fastbp", "numba", "numpy", "torch")
 
 
 def describe() -> dict[str, str]:
-    """Return the processor, its number of cores, the system and the versions of Python and of ``PACKAGES``."""
+    """Return the processor, its number of cores, the system and the versions of Python and of ``PACKAGES``.
+
+    A package that is not installed is left out.
+    """
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{package: import_module(package).__version__ for package in PACKAGES},
+        **{package: import_module(package).__version__ for package in PACKAGES if find_spec(package)},
     }
 
 

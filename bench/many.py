@@ -32,10 +32,10 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 import fastbp
 import fastbp.sklearn
 from bench import machine
-from bench.figures import load_table, save_table
 from bench.goals import COPIES, FOLDS, ONE_JOB, SHAPES
 from bench.many_peers import PEERS, Copies, Process
 from bench.many_report import NAME, format_table
+from bench.tables import load_table, save_table
 from bench.workloads import Array
 from fastbp import nn, optim
 

@@ -13,7 +13,7 @@ from time import strftime
 
 from bench import machine
 from bench.compare import COMPARED, THRESHOLD, Change, compare, exported, format_changes
-from bench.figures import save_table
+from bench.tables import save_table
 
 NAME = "noise"
 EXTRA = 15  # per cent

@@ -12,7 +12,8 @@ import numpy as np
 
 from bench import machine
 from bench.disk_task import LIBRARIES, Run, repeat, warm_up
-from bench.figures import save_figure, save_table
+from bench.figures import save_figure
+from bench.tables import save_table
 from fastbp.plots import plot_runs
 
 # Mean and standard deviation over ten runs in the report of 2019, on its authors' machine.

@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench import estimators_report, loops, many_report, noise, small, small_map, speed_report
+from bench import estimators_report, loops, many_report, noise, small, small_map, speed_report, wide_report
 from bench.compare import PAIRS, THRESHOLD, judge
-from bench.figures import load_table
 from bench.goals import COPIES, MANY
 from bench.speed_report import wrapped
+from bench.tables import load_table
 from bench.workloads import DISK
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -46,6 +46,8 @@ def page() -> str:
         *_loops(load_table(loops.NAME)),
         "## In the place of scikit-learn's estimators",
         *_estimators(load_table(estimators_report.NAME)),
+        "## Wide layers, on several machines",
+        *_wide(load_table(wide_report.NAME)),
         "## Many models in one call",
         *_many(load_table(many_report.NAME), speed),
         "## From commit to commit",
@@ -105,6 +107,19 @@ def _estimators(table: dict[str, Any] | None) -> list[str]:
     rows = estimators_report.rows_of(table)
     lines = "\n".join(f"- {line}" for line in estimators_report.verdicts(rows))
     return [wrapped(text), f"```\n{estimators_report.format_rows(rows.values())}\n```", lines]
+
+
+def _wide(machines: dict[str, Any] | None) -> list[str]:
+    if machines is None:
+        return ["Not measured yet; `python -m bench.wide` does."]
+    text = (
+        "fastbp's time for a training step and the threads that it takes, at its best number of them; then the time of "
+        "each other at its best number over that. Of products, PyTorch's time over that of fastbp, the geometric mean "
+        "and the least of all shapes and passes. Each library has processes of its own, which work in turn; the least "
+        "of some rounds. `python -m bench.wide` measures another machine's column in four minutes."
+    )
+    named = (f"- {_machine(table['machine'])}; measured on {table['date']}." for table in machines.values())
+    return [wrapped(text), wide_report.format_columns(machines), "\n".join(wrapped(line) for line in named)]
 
 
 def _many(table: dict[str, Any] | None, speed: dict[str, Any]) -> list[str]:
@@ -176,8 +191,9 @@ OWN_MACHINE = """## On your own machine
 ```
 make speed                            # every workload beside the others: a quarter of an hour; then the rest
 .venv/bin/python -m bench.small       # the map: some minutes
+.venv/bin/python -m bench.wide        # wide layers on all cores: four minutes
 .venv/bin/python -m bench.noise       # what a comparison can tell apart: three quarters of an hour
-make performance                      # this page, from what the three have stored
+make performance                      # this page, from what these have stored
 make bench BENCH=OverTorch            # fastbp / PyTorch for every training and kernel, by asv
 make compare BASE=HEAD~1              # a commit, or what you have not committed, beside another
 ```
@@ -186,7 +202,7 @@ Close what else runs: a result with `~` had rounds that differ by much. Compare 
 
 NOT_MEASURED = """## What is not measured
 
-GPUs. Processors other than the one above, so neither Arm nor a CPU without AVX-512; more than two cores. Losses,
+GPUs, and processors other than those above: no Arm, and no more than two cores. Losses,
 optimisers and activations beyond those of the rows. `torch.compile` of a whole step, which took 26 s to compile and
 then ran slower than the compiled PyTorch of the rows. Reading data from disk. How much energy any of it takes."""
 

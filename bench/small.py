@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import machine
 from bench.contenders import PEERS
-from bench.figures import save_table
+from bench.tables import save_table
 from bench.workers import Workers, in_turn
 from bench.workloads import square
 

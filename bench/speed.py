@@ -26,9 +26,9 @@ import numpy as np
 
 from bench import machine, speed_report
 from bench.contenders import PEERS, sampled
-from bench.figures import save_table
 from bench.goals import COLD, FIRST_STEP, WARM
 from bench.recipes import RECIPES
+from bench.tables import save_table
 from bench.workers import Workers, one_round
 from bench.workloads import (
     LINEARS,

@@ -10,8 +10,9 @@ from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.contenders import PEERS
-from bench.figures import load_table, save_figure
+from bench.figures import save_figure
 from bench.goals import ALL_PEERS, WARM, best_peer, goals, seconds, share
+from bench.tables import load_table
 from bench.workloads import PREDICT, TANH, TRAININGS
 from fastbp.plots import COLOURS, STYLE
 

@@ -167,6 +167,33 @@ class LinearBackward(Linear):
 
 
 @dataclass(frozen=True)
+class Product(Workload):
+    """One product of a layer with ``i`` inputs and ``o`` outputs over ``n`` rows, into an array that is there already.
+
+    ``of`` names what it computes: "output" is ``input @ weight.T``, "grad_input" ``grad_output @ weight``;
+    ``grad_output.T @ input`` is added to "grad_weight". No bias.
+    """
+
+    kind = "product"
+    of: str = ""
+    n: int = 0
+    i: int = 0
+    o: int = 0
+
+    @property
+    def flop(self) -> int:
+        return 2 * self.n * self.i * self.o
+
+    def arrays(self) -> tuple[Array, Array, Array]:
+        """Return what is multiplied, and the array for the result, zeros: rows and columns as PyTorch lays them."""
+        shapes = {"input": (self.n, self.i), "weight": (self.o, self.i), "output": (self.n, self.o)}
+        kinds = {"output": ("input", "weight"), "grad_input": ("output", "weight"), "grad_weight": ("output", "input")}
+        first, second = kinds[self.of]
+        result = np.zeros(shapes[self.of.removeprefix("grad_")], self.dtype)
+        return self.normal(1, *shapes[first]), self.normal(2, *shapes[second]), result
+
+
+@dataclass(frozen=True)
 class Activation(Workload):
     """``function`` of a block, then a gradient times its derivative."""
 
@@ -217,13 +244,14 @@ class Tanh(Workload):
 
 @dataclass(frozen=True)
 class Tile(Workload):
-    """The register tile over operands in L1: the arithmetic limit of a core.
+    """The register tile over operands in L1: the arithmetic limit of a core, or of ``cores`` of them at once.
 
     How large a tile is depends on the CPU, so ``Contender.flop`` counts.
     """
 
     kind = "tile_limit"
     k: int = 0
+    cores: int = 1
 
 
 DISK = Training(

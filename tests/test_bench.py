@@ -15,7 +15,7 @@ from bench.compare import THRESHOLD, Change
 from bench.contenders import load
 from bench.many_peers import Copies
 from bench.workers import Runs, Worker
-from bench.workloads import TILE, Activation, Descent, LinearBackward, SquaredError, at, square
+from bench.workloads import TILE, Activation, Descent, LinearBackward, Product, SquaredError, at, square
 from fastbp_kernels.linalg.tile import TILE_ROWS, tile
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +66,7 @@ def test_the_line_that_a_slowdown_is_planted_behind_is_there(kernel, tmp_path):
     "workload",
     [
         LinearBackward("linear", n=7, i=5, o=3),
+        *(Product(of, of=of, n=7, i=5, o=3) for of in ("output", "grad_input", "grad_weight")),
         *(Activation(function, function=function, size=37) for function in ("relu", "tanh", "sigmoid")),
         SquaredError("squared error", n=7, o=3),
         Descent("descent", size=37),

@@ -228,10 +228,11 @@ def test_a_solver_that_is_none_is_refused_by_name_on_a_fitted_estimator_too():
         numpy.testing.assert_array_equal(coef, kept)
 
 
-def test_a_number_of_epochs_that_is_no_integer_is_refused_on_a_fitted_estimator_too():
+@pytest.mark.parametrize("name", ["max_iter", "batch_size"])
+def test_a_count_that_is_no_integer_is_refused_on_a_fitted_estimator_too(name):
     for library in BOTH:
-        mlp = library.MLPRegressor(**SMALL).fit(X, y).set_params(max_iter=1.5)
+        mlp = library.MLPRegressor(**SMALL).fit(X, y).set_params(**{name: 1.5})
         with pytest.raises(TypeError):
             mlp.partial_fit(X, y)
-    with pytest.raises(TypeError, match=r"MLPRegressor takes max_iter as an int, got 1\.5"):
+    with pytest.raises(TypeError, match=rf"MLPRegressor takes {name} as an int, got 1\.5"):
         mlp.partial_fit(X, y)

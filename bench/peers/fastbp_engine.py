@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inspect import signature
+from threading import Thread
 
 import numpy as np
 from numba import njit
@@ -19,6 +20,7 @@ from bench.workloads import (
     LinearBackward,
     Online,
     Predict,
+    Product,
     SquaredError,
     Tanh,
     Tile,
@@ -117,6 +119,12 @@ def _repeat_linear(times, input, weight, bias, output):
         linear_forward(input, weight, bias, output)
 
 
+def product(workload: Product) -> Contender:
+    from bench.peers import fastbp_products  # here, for older commits share products otherwise
+
+    return fastbp_products.product(workload)
+
+
 def tanh(workload: Tanh) -> Contender:
     block = _aligned(workload.block())
     output = _aligned(np.zeros_like(block))
@@ -182,7 +190,20 @@ def tile_limit(workload: Tile) -> Contender:
     start, c = np.zeros(width, workload.dtype), np.zeros(TILE_ROWS * width, workload.dtype)
     a, b, start, c = map(_aligned, (a, b, start, c))
     flop = 2 * TILE_ROWS * width * workload.k
-    return Contender(lambda times: _repeat(times, width, workload.k, a, b, start, c), lambda: [c], flop)
+
+    def run(times: int) -> None:
+        _repeat(times, width, workload.k, a, b, start, c)
+
+    def run_all(times: int) -> None:
+        helpers = [Thread(target=_repeat, args=(times, width, workload.k, a, b, start, c.copy())) for _ in others]
+        for helper in helpers:
+            helper.start()
+        run(times)
+        for helper in helpers:
+            helper.join()
+
+    others = range(1, workload.cores)
+    return Contender(run_all if others else run, lambda: [c], flop * workload.cores)
 
 
 def _repeat_tile(times, width, k, a, b, start, c):
@@ -201,7 +222,7 @@ def _repeat_tile_of_before(times, width, k, a, b, start, c):
         )  # fmt: skip
 
 
-_repeat = njit(_repeat_tile if "a_tile" in signature(tile._defn).parameters else _repeat_tile_of_before)
+_repeat = njit(nogil=True)(_repeat_tile if "a_tile" in signature(tile._defn).parameters else _repeat_tile_of_before)
 
 
 def _aligned(array):

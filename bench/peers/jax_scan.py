@@ -23,6 +23,7 @@ ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 
 def set_threads(threads: int) -> None:
     """Take effect only before the first computation; the pool has as many threads as the process has cores."""
+    jax.config.update("jax_platforms", "cpu")  # a GPU would be taken before it
     os.environ["NPROC"] = str(threads)
     if threads == 1:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"

@@ -13,6 +13,7 @@ from bench.workloads import (
     Linear,
     LinearBackward,
     Predict,
+    Product,
     SquaredError,
     Tanh,
     Training,
@@ -129,6 +130,22 @@ def linear_backward(workload: LinearBackward) -> Contender:
             torch.mm(grad_output, weight, out=grad_input)
 
     return Contender(run, lambda: [tensor.numpy() for tensor in (grad_input, grad_weight, grad_bias)])
+
+
+def product(workload: Product) -> Contender:
+    first, second, result = map(torch.from_numpy, workload.arrays())
+
+    @torch.inference_mode()
+    def run(times: int) -> None:
+        for _ in range(times):
+            if workload.of == "output":
+                torch.mm(first, second.T, out=result)
+            elif workload.of == "grad_input":
+                torch.mm(first, second, out=result)
+            else:
+                result.addmm_(first.T, second)
+
+    return Contender(run, lambda: [result.numpy()])
 
 
 def activation(workload: Activation) -> Contender:

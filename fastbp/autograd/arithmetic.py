@@ -85,10 +85,12 @@ def _clip_high(grad: Any, x: Any, low: Any, high: Any) -> Any:
 
 
 @function(np.clip, _clip_inside, _clip_low, _clip_high)
-def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None) -> Any:
+def _clip(
+    a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None, **options: Any
+) -> Any:
     low, high = (a_min if min is None else min), (a_max if max is None else max)
-    value = np.clip(a, low, high)
-    return value, (a, -np.inf if low is None else low, np.inf if high is None else high)
+    value = np.clip(a, low, high, **options)
+    return value, None if options else (a, -np.inf if low is None else low, np.inf if high is None else high)
 
 
 @function(
@@ -97,7 +99,9 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min:
     lambda grad, condition: np.where(condition, grad, 0),
     lambda grad, condition: np.where(condition, 0, grad),
 )
-def _where(condition: Any, x: Any, y: Any) -> Any:
+def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    if x is None and y is None:
+        return np.where(condition), None  # indices
     return np.where(condition, x, y), (condition,)
 
 

@@ -185,6 +185,7 @@ class Function(Row):
         self.compute, self.gradients = compute, gradients
         self.parameters = tuple(signature(compute).parameters)
         self.arguments = self.parameters[: len(gradients)]
+        self.without_gradient = [place for place, gradient in enumerate(gradients) if gradient is None]
 
     def call(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         count = len(self.arguments)
@@ -199,6 +200,8 @@ class Function(Row):
             elif name in options:
                 options = dict(options)
                 options[name], nodes[position] = unwrap(options[name])
+        for place in self.without_gradient:
+            nodes[place] = None
         is_known = True
         if len(values) > count or options:
             rest = [*args[count:], *(option for name, option in options.items() if name not in self.arguments)]

@@ -150,7 +150,8 @@ def _prod(
     initial: Any = 1,
     where: Any = True,
 ) -> Any:
-    options = {name: option for name, option in _given(initial=initial, where=where).items() if option not in (1, True)}
+    options = {} if where is True else _given(where=where)
+    options |= {} if initial is _NO_OPTION or initial == 1 else {"initial": initial}
     value = _multiply_up(a, axis, dtype, None, keepdims is True, **options)
     return value, None if options else (a, axis)
 
@@ -196,10 +197,12 @@ def _nanprod(a: Any, axis: Axis = None, **options: Any) -> Any:
 
 
 @composed(np.nanmean)
-def _nanmean(a: Any, axis: Axis = None, keepdims: bool = False, **options: Any) -> Any:
-    is_number = ~np.isnan(a)
-    count = np.sum(is_number, axis, keepdims=keepdims).astype(a.dtype)
-    return np.sum(np.where(is_number, a, a.dtype.type(0)), axis, keepdims=keepdims, **options) / count
+def _nanmean(
+    a: Any, axis: Axis = None, dtype: Any = None, out: Any = None, keepdims: bool = False, *, where: Any = True
+) -> Any:
+    counts = ~np.isnan(a) & where
+    count = np.sum(counts, axis, keepdims=keepdims).astype(a.dtype)
+    return np.sum(np.where(counts, a, a.dtype.type(0)), axis, dtype, keepdims=keepdims) / count
 
 
 @composed(np.ptp)

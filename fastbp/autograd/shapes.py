@@ -91,9 +91,10 @@ def _expand_dims(a: Any, axis: Any) -> Any:
 
 
 def _at_least(dimensions: Any) -> None:
-    @function(dimensions, _reshaped)
-    def compute(ary: Any) -> Any:
-        return dimensions(ary), (np.shape(ary),)
+    @composed(dimensions)
+    def compute(*arys: Any) -> Any:
+        made = [np.reshape(ary, dimensions(np.broadcast_to(0, np.shape(ary))).shape) for ary in arys]
+        return made[0] if len(made) == 1 else tuple(made)
 
 
 for _function in (np.atleast_1d, np.atleast_2d, np.atleast_3d):

@@ -76,8 +76,10 @@ def fit_stochastic(mlp: BaseMLP, X: Any, y: Array, sample_weight: Array | None, 
     """
     if mlp.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
-    if not isinstance(mlp.max_iter, int | np.integer):  # which nobody has looked at on a fitted estimator
-        raise TypeError(f"{type(mlp).__name__} takes max_iter as an int, got {mlp.max_iter!r}")
+    for name, number in (("max_iter", mlp.max_iter), ("batch_size", mlp.batch_size)):
+        if not isinstance(number, int | np.integer) and (name, number) != ("batch_size", "auto"):
+            # Nobody has looked at it on a fitted estimator.
+            raise TypeError(f"{type(mlp).__name__} takes {name} as an int, got {number!r}")
     with mlp._trained_network() as network:
         best = _fit_network(mlp, network, X, y, sample_weight, incremental)
     if mlp.early_stopping:

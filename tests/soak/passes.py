@@ -271,7 +271,7 @@ class Passes(Models):
         handed = Handed(gradient, of=self.memory.outputs[-1])
         if way == "modules":
             self.run_backward(other, handed, False, False)
-            handed = self.gradients[-1]
+            handed = self.gradients[-1] if self.gradients else handed
         if handed.array.shape == last.array.shape:
             self.run_backward(model, handed, bool(seed % 2), False)
 
