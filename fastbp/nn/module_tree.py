@@ -53,6 +53,20 @@ class ModuleTree(Source):
         """Yield this module and all inside it, each once."""
         yield from dict.fromkeys(self._modules_in_order())
 
+    def _walk(self, path: str, modules: dict[Module, None], named: dict[Parameter, str]) -> None:
+        """Add what ``modules`` and ``named_parameters`` yield, found on one way: models are walked often."""
+        modules[cast("Module", self)] = None
+        children = []
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                named.setdefault(value, _joined(path, name))
+            elif isinstance(value, ModuleTree):
+                children.append((name, value))
+        if type(self).named_children is not _NAMED_CHILDREN:
+            children = [*self.named_children()]
+        for name, child in children:
+            child._walk(_joined(path, name), modules, named)
+
     def _modules_in_order(self) -> Iterator[Module]:
         """Yield what ``named_modules`` yields, without the names: models of many layers are walked often."""
         yield cast("Module", self)
@@ -138,6 +152,8 @@ class ModuleTree(Source):
                     state[_joined(path, name)] = getattr(module, name)
         return state
 
+
+_NAMED_CHILDREN = ModuleTree.named_children
 
 # As isinstance, for map and filter: models are walked often.
 _is_module: Callable[[object], bool] = ModuleTree.__instancecheck__

@@ -57,6 +57,22 @@ def own_methods(obj: Any) -> list[str]:
     return sorted(known.methods.intersection(vars(obj)) | known.own)
 
 
+def have_own_methods(objects: Iterable[Any]) -> bool:
+    """Whether ``own_methods`` finds one of any of ``objects``; each class is looked at once."""
+    of_class: dict[type, frozenset[str]] = {}
+    for obj in objects:
+        cls = type(obj)
+        methods = of_class.get(cls)
+        if methods is None:
+            known = _known(cls)
+            if known.own:
+                return True
+            methods = of_class[cls] = known.methods
+        if not methods.isdisjoint(vars(obj)):
+            return True
+    return False
+
+
 class LibraryMethods:
     """Objects that have no methods of their user's, as ``own_methods`` has found, and whether that still holds."""
 
