@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -66,15 +67,15 @@ class NetworkTable:
         self.flop = sum(row.flop for row in rows)
         self._layouts: dict[tuple[Any, ...], tuple[Array, int]] = {}
         self._spare: dict[Hashable, list[Any]] = {}
-        self._sessions: dict[Hashable, Any] = {}
+        self._sessions: dict[Hashable, dict[str, Any]] = {}
 
-    def keep_session(self, kind: Hashable, session: Any) -> None:
+    def keep_session(self, kind: Hashable, found: dict[str, Any]) -> None:
         """Keep what a ``Session`` has found for other trainings of this kind."""
         if len(self._sessions) >= _TRAININGS:
             self._sessions.clear()
-        self._sessions[kind] = session
+        self._sessions[kind] = found
 
-    def kept_session(self, kind: Hashable) -> Any:
+    def kept_session(self, kind: Hashable) -> dict[str, Any] | None:
         """Return what was kept for trainings of this kind, or None."""
         return self._sessions.get(kind)
 
@@ -177,41 +178,48 @@ def keep_table(kind: Hashable | None, found: NetworkTable) -> None:
 
 
 def kind_of(modules: Iterable[Module], parameters: Sequence[Parameter]) -> Hashable | None:
-    """Return what the table of ``modules`` is found from, whose ``parameters`` lie one behind the other.
+    """Return what the table of ``modules`` is found from, whose ``parameters`` lie one behind the other, in order.
 
-    None is for modules whose rows are to be found from themselves, such as an activation of the user's functions.
+    None is for modules whose rows are to be found from themselves, such as an activation of the user's functions, and
+    for those that have other parameters.
     """
     first, last = parameters[0], parameters[-1]
     kind: list[Any] = [first.dtype, last.offset + last.size - first.offset]
-    return tuple(kind) if _describe(modules, first.offset, kind) else None
+    found: list[Parameter] = []
+    if not _describe(modules, first.offset, kind, found):
+        return None
+    return tuple(kind) if len(found) == len(parameters) and all(map(is_, found, parameters)) else None
 
 
-def _describe(modules: Iterable[Module], start: int, kind: list[Any]) -> bool:
-    """Add what the rows of ``modules`` are found from; return False where that is not all."""
+def _describe(modules: Iterable[Module], start: int, kind: list[Any], found: list[Parameter]) -> bool:
+    """Add what the rows of ``modules`` are found from, and their parameters; return False where that is not all."""
     for module in modules:
         cls = type(module)
+        weight: Parameter | None
         if type(module) is Linear:
-            kind += cls, _place(module.weight, start), _place(module.bias, start)
-            continue
-        activation = module._activation
-        if activation is not None:
+            weight, bias = module.weight, module.bias
+            kind.append(cls)
+        elif (activation := module._activation) is not None:
             if activation.addresses is not None:
                 return False
             kind += cls, activation, repr(activation.scalars)  # which tells 0.0 from -0.0
+            continue
         elif module._branch is not None:
             kind.append(cls)
-            if not _describe(module._branch, start, kind):
+            if not _describe(module._branch, start, kind, found):
                 return False
             kind.append(None)  # the end of the branch
+            continue
         else:
             operation = module._operation
             if operation is None:
                 return False
-            places = _place(operation.weight, start), _place(operation.bias, start)
-            kind += cls, operation._replace(weight=None, bias=None), *places, repr(operation.scalars)
+            weight, bias = operation.weight, operation.bias
+            kind += cls, operation._replace(weight=None, bias=None), repr(operation.scalars)
+        for parameter in (weight, bias):
+            if parameter is None:
+                kind.append(None)
+            else:
+                found.append(parameter)
+                kind.append((parameter.offset - start, parameter.shape, parameter.requires_grad))
     return True
-
-
-def _place(parameter: Parameter | None, start: int) -> Hashable:
-    """Return how a parameter of the network lies, and whether it is trained."""
-    return None if parameter is None else (parameter.offset - start, parameter.shape, parameter.requires_grad)

@@ -35,8 +35,8 @@ class NoPlan(Derived):
     Attributes
     ----------
     reason : str
-    around : sequence of Module
-        The whole and all inside it, each once.
+    inner : sequence of Module
+        All inside the whole, each once.
     parameters : dict of Parameter to None
         In order.
     dtypes : set of dtype
@@ -52,7 +52,7 @@ class NoPlan(Derived):
     """
 
     __slots__ = (
-        "around", "description", "dtypes", "forward_state", "may_predict", "parameters", "reason", "with_own_methods",
+        "description", "dtypes", "forward_state", "inner", "may_predict", "parameters", "reason", "with_own_methods",
     )  # fmt: skip
 
     takes_rows_only = False
@@ -60,7 +60,7 @@ class NoPlan(Derived):
     def __init__(
         self, reason: str, model: Module, modules: Sequence[Module], parameters: Mapping[Parameter, str]
     ) -> None:
-        self.reason, self.description, self.around = reason, _described(parameters), modules
+        self.reason, self.description, self.inner = reason, _described(parameters), modules[1:]
         self.parameters = dict.fromkeys(parameters)
         self.dtypes = {parameter.dtype for parameter in self.parameters}
         self.forward_state = ForwardState(modules)
@@ -77,7 +77,7 @@ class Plan:
     modules : iterable of Module
         In order.
     around : sequence of Module
-        Those that hold them.
+        The whole, then all inside it.
     flat : FlatView or None
         Current, of ``around``: taken where its parameters are those of the modules.
     are_plain : bool
@@ -115,7 +115,7 @@ class Plan:
         Of the parameters.
     own_methods : sequence of str
         Methods of its user's that the whole has.
-    around, parameters, dtypes, description, forward_state, may_predict
+    inner, parameters, dtypes, description, forward_state, may_predict
         As ``NoPlan`` has them.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
@@ -132,18 +132,19 @@ class Plan:
         are_plain: bool = False,
     ) -> None:  # fmt: skip
         self.modules = modules = list(modules)
-        self.around = around
+        self.inner = around[1:]
         inside = list(_inside(modules))
-        parameters = parameters_of(modules)
-        if flat is None or len(flat.parameters) != len(parameters) or not all(map(is_, flat.parameters, parameters)):
-            flat = FlatView(parameters, (*modules, *around))
-        self.flat, is_one = flat, len(flat.runs) == 1
-        kind = kind_of(modules, parameters) if are_plain and is_one else None
+        kind = kind_of(modules, flat.parameters) if flat is not None and are_plain and len(flat.runs) == 1 else None
         found = kept_table(kind)
-        if found is None:
+        if found is None or flat is None:
+            parameters: Sequence[Parameter] = parameters_of(modules)
+            if flat is None or not _are_same(flat.parameters, parameters):
+                flat = FlatView(parameters, (*modules, *around))
             found = _find_table(modules, inside, parameters, flat)
             keep_table(kind, found)
-        self.table = found
+        else:
+            parameters = flat.parameters
+        self.flat, self.table = flat, found
         self.parameter, self.grad = flat.runs[0]
         self.lock = parameters[0].storage.lock
         self.dtype: np.dtype[Any] = found.dtype
@@ -200,7 +201,7 @@ def plan_of(model: Module) -> Plan | NoPlan:
 
 def _find_plan(model: Module) -> Plan | NoPlan:
     flat = model._current()
-    modules, parameters = flat.modules, flat.names
+    modules, parameters = (model, *flat.inner), flat.names
     are_plain = not have_own_methods(modules)
     try:
         plan = Plan(model._parts(), modules, flat, are_plain=are_plain)
@@ -211,6 +212,10 @@ def _find_plan(model: Module) -> Plan | NoPlan:
     kind: Any = type(model)
     plan.may_predict = _is_predicted(kind) if are_plain else _may_predict(model)
     return plan
+
+
+def _are_same(one: Sequence[Parameter], other: Sequence[Parameter]) -> bool:
+    return len(one) == len(other) and all(map(is_, one, other))
 
 
 def _find_table(

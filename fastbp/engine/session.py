@@ -120,7 +120,7 @@ class Session:
         self.take(train, validation, loss)
         self.first_length = first_length(plan.flop_of(train.input), self.size)
         if loss is None and self._sparse is None:
-            plan.table.keep_session((type(opt), self.criterion._kind, *self._found_for), self._bare())
+            plan.table.keep_session((type(opt), self.criterion._kind, *self._found_for), self._of_kind())
         self.wait_with(model)
 
     def _begin(self, plan: Plan, methods: LibraryMethods) -> None:
@@ -137,20 +137,20 @@ class Session:
         """Be what the next training of the model, if it is small, asks first."""
         vars(model)["_session"] = self if self.plan.parameter.nbytes <= KEPT_BYTES else None
 
-    def _bare(self) -> Session:
+    def _of_kind(self) -> dict[str, Any]:
         """Return what holds for all networks of the kind, without anything of this one."""
-        bare = Session.__new__(Session)
-        vars(bare).update((name, vars(self)[name]) for name in _OF_ALL)
-        return bare
+        return {name: vars(self)[name] for name in _OF_ALL}
 
-    def of_another(self, plan: Plan, criterion: KernelLoss, opt: Optimizer) -> Session | None:
-        """Return a session of a network of the kind; None if loss or optimiser have methods of their user's."""
+    @classmethod
+    def of_kind(cls, found: dict[str, Any], plan: Plan, criterion: KernelLoss, opt: Optimizer) -> Session | None:
+        """Return a session by what was ``found`` for a network of the kind; None if a part has own methods."""
         methods = LibraryMethods(criterion, opt)
         if not methods.are_all:
             return None
-        session = self._bare()
+        session = cls.__new__(cls)
+        vars(session).update(found)
         session.criterion, session.opt, session._sparse = criterion, opt, None
-        session._team = Team(self.division.ranks + self.division.validators)
+        session._team = Team(session.division.ranks + session.division.validators)
         session._begin(plan, methods)
         return session
 
@@ -163,7 +163,7 @@ class Session:
 
     def serves(self, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int) -> bool:
         """Whether all that was checked and found for this session holds for such a training."""
-        if criterion is not self.criterion or opt is not self.opt or not self.plan.is_current:
+        if criterion is not self.criterion or opt is not self.opt or not self.plan.flat.is_current:
             return False
         if opt is not None and opt.parameters is not self._parameters:
             return False

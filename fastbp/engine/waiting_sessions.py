@@ -49,8 +49,8 @@ def session_of_kind(
     if criterion.checks_prediction or not isinstance(opt, Optimizer):
         return None
     sizes = what_counts(criterion, train, validation, mini_batch_size)
-    found: Session | None = plan.table.kept_session((type(opt), criterion._kind, *sizes))
-    session = None if found is None else found.of_another(plan, criterion, opt)
+    found = plan.table.kept_session((type(opt), criterion._kind, *sizes))
+    session = None if found is None else Session.of_kind(found, plan, criterion, opt)
     if session is None:
         return None
     require_own_parameters("train_model", opt, plan.parameters)

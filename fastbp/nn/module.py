@@ -258,7 +258,8 @@ class Module(Conversions):
             self._walk("", modules, names)
             for module in modules:
                 module._follow_dtype()
-            flat = FlatView(names, modules, names)
+            flat = FlatView(names, modules)
+            flat.inner, flat.names = tuple(modules)[1:], names
             if before is not None and not (before.runs or flat.runs):
                 flat.lock = before.lock  # without parameters it is the lock of this view alone
             vars(self)["_flat"] = flat  # which changes no part

@@ -290,7 +290,6 @@ class FlatView(Derived):
         None is for one that is not current.
     modules : iterable of Module
         In which they were found.
-    names : mapping of Parameter to str, or None
 
     Attributes
     ----------
@@ -298,27 +297,28 @@ class FlatView(Derived):
         In the parameters' order, each a view of one storage.
     parameters, trained : tuple of Parameter
         All of them, each once, and those that are not frozen.
-    modules : tuple of Module
-    names : mapping of Parameter to str, or None
-        Dotted, as ``named_parameters`` has them, where that is known.
+    inner : tuple of Module
+        Of the view of a whole module: those inside it, each once, and not itself, whose view this is.
+    names : mapping of Parameter to str
+        Likewise: the parameters' names, dotted.
     lock : ModelLock or ModelLocks
         Of the storages; one of its own if there are none, so that modules without parameters are locked too.
     """
 
-    __slots__ = ("lock", "modules", "names", "parameters", "runs", "trained")
+    inner: tuple[Any, ...]
+    names: Mapping[Parameter, str]
 
-    def __init__(
-        self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = (),
-        names: Mapping[Parameter, str] | None = None,
-    ) -> None:  # fmt: skip
-        self.modules, self.names = tuple(modules), names
+    __slots__ = ("inner", "lock", "names", "parameters", "runs", "trained")
+
+    def __init__(self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = ()) -> None:
+        self.inner, self.names = (), {}
         self.parameters = tuple(dict.fromkeys(parameters or ()))
         self.trained = tuple([parameter for parameter in self.parameters if parameter._requires_grad])
         runs = _runs_of(self.parameters)
         storages = dict.fromkeys(storage for storage, _, _ in runs)
         self.lock = _lock_of(storages)
         self.runs = [(storage.data[start:stop], storage.grad[start:stop]) for storage, start, stop in runs]
-        super().__init__([*storages, *self.modules])
+        super().__init__([*storages, *modules])
         self.is_current = parameters is not None
 
     def note_change(self) -> None:
