@@ -288,7 +288,7 @@ class Session:
         step = self._step_for(steps, max_norm, scheduled, penalty)
         if steps:
             for parameter in plan.parameters:  # the gradients of the last mini-batch are left behind
-                parameter.has_grad = parameter.requires_grad
+                parameter.has_grad = parameter._requires_grad
         state = _NO_STATE[plan.dtype.char] if opt is None else opt.state(plan.dtype)  # in which the step has its places
         run_train(
             team,

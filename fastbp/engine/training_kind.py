@@ -12,7 +12,7 @@ from fastbp_kernels.network.arguments import Rows
 def what_counts(criterion: KernelLoss, train: Rows, validation: Rows | None, mini_batch_size: int) -> tuple[Any, ...]:
     """Return what a session is found from, besides the network and the optimiser."""
     of_validation = None if validation is None else _kind(validation)
-    return _kind(train), of_validation, mini_batch_size, criterion.reduction, thread_limits()
+    return _kind(train), of_validation, mini_batch_size, criterion._reduction, thread_limits()
 
 
 def _kind(rows: Rows) -> tuple[Any, ...]:

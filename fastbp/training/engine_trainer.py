@@ -96,7 +96,7 @@ class EngineTrainer:
             is_first = False
             if not flat.is_current:
                 return
-            first_epoch = history.epochs
+            first_epoch = done // units
             stop = min(done + length, (first_epoch + 1) * units if run.stops_at_epochs else total, total)
             touched = -(-stop // units) - first_epoch
             results = room_for_results(touched, validates=validates)
