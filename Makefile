@@ -14,7 +14,7 @@ HEAD ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo gap speed bench bench-site bench-check compare performance test equivalence soak lint clean
+.PHONY: help demo gap speed bench bench-site bench-check compare performance test docs equivalence soak lint clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 19
@@ -52,6 +52,12 @@ performance: $(VENV)/installed-demo  ## write docs/performance.md from the resul
 
 test: lint $(VENV)/installed-test  ## lint, then run the tests, two at a time
 	@$(RUN) -m pytest -n 2 --dist worksteal
+
+docs: $(VENV)/installed-docs  ## make the site in build/docs, with its gallery; a warning is an error
+	@rm -rf build/docs docs/api/generated docs/auto_gallery
+	@$(RUN) -m sphinx -W --keep-going -q -b html docs build/docs
+	@$(RUN) docs/check_links.py build/docs
+	@echo "the site is in build/docs/index.html"
 
 equivalence: $(VENV)/installed-test  ## train beside PyTorch and and scikit-learn, and write down the differences in docs
 	@FASTBP_TESTS=whole $(RUN) tests/equivalence.py

@@ -1,7 +1,7 @@
 """Stop a commit that breaks the engine's speed: ``python -m bench.guard``, in seconds.
 
 Trains the original task, validation included, in fastbp and in PyTorch in turn, and fails when fastbp's lead is less
-than half of what README states, which is what ``bench/results/speed.json`` holds. Half, because the machine of
+than half of what docs/why.md states, which is what ``bench/results/speed.json`` holds. Half, because the machine of
 continuous integration is another one and has more to do: noise must not stop a commit.
 """
 
@@ -22,13 +22,13 @@ LIBRARIES = ("torch", "fastbp")
 def main() -> None:
     stated = lead(load()["results"]["float32"][ORIGINAL.name])
     found = measure()
-    print(f"{ORIGINAL.name}: PyTorch takes {found:.1f} times the time of fastbp; README states {stated:.1f}.")
+    print(f"{ORIGINAL.name}: PyTorch takes {found:.1f} times the time of fastbp; docs/why.md states {stated:.1f}.")
     if found < LEAST * stated:
         sys.exit(f"That is less than {LEAST:g} of it: something has made the engine slower.")
 
 
 def lead(measured: Measured) -> float:
-    """Return PyTorch's time over fastbp's, each at its best number of threads, as README has it."""
+    """Return PyTorch's time over fastbp's, each at its best number of threads, as docs/why.md has it."""
     return seconds(measured, "torch") / seconds(measured, "fastbp")
 
 

@@ -57,10 +57,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two short rounds: to see that it works, not to quote")
     parser.add_argument("--dtype", choices=DTYPES, help="only this one (default: both)")
     parser.add_argument("--only", metavar="NAME", help="only workloads with NAME in their names")
-    parser.add_argument("--readme", action="store_true", help="measure nothing; write the last results into README.md")
+    parser.add_argument("--page", action="store_true", help="measure nothing; write the last results into docs/why.md")
     args = parser.parse_args()
-    if args.readme:
-        speed_report.write_readme(speed_report.load())
+    if args.page:
+        speed_report.write_page(speed_report.load())
         return
 
     start = perf_counter()

@@ -1,4 +1,4 @@
-"""The results of ``bench.speed`` as a table, as a chart and as the README's section."""
+"""The results of ``bench.speed`` as a table, as a chart and as a section of docs/why.md."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.workloads import PREDICT, TANH, TRAININGS
 from fastbp.plots import COLOURS, STYLE
 
 NAME = "speed"
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- speed: written by `python -m bench.speed --readme` -->", "<!-- /speed -->"
+PAGE = Path(__file__).parents[1] / "docs" / "why.md"
+BEGIN, END = "<!-- speed: written by `python -m bench.speed --page` -->", "<!-- /speed -->"
 UNSTEADY = 1.5
 MARKERS = dict(zip(ALL_PEERS, "osD^"))
 CHARTED = tuple(workload.name for workload in (*TRAININGS, TANH, PREDICT))
@@ -103,14 +103,14 @@ def _draw_panel(ax: Any, results: dict[str, Any], dtype: str) -> None:
     ax.tick_params(axis="x", labelsize=8)
 
 
-def write_readme(table: dict[str, Any]) -> None:
-    """Write the section between the marks in README.md anew."""
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+def write_page(table: dict[str, Any]) -> None:
+    """Write the section between the marks in docs/why.md anew."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:
-        raise ValueError(f"README.md has no section between {BEGIN} and {END}")
-    README.write_text(f"{before}{BEGIN}\n{_section(table)}\n{END}{after}", encoding="utf-8")
-    print("wrote the section on speed in README.md")
+        raise ValueError(f"{PAGE.name} has no section between {BEGIN} and {END}")
+    PAGE.write_text(f"{before}{BEGIN}\n{_section(table)}\n{END}{after}", encoding="utf-8")
+    print("wrote the section on speed in docs/why.md")
 
 
 def _section(table: dict[str, Any]) -> str:
@@ -147,7 +147,7 @@ def _section(table: dict[str, Any]) -> str:
         "`make speed` prints them all."
     )
     return "\n".join(
-        [*lines, "", wrapped(text), "", f"![Time of each library over fastbp's](bench/results/{NAME}.png)"]
+        [*lines, "", wrapped(text), "", f"![Time of each library over fastbp's](../bench/results/{NAME}.png)"]
     )
 
 

@@ -11,7 +11,9 @@ from fastbp.training.history import History
 
 
 class LivePlot:
-    """Draws the history anew while a training runs in a notebook::
+    """Draws the history anew while a training runs in a notebook.
+
+    It is the ``progress`` of a training::
 
         fastbp.train_model(..., progress=fastbp.LivePlot())
 

@@ -148,16 +148,16 @@ def test_the_borders_of_the_map_run_between_cells_that_differ():
 
 
 @pytest.mark.parametrize(("share_of_the_lead", "stops"), [(0.4, True), (0.6, False)])
-def test_the_guard_stops_at_half_of_the_lead_that_readme_states(share_of_the_lead, stops, monkeypatch, capsys):
+def test_the_guard_stops_at_half_of_the_lead_that_the_page_states(share_of_the_lead, stops, monkeypatch, capsys):
     stated = guard.lead(guard.load()["results"]["float32"][guard.ORIGINAL.name])
-    assert f"| {stated:.1f} |" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| {stated:.1f} |" in (ROOT / "docs" / "why.md").read_text(encoding="utf-8")
     monkeypatch.setattr(guard, "measure", lambda: share_of_the_lead * stated)
     if stops:
         with pytest.raises(SystemExit, match="made the engine slower"):
             guard.main()
     else:
         guard.main()
-    assert f"README states {stated:.1f}" in capsys.readouterr().out
+    assert f"docs/why.md states {stated:.1f}" in capsys.readouterr().out
 
 
 def test_the_page_on_performance_was_written_from_the_results_that_are_stored():

@@ -132,8 +132,20 @@ def reloaded(model):
     return pickle.loads(pickle.dumps(model))
 
 
-@pytest.mark.parametrize("change", [copy.deepcopy, copy.copy, reloaded, nn.Module.double, nn.Sequential])
-def test_copies_pickles_and_conversions_keep_which_parameters_have_a_gradient(change):
+@pytest.mark.parametrize("copied", [copy.deepcopy, reloaded])
+def test_copies_and_pickles_have_no_gradients_as_in_torch(copied):
+    model = mlp(5, 4, 3)
+    run_backward(model)
+    theirs = torch.nn.Linear(5, 4)
+    theirs(torch.ones(2, 5)).sum().backward()
+    assert copied(theirs).weight.grad is None
+    assert has_none(copied(model))
+    assert not copied(model)[0].weight.kernel_grad.any()
+    assert not has_none(model)
+
+
+@pytest.mark.parametrize("change", [copy.copy, nn.Module.double, nn.Sequential])
+def test_shallow_copies_and_conversions_keep_which_parameters_have_a_gradient(change):
     model = mlp(5, 4, 3)
     model[0].weight.grad = draw((4, 5), F32)
     changed = change(model)

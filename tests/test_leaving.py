@@ -21,7 +21,7 @@ from fastbp.nn.activations import Activation
 from fastbp_kernels.functions.activations import ACTIVATIONS
 
 WRITERS = {"to_c": fastbp.to_c, "to_onnx": fastbp.to_onnx}
-CANNOT_LEAVE = {nn.Elementwise, nn.Module, nn.ModuleList}
+CANNOT_LEAVE = {nn.Elementwise, nn.Module, nn.ModuleDict, nn.ModuleList}
 
 
 @pytest.fixture(params=WRITERS)

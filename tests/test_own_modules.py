@@ -201,3 +201,9 @@ def test_a_users_model_with_batch_norm_and_dropout_trains_and_validates_by_evalu
     history = fastbp.train_model(model, x, y, x, y, nn.MSELoss(), opt, 3, 5, progress=False)
     assert history.backend == "modules"
     assert history["val_loss"][-1] == nn.MSELoss()(model.eval()(x), y)
+
+
+def test_a_class_may_be_defined_where_there_is_no_name_of_a_module():
+    space = {"nn": nn}
+    exec("class Own(nn.Module):\n    def forward(self, x):\n        return 2 * x", space)
+    numpy.testing.assert_array_equal(space["Own"]()(numpy.ones((1, 2), numpy.float32)), [[2, 2]])

@@ -85,7 +85,8 @@ def built():
     arguments = {"Linear": (3, 2), "BatchNorm1d": (3,), "LayerNorm": (3,), "RMSNorm": (3,), "Embedding": (4, 3)}
     for name in nn.__all__:
         kind = getattr(nn, name)
-        if inspect.isclass(kind) and hasattr(torch.nn, name) and name not in ("Module", "Parameter", "ModuleList"):
+        is_layer = name not in ("Module", "Parameter", "ModuleDict", "ModuleList")
+        if is_layer and inspect.isclass(kind) and hasattr(torch.nn, name):
             yield kind(*arguments.get(name, ()), **getattr(kind, "example", {}))
     model = mlp(3, 2)
     yield from (model[0].weight, model)

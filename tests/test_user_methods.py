@@ -49,7 +49,7 @@ MODULES = {
     "Sequential": lambda cls: cls(nn.Linear(4, 4, rng=0), nn.Tanh()),
 }
 # Without a forward of their own, or tested below.
-OTHERS = {"Module", "ModuleList", "Parameter", "init", "GLU", "Embedding"}
+OTHERS = {"Module", "ModuleDict", "ModuleList", "functional", "Parameter", "init", "GLU", "Embedding"}
 OTHERS |= {name for name in nn.__all__ if name.endswith("Loss")}
 METHODS = ("forward", "__call__", "predict", "backward")
 

@@ -26,7 +26,8 @@ from fastbp import nn, optim
 from fastbp_kernels.functions.optimizers import OPTIMIZERS
 
 # torch has none for these.
-WITHOUT_SAMPLES = {"Identity", "Module", "ModuleList", "Parameter", "Sequential", "init"} | {
+WITHOUT_SAMPLES = {"Identity", "Module", "ModuleDict", "ModuleList", "Parameter", "Sequential", "functional"} | {
+    "init",
     "AlphaDropout", "Dropout", "Elementwise", "ElementwiseLoss", "Flatten", "Hardsigmoid", "QuantileLoss", "Residual",
     "utils",
 }  # fmt: skip

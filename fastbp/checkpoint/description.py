@@ -15,7 +15,7 @@ from inspect import signature
 from typing import Any
 
 from fastbp.checkpoint.file_format import CheckpointError, require_field
-from fastbp.nn.container import ModuleList
+from fastbp.nn.container import ModuleDict, ModuleList
 from fastbp.nn.layer_classes import LAYER_CLASSES, LayerClass, Shapes
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import Parameter
@@ -25,7 +25,7 @@ from fastbp.validation.arrays import Array
 from fastbp.validation.user_methods import own_methods
 
 _CONTAINERS: dict[type[Module], Callable[..., Module]] = {  # what builds them of modules by name
-    Sequential: Sequential, ModuleList: ModuleList.named, Residual: Residual,
+    Sequential: Sequential, ModuleList: ModuleList.named, ModuleDict: ModuleDict, Residual: Residual,
 }  # fmt: skip
 _BUILD_CONTAINER = {kind.__name__: build for kind, build in _CONTAINERS.items()}
 

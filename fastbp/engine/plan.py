@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from operator import is_
 from typing import Any
 
 import numpy as np
 
+from fastbp.engine.network_table import NetworkTable, keep_table, kept_table, kind_of
 from fastbp.engine.refusals import (
     NotPlannable,
     require_all,
@@ -22,11 +24,9 @@ from fastbp.nn.linear import Linear
 from fastbp.nn.module import Module
 from fastbp.nn.parameter import FlatView, Parameter
 from fastbp.runtime.derived import Derived
-from fastbp.validation.arrays import ALIGNMENT, Array
-from fastbp.validation.user_methods import own_methods, passes_by
-from fastbp_kernels.layers import table
-from fastbp_kernels.layers.registry import LINEAR, SPARSE_LINEAR
-from fastbp_kernels.linalg.product import K_BLOCK
+from fastbp.validation.arrays import Array
+from fastbp.validation.user_methods import have_own_methods, own_methods, passes_by
+from fastbp_kernels.layers.table import INTEGERS
 
 
 class NoPlan(Derived):
@@ -35,6 +35,8 @@ class NoPlan(Derived):
     Attributes
     ----------
     reason : str
+    around : sequence of Module
+        The whole and all inside it, each once.
     parameters : dict of Parameter to None
         In order.
     dtypes : set of dtype
@@ -49,15 +51,17 @@ class NoPlan(Derived):
         Those in the network that have methods of their user's.
     """
 
-    __slots__ = ("description", "dtypes", "forward_state", "may_predict", "parameters", "reason", "with_own_methods")
+    __slots__ = (
+        "around", "description", "dtypes", "forward_state", "may_predict", "parameters", "reason", "with_own_methods",
+    )  # fmt: skip
 
     takes_rows_only = False
 
     def __init__(
-        self, reason: str, model: Module, modules: Sequence[Module], named: Sequence[tuple[str, Parameter]]
+        self, reason: str, model: Module, modules: Sequence[Module], parameters: Mapping[Parameter, str]
     ) -> None:
-        self.reason, self.description = reason, _described(named)
-        self.parameters = dict.fromkeys(parameter for _, parameter in named)
+        self.reason, self.description, self.around = reason, _described(parameters), modules
+        self.parameters = dict.fromkeys(parameters)
         self.dtypes = {parameter.dtype for parameter in self.parameters}
         self.forward_state = ForwardState(modules)
         self.may_predict = _may_predict(model)
@@ -74,9 +78,15 @@ class Plan(Derived):
         In order.
     around : sequence of Module
         Those that hold them.
+    flat : FlatView or None
+        Current, of ``around``: taken where its parameters are those of the modules.
+    are_plain : bool
+        Whether no module is known to have methods of its user's.
 
     Attributes
     ----------
+    table : NetworkTable
+        Shared with other networks of the kind.
     modules : list of Module
     first : Linear
         The first one, which checks what the network is given.
@@ -85,6 +95,8 @@ class Plan(Derived):
         Whether all rows are those of ``Linear`` or of activations behind one.
     may_chain : bool
         Whether all modules are too: none, such as dropout in evaluation, has no row.
+    takes_sparse_rows : bool
+        Whether the first layer may take the numbers of ``SparseRows``.
     flattens : bool
         Whether a ``Flatten`` makes rows of inputs of any shape.
     takes_rows_only : bool
@@ -103,7 +115,7 @@ class Plan(Derived):
         Of the parameters.
     own_methods : list of str
         Methods of its user's that the whole has.
-    parameters, dtypes, description, forward_state, may_predict
+    around, parameters, dtypes, description, forward_state, may_predict
         As ``NoPlan`` has them.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
@@ -115,47 +127,37 @@ class Plan(Derived):
 
     with_own_methods: frozenset[Module] = frozenset()
 
-    def __init__(self, modules: Iterable[Module], around: Sequence[Module] = ()) -> None:
+    def __init__(
+        self, modules: Iterable[Module], around: Sequence[Module] = (), flat: FlatView | None = None, *,
+        are_plain: bool = False,
+    ) -> None:  # fmt: skip
         self.modules = modules = list(modules)
-        linears = [module for module in _inside(modules) if type(module) is Linear]
+        self.around = around
+        inside = list(_inside(modules))
         parameters = parameters_of(modules)
-        builder = RowsBuilder(parameters[0].offset if parameters else 0, sum(p.size for p in parameters))
-        builder.add(modules)
-        require_linear(linears)
-        require_different(parameters)
-        self.flat = flat = FlatView(parameters, (*modules, *around))
-        require_one_vector(flat, parameters)
+        if flat is None or len(flat.parameters) != len(parameters) or not all(map(is_, flat.parameters, parameters)):
+            flat = FlatView(parameters, (*modules, *around))
+        self.flat, is_one = flat, len(flat.runs) == 1
+        kind = kind_of(modules, parameters) if are_plain and is_one else None
+        found = kept_table(kind)
+        if found is None:
+            found = _find_table(modules, inside, parameters, flat)
+            keep_table(kind, found)
+        self.table = found
         self.parameter, self.grad = flat.runs[0]
         self.lock = parameters[0].storage.lock
-        self.dtype: np.dtype[Any] = self.parameter.dtype
-        self._rows = builder.finish()
-        self.scalars = np.zeros((len(self._rows), table.SCALARS), self.dtype)
-        for row, scalars in zip(self._rows, self.scalars, strict=True):
-            scalars[table.OPERATION_SCALARS :][: len(row.scalars)] = row.scalars
-            if row.activation is not None:
-                scalars[table.ACTIVATION_SCALARS :][: len(row.activation.scalars)] = row.activation.scalars
-                if row.activation.addresses is not None:
-                    addresses = row.activation.addresses(self.dtype)
-                    row.columns[table.VALUE_AT], row.columns[table.DERIVATIVE_AT] = addresses
-        self.flattens = builder.flattens
-        self.is_linear = not self.flattens and all(row.columns[table.OPERATION] == LINEAR for row in self._rows)
+        self.dtype: np.dtype[Any] = found.dtype
+        self.scalars, self.flattens, self.takes_rows_only = found.scalars, found.flattens, found.takes_rows_only
+        self.is_linear, self.over_rows, self.flop = found.is_linear, found.over_rows, found.flop
+        self.out_features, self.takes_sparse_rows = found.out_features, found.begins_with_linear
+        self.counting = [(row, inside[place]) for row, place in found.counting]
         self.may_chain = self.is_linear and all(type(m) is Linear or m._activation is not None for m in modules)
-        self.over_rows = any(row.layer.over_rows for row in self._rows)
-        self.counting = [(n, row.module) for n, row in enumerate(self._rows) if row.module and row.layer.counts]
-        self.takes_rows_only = builder.takes_rows_only
-        self.first = linears[0]
-        self.out_features = self._rows[-1].columns[table.OUT]
-        self.flop = sum(row.flop for row in self._rows)
+        self.first: Linear = next(module for module in inside if type(module) is Linear)
         self.own_methods: list[str] = []
         self.may_predict = True
         self.parameters, self.dtypes, self.description = dict.fromkeys(parameters), {self.dtype}, ""
         self.forward_state = ForwardState(around or modules)
         super().__init__([*modules, *around, parameters[0].storage])
-
-    @property
-    def takes_sparse_rows(self) -> bool:
-        """Whether the first layer may take the numbers of ``SparseRows``."""
-        return not self.flattens and self._rows[0].columns[table.OPERATION] == LINEAR
 
     def flop_of(self, rows: Any) -> int:
         """Return ``flop`` for rows like these, dense or ``SparseRows``."""
@@ -177,58 +179,11 @@ class Plan(Derived):
         ``sparse_ranks`` is the number of threads that share the scratch memory where the first layer, which is a
         ``Linear``, takes the numbers of ``SparseRows``; 0 where it takes dense rows.
         """
-        layers = np.zeros((len(self._rows), table.COLUMNS), np.int64)
-        in_place = in_place and self.is_linear and not sparse_ranks
-        in_place = in_place and all(row.columns[table.OUT] <= K_BLOCK for row in self._rows)
-        row_size = self._padded if padded else int
-        x, x_row = 0, row_size(8 // self.dtype.itemsize if sparse_ranks else self._rows[0].columns[table.IN])
-        place = self._whole_lines(block_rows * x_row) if padded else 0
-        for row, planned in zip(layers, self._rows, strict=True):
-            for column, value in planned.columns.items():
-                row[column] = value
-            is_last, o = planned is self._rows[-1], planned.columns[table.OUT]
-            y, y_row = place, o if is_last else row_size(o)
-            area = self._whole_lines(block_rows * y_row)
-            z = -1
-            if backward and planned.activation is not None and planned.activation.saves_input:
-                z, y = place, place + area
-                place += area
-            place += area if padded or not is_last else 0
-            g = y
-            if not in_place or is_last:
-                g = place
-                place += area
-            row[[table.X, table.X_ROW, table.Z, table.Y, table.G, table.Y_ROW]] = x, x_row, z, y, g, y_row
-            saves = planned.layer.saves
-            if saves == "always" or (backward and saves == "for backward"):
-                row[[table.SAVED, table.SAVED_ROW]] = place, place + area
-                place += area + self._whole_lines(max(block_rows, o))
-            x, x_row = y, y_row
-        if sparse_ranks:
-            size = self._whole_lines(2 * layers[0, table.IN])
-            layers[0, [table.OPERATION, table.SAVED, table.SAVED_ROW]] = SPARSE_LINEAR, place, size
-            place += sparse_ranks * size if backward else 0
-        for row, planned in zip(layers, self._rows, strict=True):
-            other, added = layers[planned.other], layers[planned.added_by]
-            row[[table.OTHER, table.OTHER_ROW]] = other[[table.Y, table.Y_ROW]]
-            row[table.ADDED_G] = added[table.G] if planned.added_by >= 0 else -1
-            row[table.ADDED_G_ROW] = added[table.Y_ROW]
-            if planned.layer.integers and planned.module is not None:
-                row[table.INTEGERS :][: len(planned.layer.integers)] = planned.module._integers()
-        return layers, place
-
-    def _padded(self, features: int) -> int:
-        """Return the distance between rows of so many features: whole cache lines.
-
-        A multiple of 1,024 bytes gets one more: the rows of a tile would compete for the same few places of the cache.
-        """
-        size = self._whole_lines(features)
-        return size if size * self.dtype.itemsize % 1024 else self._whole_lines(size + 1)
-
-    def _whole_lines(self, elements: int) -> int:
-        """Return the number of elements that fill the cache lines of so many."""
-        line = ALIGNMENT // self.dtype.itemsize
-        return -(-elements // line) * line
+        layers, size = self.table.layout(block_rows, in_place, padded, backward, sparse_ranks)
+        for row, module in self.counting:
+            integers = module._integers()
+            layers[row, INTEGERS : INTEGERS + len(integers)] = integers
+        return layers, size
 
 
 def plan_of(model: Module) -> Plan | NoPlan:
@@ -240,21 +195,39 @@ def plan_of(model: Module) -> Plan | NoPlan:
 
 
 def _find_plan(model: Module) -> Plan | NoPlan:
-    own, modules = own_methods(model), list(model.modules())
+    found: dict[Module, None] = {}
+    parameters: dict[Parameter, str] = {}
+    model._walk("", found, parameters)
+    modules = tuple(found)
     for module in modules:
         module._follow_dtype()
-    named = list(model.named_parameters())
-    parameters = [parameter for _, parameter in named]
+    are_plain = not have_own_methods(modules)
+    flat = model._flat if model._flat is not None and model._flat.is_current else None
     try:
-        plan = Plan(model._parts(), modules)
+        plan = Plan(model._parts(), modules, flat, are_plain=are_plain)
         require_all(plan.parameters, parameters)
     except NotPlannable as reason:
-        return NoPlan(str(reason), model, modules, named)
-    plan.own_methods, plan.description = own, _described(named)
-    if (model._flat is None or not model._flat.is_current) and parameters == list(plan.parameters):
+        return NoPlan(str(reason), model, modules, parameters)
+    plan.own_methods, plan.description = [] if are_plain else own_methods(model), _described(parameters)
+    if flat is None and all(map(is_, parameters, plan.parameters)):
         model._flat = plan.flat  # found once for both
-    plan.may_predict = _may_predict(model)
+    kind: Any = type(model)
+    plan.may_predict = _is_predicted(kind) if are_plain else _may_predict(model)
     return plan
+
+
+def _find_table(
+    modules: Sequence[Module], inside: Iterable[Module], parameters: Sequence[Parameter], flat: FlatView
+) -> NetworkTable:
+    """Return the table of ``modules``, or raise NotPlannable."""
+    start = parameters[0].offset if parameters else 0
+    builder = RowsBuilder(start, sum(parameter.size for parameter in parameters))
+    builder.add(modules)
+    require_linear([module for module in inside if type(module) is Linear])
+    require_different(parameters)
+    require_one_vector(flat, parameters)
+    rows, dtype = builder.finish(), parameters[0].dtype
+    return NetworkTable(rows, dtype, flattens=builder.flattens, takes_rows_only=builder.takes_rows_only)
 
 
 def _may_predict(model: Module) -> bool:
@@ -262,9 +235,15 @@ def _may_predict(model: Module) -> bool:
     return model._takes("predict") and not passes_by(type(model), "predict", ("forward", "__call__"))
 
 
-def _described(named: Iterable[tuple[str, Parameter]]) -> str:
+@cache
+def _is_predicted(cls: Any) -> bool:
+    """Whether the library's prediction serves an object of a class that has no method of the user's."""
+    return "predict" not in cls._passed_by and not passes_by(cls, "predict", ("forward", "__call__"))
+
+
+def _described(names: Mapping[Parameter, str]) -> str:
     """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
-    return "; ".join(f"{name} of {_name_of(p.dtype)} {p.shape}" for name, p in named)
+    return "; ".join([f"{name} of {_name_of(p.dtype)} {p.shape}" for p, name in names.items()])
 
 
 @cache

@@ -114,7 +114,6 @@ class Session:
         self.claim = Lock()
         self.claim.acquire()
         self._workspace: Workspace | None = None
-        self._keeps_memory = True
         self._none: Rows | None = None
         self._sparse: SparseRows | None = train.input if isinstance(train.input, SparseRows) else None
         if self._sparse is not None and not plan.takes_sparse_rows:
@@ -122,9 +121,6 @@ class Session:
         self.divide()
         self.take(train, validation, loss)
         self.first_length = first_length(plan.flop_of(train.input), self.size)
-        waiting: Session | None = model._session
-        if waiting is not None and waiting.plan is plan and waiting.claim.acquire(blocking=False):
-            self._workspace = waiting._workspace
         model._session = self if plan.parameter.nbytes <= KEPT_BYTES else None
 
     def has_seen(self, criterion: Any, input: Any, target: Any) -> bool:
@@ -200,6 +196,7 @@ class Session:
         self.division = division
         self._step_of: tuple[Any, ...] = (None,)  # what the last step was made for: nothing any more
         self._team = Team(division.ranks + division.validators)
+        self._spare, self._workspace = plan.table.spare_for(division), None
 
     @property
     def is_compiled(self) -> bool:
@@ -208,10 +205,10 @@ class Session:
 
     def __enter__(self) -> Session:
         """Take memory and, where it is not there, the compiled code: Ctrl-C may cut in."""
-        workspace = self._workspace
-        if workspace is None or workspace.division != self.division:
-            self._workspace = workspace = new_workspace(self.plan, self.division)
-            self._keeps_memory = workspace.nbytes <= KEPT_BYTES
+        try:
+            self._workspace = self._spare.pop()
+        except IndexError:
+            self._workspace = new_workspace(self.plan, self.division)
         if not is_compiled(self.plan.dtype):
             self.call(0, 0, NO_ORDER, room_for_results(0))
         return self
@@ -225,9 +222,10 @@ class Session:
         self.rest()
 
     def rest(self) -> None:
-        """Let go of the rows and of memory that is too much, and wait for the next training."""
-        if not self._keeps_memory:
-            self._workspace = None
+        """Let go of rows and memory, and wait for the next training."""
+        workspace, self._workspace = self._workspace, None
+        if workspace is not None and len(self._spare) < workspace.may_wait:
+            self._spare.append(workspace)
         self._rows, self._val_rows, self._sparse = _NO_ROWS, _NO_ROWS, None
         self.claim.release()
 

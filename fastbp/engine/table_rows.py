@@ -13,7 +13,7 @@ from fastbp.nn.operation import FLATTEN, ActivationCall
 from fastbp.nn.parameter import Parameter
 from fastbp_kernels.functions.activations import IDENTITY
 from fastbp_kernels.layers import table
-from fastbp_kernels.layers.registry import LAYER_CODES, LAYERS, Layer
+from fastbp_kernels.layers.registry import LAYER_CODES, LAYERS, LINEAR, Layer
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
 from fastbp_kernels.linalg.tile import widths
 
@@ -31,8 +31,8 @@ class Row:
     scalars : tuple of float
         The operation's.
     activation : ActivationCall or None
-    module : Module or None
-        Whose operation it is.
+    place : int
+        Of the module whose operation it is, among the network's; -1 for none.
     out_features : callable or None
         As ``Operation`` has it.
     other : int
@@ -47,7 +47,7 @@ class Row:
     columns: dict[int, int]
     scalars: tuple[float, ...] = ()
     activation: ActivationCall | None = None
-    module: Module | None = None
+    place: int = -1
     out_features: Callable[[int], int] | None = None
     other: int = -1
     added_by: int = -1
@@ -57,7 +57,7 @@ class Row:
     def flop(self) -> int:
         """Operations of a row of data's forward pass, or others of the same time."""
         each = self.layer.flop + (0 if self.activation is None else self.activation.flop)
-        if type(self.module) is Linear:
+        if self.columns[table.OPERATION] == LINEAR:
             each += 2 * self.columns[table.IN]
         return self.columns[table.OUT] * each
 
@@ -75,6 +75,7 @@ class RowsBuilder:
     start: int
     size: int
     rows: list[Row] = field(default_factory=list)
+    modules: list[Module] = field(default_factory=list)  # without residual blocks, which are what is in them
     flattens: bool = False
     takes_rows_only: bool = False
     begun: set[int] = field(default_factory=set)  # rows whose outputs a residual block takes
@@ -83,10 +84,11 @@ class RowsBuilder:
         """Add rows for ``modules``, or raise NotPlannable."""
         for module in modules:
             require_known(module)
+            if module._branch is None:
+                self.modules.append(module)
             if type(module) is Linear:
-                row = self._row("Linear")
+                row = self._row("Linear", len(self.modules) - 1)
                 row.columns |= self._linear(module)
-                row.module = module
                 self.rows.append(row)
             elif module._activation is not None:
                 self._add_activation(module._activation)
@@ -108,8 +110,8 @@ class RowsBuilder:
         if operation.layer is None:
             self.flattens |= operation is FLATTEN
             return
-        row = self._row(operation.layer)
-        row.scalars, row.module, row.out_features = operation.scalars, module, operation.out_features
+        row = self._row(operation.layer, len(self.modules) - 1)
+        row.scalars, row.out_features = operation.scalars, operation.out_features
         row.columns[table.IN] = row.columns[table.OUT] = operation.features or 0
         for column, parameter in ((table.WEIGHT, operation.weight), (table.BIAS, operation.bias)):
             row.columns[column] = -1 if parameter is None else parameter.offset - self.start
@@ -134,23 +136,23 @@ class RowsBuilder:
         first = next(number for number, row in enumerate(self.rows) if row.columns[table.IN])
         features = self.rows[first].columns[table.IN]
         for number, row in enumerate(self.rows):
-            columns = row.columns
+            columns, module = row.columns, self.modules[row.place] if row.place >= 0 else None
             if not columns[table.IN]:
                 columns[table.IN] = columns[table.OUT] = features
                 if row.out_features is not None:
                     columns[table.OUT] = row.out_features(features)
-                    require_outputs(row.module, features, columns[table.OUT], is_known=number > first)
-            require_inputs(row.module, columns[table.IN], features)
+                    require_outputs(module, features, columns[table.OUT], is_known=number > first)
+            require_inputs(module, columns[table.IN], features)
             features = columns[table.OUT]
             if row.other >= 0:
                 require_same_features(self.rows[row.other].columns[table.OUT], features)
         return self.rows
 
-    def _row(self, name: str) -> Row:
+    def _row(self, name: str, place: int = -1) -> Row:
         none = {table.WEIGHT: -1, table.BIAS: -1, table.KIND: 0, table.ACTIVATION: IDENTITY, table.TRAINED: 0}
         code = LAYER_CODES[name]
         columns = {table.OPERATION: code, table.IN: 0, table.OUT: 0, **none}
-        return Row(LAYERS[code], columns, takes_activation=LAYERS[code].takes_activation)
+        return Row(LAYERS[code], columns, place=place, takes_activation=LAYERS[code].takes_activation)
 
     def _linear(self, linear: Linear) -> dict[int, int]:
         weight = linear.weight
@@ -178,4 +180,4 @@ def _trained(weight: Parameter | None, bias: Parameter | None) -> int:
 
 def parameters_of(modules: Iterable[Module]) -> list[Parameter]:
     """Return the parameters of ``modules`` in order."""
-    return [parameter for module in modules for parameter in module.parameters()]
+    return [parameter for module in modules for parameter in module._parameters_in_order()]

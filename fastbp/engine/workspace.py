@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from fastbp_kernels.parallel.barrier import SYNC_SIZE
 from fastbp_kernels.parallel.work_queue import queue_size
 
 KEPT_BYTES = 1 << 18  # of a workspace, or of the parameters, at the most, that wait for the network's next training
+_SPARE_BYTES = 1 << 20  # of all workspaces, at the most, that wait for trainings of one kind
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,11 @@ class Workspace:
     slab_sums: Array
     sync: Array
 
-    @property
-    def nbytes(self) -> int:
-        """The memory of its larger arrays."""
-        return sum(array.nbytes for array in (self.snapshots, self.scratch, self.chunk_grads, self.slab_sums))
+    @cached_property
+    def may_wait(self) -> int:
+        """How many like this one may wait for the next trainings of the kind."""
+        nbytes = sum(array.nbytes for array in (self.snapshots, self.scratch, self.chunk_grads, self.slab_sums))
+        return _SPARE_BYTES // max(nbytes, 1) if nbytes <= KEPT_BYTES else 0
 
     def for_a_call(self, mode: int, fuses_update: bool) -> arguments.Workspace:
         """Return what a compiled call takes; ``mode`` may be BY_ROWS where nothing is left to do beside."""

@@ -31,14 +31,16 @@ class _NotRecorded(ValueError):
 
 
 class PruningCallback:
-    """Reports each epoch to a trial, and ends the training where the study's pruner tells: ``progress`` of a training.
+    """Reports each epoch to a trial, and ends the training where the study's pruner tells.
+
+    It is the ``progress`` of a training::
 
         def objective(trial):
             ...
             history = fastbp.train_model(..., progress=PruningCallback(trial))
             return history["val_loss_mean"][-1]
 
-    It is the ``progress`` of an estimator as well::
+    and of an estimator as well::
 
         MLPClassifier(..., early_stopping=True, progress=PruningCallback(trial, "validation_scores_")).fit(X, y)
 
@@ -47,7 +49,8 @@ class PruningCallback:
     trial : optuna.trial.Trial
     monitor : str or None
         The series of ``History`` that is reported, or an estimator's list with a number for each epoch:
-        "validation_scores_", for a study that maximizes, or "loss_curve_". None for "val_loss_mean" or "loss_curve_".
+        ``"validation_scores_"``, for a study that maximizes, or ``"loss_curve_"``. None for "val_loss_mean" or
+        ``"loss_curve_"``.
     raises : bool
         Whether to raise ``optuna.TrialPruned``, which ``study.optimize`` takes; else the training stops by itself, and
         ``pruned`` tells.

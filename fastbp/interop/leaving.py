@@ -11,7 +11,7 @@ import numpy as np
 from fastbp.interop.sample_shapes import Shape, returned_shape, taken_shape
 from fastbp.nn.activations import Elementwise
 from fastbp.nn.batch_norm import BatchNorm1d
-from fastbp.nn.container import ModuleList
+from fastbp.nn.container import ModuleDict, ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
 from fastbp.nn.embedding import Embedding
 from fastbp.nn.identity import Identity
@@ -141,7 +141,7 @@ def _layers(module: Module, name: str, caller: str) -> Iterator[Module]:
         )
     if isinstance(module, Elementwise):
         raise TypeError(f"{caller} writes the library's own functions, got {place} of compiled ones: {module!r}")
-    if isinstance(module, ModuleList):
+    if isinstance(module, ModuleList | ModuleDict):
         raise TypeError(f"{caller} takes modules that predict, got {place}, which has no forward; use nn.Sequential")
     if isinstance(module, BatchNorm1d) and module.running_mean is None:
         raise TypeError(

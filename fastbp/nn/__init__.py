@@ -28,7 +28,7 @@ from fastbp.nn.activations import (
     Threshold,
 )
 from fastbp.nn.batch_norm import BatchNorm1d
-from fastbp.nn.container import ModuleList
+from fastbp.nn.container import ModuleDict, ModuleList
 from fastbp.nn.dropout import AlphaDropout, Dropout
 from fastbp.nn.embedding import Embedding
 from fastbp.nn.flatten import Flatten
@@ -93,6 +93,7 @@ __all__ = [
     "MSELoss",
     "Mish",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "PReLU",
@@ -124,7 +125,7 @@ if not TYPE_CHECKING:  # what is missing is missing for a type checker too
         __name__,
         __all__,
         (
-            "Bilinear", "Conv1d", "Conv2d", "GRU", "LSTM", "MaxPool2d", "ModuleDict", "MultiheadAttention",
+            "Bilinear", "Conv1d", "Conv2d", "GRU", "LSTM", "MaxPool2d", "MultiheadAttention",
             "ParameterDict", "ParameterList", "RNN", "Unflatten",
         ),
     )  # fmt: skip

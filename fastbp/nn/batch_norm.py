@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,7 @@ class BatchNorm1d(RowModule):
     momentum = Setting(_checked_momentum)
 
     _has_modes = True
-    _buffer_names: ClassVar[tuple[str, ...]] = ("running_mean", "running_var", "num_batches_tracked")
+    _buffer_names = ("running_mean", "running_var", "num_batches_tracked")
     _eps: float
     _momentum: float | None
     running_mean: Array | None
@@ -165,10 +165,7 @@ class BatchNorm1d(RowModule):
 
     def _convert_buffers(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
-        if self.running_mean is not None and self.running_var is not None:
-            with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
-                statistics = self.running_mean.astype(dtype), self.running_var.astype(dtype)
-            vars(self).update(zip(("running_mean", "running_var"), statistics, strict=True))
+        super()._convert_buffers(dtype)
 
     def _checked(self, input: Array) -> Array:
         input = require_floats(input, "BatchNorm1d", self._dtype)

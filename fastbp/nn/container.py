@@ -1,19 +1,19 @@
-"""Modules in an order, each under a name: what Sequential and ModuleList have in common."""
+"""Modules of modules: what holds others under names, in an order or not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 from fastbp.nn.module import Module
 from fastbp.validation.names import require_name
 
-C = TypeVar("C", bound="Container")
+C = TypeVar("C", bound="Chained")
 
 
 class Container(Module):
-    """Modules that are found by their place, by their name, and as attributes.
+    """Modules that are found by their name, and as attributes.
 
     A module that is set as an attribute comes behind the others under that name, as in PyTorch.
     """
@@ -44,6 +44,39 @@ class Container(Module):
     def named_children(self) -> Iterator[tuple[str, Module]]:
         yield from self._parts_by_name.items()
 
+    def __len__(self) -> int:
+        return len(self._parts_by_name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        modules = vars(self).get("_parts_by_name", {})
+        if isinstance(value, Module):
+            if "_parts_by_name" not in vars(self):
+                raise AttributeError(f"{type(self).__name__}.{name}: call super().__init__() before setting modules")
+            if hasattr(type(self), name):
+                raise AttributeError(f"{type(self).__name__} has {name!r} already and takes no module under that name")
+            self._hold({**modules, name: value})
+            vars(self).pop(name, None)
+        elif name in modules:
+            raise TypeError(f"{type(self).__name__}.{name} is a module, got {type(value).__name__}; delete it first")
+        else:
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return vars(self)["_parts_by_name"][name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
+
+    def __delattr__(self, name: str) -> None:
+        if name in vars(self).get("_parts_by_name", {}):
+            self._hold({other: module for other, module in self._parts_by_name.items() if other != name})
+        else:
+            super().__delattr__(name)
+
+
+class Chained(Container):
+    """Modules that have places, which their names may be as well."""
+
     def append(self: C, module: Module) -> C:
         """Add a module behind the others; return this one."""
         return self.extend([module])
@@ -62,9 +95,6 @@ class Container(Module):
         modules = list(self)
         modules.insert(index, module)
         self._hold(self._numbered(modules))
-
-    def __len__(self) -> int:
-        return len(self._parts_by_name)
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._parts_by_name.values())
@@ -101,34 +131,8 @@ class Container(Module):
                 f"{type(self).__name__} of {len(self)} modules takes an index or a slice, got {index!r}"
             ) from None
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        modules = vars(self).get("_parts_by_name", {})
-        if isinstance(value, Module):
-            if "_parts_by_name" not in vars(self):
-                raise AttributeError(f"{type(self).__name__}.{name}: call super().__init__() before setting modules")
-            if hasattr(type(self), name):
-                raise AttributeError(f"{type(self).__name__} has {name!r} already and takes no module under that name")
-            self._hold({**modules, name: value})
-            vars(self).pop(name, None)
-        elif name in modules:
-            raise TypeError(f"{type(self).__name__}.{name} is a module, got {type(value).__name__}; delete it first")
-        else:
-            super().__setattr__(name, value)
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return vars(self)["_parts_by_name"][name]
-        except KeyError:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
-
-    def __delattr__(self, name: str) -> None:
-        if name in vars(self).get("_parts_by_name", {}):
-            self._hold({other: module for other, module in self._parts_by_name.items() if other != name})
-        else:
-            super().__delattr__(name)
-
-
-class ModuleList(Container):
+class ModuleList(Chained):
     """Modules in a list whose parameters are found, as ``torch.nn.ModuleList``: for modules of your own.
 
     Parameters
@@ -148,3 +152,53 @@ class ModuleList(Container):
 
     def _part(self, names: list[str]) -> ModuleList:
         return type(self)(self._parts_by_name[name] for name in names)
+
+
+class ModuleDict(Container):
+    """Modules by name whose parameters are found, as ``torch.nn.ModuleDict``: for modules of your own.
+
+    Parameters
+    ----------
+    modules : mapping of str to Module, or iterable of pairs
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+        self._hold(dict(modules))
+
+    def __getitem__(self, name: str) -> Module:
+        return self._parts_by_name[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self._hold({**self._parts_by_name, name: module})
+
+    def __delitem__(self, name: str) -> None:
+        self.pop(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts_by_name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts_by_name
+
+    def keys(self) -> KeysView[str]:
+        return self._parts_by_name.keys()
+
+    def values(self) -> ValuesView[Module]:
+        return self._parts_by_name.values()
+
+    def items(self) -> ItemsView[str, Module]:
+        return self._parts_by_name.items()
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Add modules, in place of those that have their names."""
+        self._hold({**self._parts_by_name, **dict(modules)})
+
+    def pop(self, name: str) -> Module:
+        """Give up a module and return it."""
+        module = self._parts_by_name[name]
+        self._hold({other: part for other, part in self._parts_by_name.items() if other != name})
+        return module
+
+    def clear(self) -> None:
+        """Give up all modules."""
+        self._hold({})

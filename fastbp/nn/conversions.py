@@ -60,7 +60,12 @@ class Conversions(ModuleTree):
         """Note the parameters' dtype after they were converted, maybe by another module that shares them."""
 
     def _convert_buffers(self, dtype: np.dtype[Any]) -> None:
-        """Convert what belongs to the state and is no parameter."""
+        """Convert the floating point numbers that belong to the state and are no parameters."""
+        for name in self._buffer_names:
+            array = getattr(self, name)
+            if array is not None and array.dtype.kind == "f":
+                with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
+                    vars(self)[name] = array.astype(dtype)
 
     def _current(self) -> FlatView:
         raise NotImplementedError

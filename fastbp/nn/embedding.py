@@ -105,7 +105,7 @@ class Embedding(Module):
 
     @locked
     def forward(self, input: Array) -> Array:
-        """Return a tensor of shape (*input.shape, embedding_dim), to be read."""
+        """Return a tensor of shape ``(*input.shape, embedding_dim)``, to be read."""
         value, _ = unwrap(input)
         indices, weight = self._checked(value), self.weight
         slot = self._output.take((*indices.shape, self.embedding_dim), weight.dtype)

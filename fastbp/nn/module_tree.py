@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, ClassVar, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, TypeGuard, TypeVar, cast
 from weakref import ref
+
+import numpy as np
 
 from fastbp.nn.outline import html_of
 from fastbp.nn.parameter import Parameter
 from fastbp.runtime.derived import Derived, Source
 from fastbp.validation.arrays import Array
+from fastbp.validation.foreign import require_array
+from fastbp.validation.names import require_name
 
 if TYPE_CHECKING:
     from fastbp.nn.module import Module
@@ -20,7 +24,7 @@ T = TypeVar("T", bound="ModuleTree")
 class ModuleTree(Source):
     """What every ``Module`` is, as seen from outside of its computations."""
 
-    _buffer_names: ClassVar[tuple[str, ...]] = ()  # of arrays that belong to the state and are not trained
+    _buffer_names: tuple[str, ...] = ()  # of arrays that belong to the state and are not trained
 
     @property
     def _derived_from_this(self) -> list[ref[Derived]]:
@@ -48,6 +52,20 @@ class ModuleTree(Source):
     def modules(self) -> Iterator[Module]:
         """Yield this module and all inside it, each once."""
         yield from dict.fromkeys(self._modules_in_order())
+
+    def _walk(self, path: str, modules: dict[Module, None], named: dict[Parameter, str]) -> None:
+        """Add what ``modules`` and ``named_parameters`` yield, found on one way: models are walked often."""
+        modules[cast("Module", self)] = None
+        children = []
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                named.setdefault(value, _joined(path, name))
+            elif isinstance(value, ModuleTree):
+                children.append((name, value))
+        if type(self).named_children is not _NAMED_CHILDREN:
+            children = [*self.named_children()]
+        for name, child in children:
+            child._walk(_joined(path, name), modules, named)
 
     def _modules_in_order(self) -> Iterator[Module]:
         """Yield what ``named_modules`` yields, without the names: models of many layers are walked often."""
@@ -90,6 +108,30 @@ class ModuleTree(Source):
                 if getattr(module, name) is not None:
                     yield _joined(path, name), getattr(module, name)
 
+    def register_buffer(self, name: str, array: Array | None, persistent: bool = True) -> None:
+        """Set an array that belongs to the state and is not trained, as an attribute.
+
+        Parameters
+        ----------
+        name : str
+        array : ndarray or None
+            Read anew at each use: it may be written to, and another may be set. None has no place in the state.
+        persistent : True
+            What is not to be in ``state_dict()`` is a plain attribute.
+        """
+        owner = type(self).__name__
+        require_name(name, owner)
+        if not persistent:
+            raise ValueError(
+                f"{owner}.register_buffer takes persistent=True, got {persistent!r}; set a plain attribute, self.{name}"
+            )
+        if hasattr(self, name) and name not in self._buffer_names:
+            raise KeyError(f"{owner} has an attribute {name!r} already and takes no buffer under that name")
+        if array is not None:
+            array = np.array(require_array(array, f"{owner}.register_buffer"), subok=False, copy=None)
+        vars(self)["_buffer_names"] = tuple(dict.fromkeys((*self._buffer_names, name)))
+        setattr(self, name, array)
+
     def buffers(self) -> Iterator[Array]:
         """Yield each array that ``named_buffers`` yields, once."""
         yield from {id(array): array for _, array in self.named_buffers()}.values()
@@ -110,6 +152,8 @@ class ModuleTree(Source):
                     state[_joined(path, name)] = getattr(module, name)
         return state
 
+
+_NAMED_CHILDREN = ModuleTree.named_children
 
 # As isinstance, for map and filter: models are walked often.
 _is_module: Callable[[object], bool] = ModuleTree.__instancecheck__

@@ -177,14 +177,14 @@ class Parameter(ArrayLike, Leaf):
         return f"Parameter({self.kernel_data!r})"
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.storage, self.offset, self.shape, True, self._requires_grad, self.has_grad  # True as of before
+        return self.storage, self.offset, self.shape, True, self._requires_grad  # True as of before
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         storage, offset, self._shape, _, *rest = state
         self.inputs, self.order = (), tick()
         self._requires_grad = rest[0] if rest else True  # some pickles have no flags, or only this one
         self.move_to(storage, offset)
-        self.has_grad = rest[1] if rest[1:] else bool(self.kernel_grad.any())
+        self.has_grad = False
 
 
 for _kind in (ArrayLike, Parameter):

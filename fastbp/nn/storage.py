@@ -15,8 +15,8 @@ from fastbp.validation.arrays import Array, aligned_zeros
 class Storage(Source):
     """The parameters and gradients of one model: two aligned vectors of the same size.
 
-    Copies and pickles are made while nobody changes them, and own their memory: arrays that are read from a file or
-    from another process may lie where nobody may write, or where others do.
+    Copies and pickles are made while nobody changes them, without the gradients, as in PyTorch, and own their memory:
+    arrays that are read from a file or from another process may lie where nobody may write, or where others do.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ class Storage(Source):
     def __reduce__(self) -> tuple[Any, ...]:
         with self.lock:
             self.lock.require_free()
-            return _storage_of, (self.data.copy(), self.grad.copy())
+            return _storage_of, (self.data.copy(),)
 
 
-def _storage_of(data: Array, grad: Array) -> Storage:
-    """Return a storage of copies of two vectors."""
+def _storage_of(data: Array, *grad: Array) -> Storage:
+    """Return a storage of a copy of parameters; earlier pickles have their gradients too."""
     storage = Storage(data.size, data.dtype)
-    storage.data[...], storage.grad[...] = data, grad
+    storage.data[...] = data
     return storage

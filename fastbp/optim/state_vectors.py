@@ -29,31 +29,32 @@ class StateVectors:
         self.names: tuple[str, ...] = ()
         self.arrays: dict[np.dtype[Any], Array] = {}
         self.places: dict[Parameter, int] = {}
-        self._views: dict[Parameter, Array] = {}  # (vectors, size), by the parameter
+        self._parts: dict[Parameter, tuple[Array, int, int]] = {}  # array, place and size
 
     def lay_out(self, names: tuple[str, ...], parameters: Iterable[Parameter]) -> None:
         """Keep vectors of these names for ``parameters``, one behind the other; those that are new are zeros."""
         places: dict[Parameter, int] = {}
         sizes: dict[np.dtype[Any], int] = {}
         for parameter in parameters:
-            places[parameter] = sizes.get(parameter.dtype, 0)
-            sizes[parameter.dtype] = places[parameter] + parameter.size
+            data = parameter.kernel_data
+            places[parameter] = place = sizes.get(data.dtype, 0)
+            sizes[data.dtype] = place + data.size
         count = len(names)
         arrays = {dtype: aligned_zeros(count * size, dtype).reshape(count, size) for dtype, size in sizes.items()}
-        views = {p: arrays[p.dtype][:, place : place + p.size] for p, place in places.items()} if names else {}
-        if self._views:
+        parts = {p: (arrays[p.dtype], place, p.size) for p, place in places.items()} if names else {}
+        if self._parts:
             with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
-                for parameter, view in views.items():
-                    for name, vector in zip(names, view, strict=True):
-                        if name in self.names and parameter in self._views:
-                            vector[...] = self._views[parameter][self.names.index(name)]
-        self.names, self.arrays, self.places, self._views = names, arrays, places, views
+                for parameter in parts.keys() & self._parts.keys():
+                    before = _view(self._parts[parameter])
+                    for name, vector in zip(names, _view(parts[parameter]), strict=True):
+                        if name in self.names:
+                            vector[...] = before[self.names.index(name)]
+        self.names, self.arrays, self.places, self._parts = names, arrays, places, parts
 
     def of(self, parameter: Parameter) -> dict[str, Array]:
         """Return copies of one parameter's, in its shape; zeros before the first step."""
-        view = self._views.get(parameter)
-        if view is None:
-            view = np.zeros((len(self.names), parameter.size), parameter.dtype)
+        part = self._parts.get(parameter)
+        view = np.zeros((len(self.names), parameter.size), parameter.dtype) if part is None else _view(part)
         return {name: row.reshape(parameter.shape).copy() for name, row in zip(self.names, view, strict=True)}
 
     def take(self, values: Mapping[Parameter, Mapping[str, Array]]) -> None:
@@ -65,8 +66,18 @@ class StateVectors:
             for parameter, vectors in values.items()
             if names
         }
-        self.names, self._views = names, views
+        self.names, self._parts = names, {parameter: (view, 0, parameter.size) for parameter, view in views.items()}
 
     def __getstate__(self) -> dict[str, object]:
-        views = {parameter: view.copy() for parameter, view in self._views.items()}
-        return {**vars(self), "arrays": {}, "places": {}, "_views": views}
+        views = {parameter: _view(part).copy() for parameter, part in self._parts.items()}
+        return {"names": self.names, "arrays": {}, "places": {}, "_views": views}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        views = state.pop("_views")
+        vars(self).update(state, _parts={parameter: (view, 0, view.shape[1]) for parameter, view in views.items()})
+
+
+def _view(part: tuple[Array, int, int]) -> Array:
+    """Return a parameter's part of the vectors, (vectors, size)."""
+    array, place, size = part
+    return array[:, place : place + size]

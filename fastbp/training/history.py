@@ -1,4 +1,4 @@
-"""What a training leaves behind."""
+"""The course of a training: its losses and metrics, a number an epoch."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class TrainingSetup(NamedTuple):
 class History(Mapping[str, list[float]]):
     """The course of a training, a mapping of names to one number an epoch.
 
-    Keys
-    ----
+    The names are:
+
     "train_loss"
         The sum of the losses of the epoch's mini-batches, each taken before its update.
     "val_loss"

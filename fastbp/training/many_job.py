@@ -40,10 +40,11 @@ class TrainingJob:
         ``train_target``.
     sample_weight, val_sample_weight
         Of all rows of the arrays, as ``train_model`` takes them; ``rows`` and ``val_rows`` choose among them.
-    shuffle, rng, progress, on_nonfinite, metrics, early_stopping, max_seconds, scheduler, scheduler_interval,
-    clip_grad_norm
+    shuffle, rng, progress, on_nonfinite, metrics, early_stopping, max_seconds
         As ``train_model`` takes them. ``progress`` is a callable or None; it may be called in another thread, but no
         two jobs' at once.
+    scheduler, scheduler_interval, clip_grad_norm
+        Likewise.
     name : str
         What errors and warnings call the job, beside its place in the list.
     """

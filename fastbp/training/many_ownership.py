@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.engine.plan import plan_of
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
 from fastbp.training.history import History
@@ -20,6 +21,9 @@ def require_own_parts(jobs: Sequence[TrainingJob], histories: Sequence[History])
     A criterion of the user's must not be shared either. Losses of the library may be: the engine reads no more of them
     than their settings.
     """
+    parts = [{id(part) for _, part in _changed_by(job, history)} for job, history in zip(jobs, histories, strict=True)]
+    if len(set().union(*parts)) == sum(map(len, parts)):
+        return
     owner: dict[int, int] = {}
     for number, (job, history) in enumerate(zip(jobs, histories, strict=True)):
         for what, part in _changed_by(job, history):
@@ -34,9 +38,10 @@ def require_own_parts(jobs: Sequence[TrainingJob], histories: Sequence[History])
 def _changed_by(job: TrainingJob, history: History) -> Iterator[tuple[str, Any]]:
     """Yield what a training changes, by the name of what it is."""
     if isinstance(job.model, Module):  # whatever else is refused by the check of the job
-        for module in job.model.modules():
+        plan = plan_of(job.model)
+        for module in plan.around:
             yield "module", module
-        for parameter in job.model.parameters():
+        for parameter in plan.parameters:
             yield "parameter", parameter
     yield "optimiser", job.opt
     yield "history", history

@@ -57,6 +57,22 @@ def own_methods(obj: Any) -> list[str]:
     return sorted(known.methods.intersection(vars(obj)) | known.own)
 
 
+def have_own_methods(objects: Iterable[Any]) -> bool:
+    """Whether ``own_methods`` finds one of any of ``objects``; each class is looked at once."""
+    of_class: dict[type, frozenset[str]] = {}
+    for obj in objects:
+        cls = type(obj)
+        methods = of_class.get(cls)
+        if methods is None:
+            known = _known(cls)
+            if known.own:
+                return True
+            methods = of_class[cls] = known.methods
+        if not methods.isdisjoint(vars(obj)):
+            return True
+    return False
+
+
 class LibraryMethods:
     """Objects that have no methods of their user's, as ``own_methods`` has found, and whether that still holds."""
 
@@ -140,5 +156,5 @@ def defined(cls: type, name: str) -> tuple[int, Any]:
 
 def is_of_the_library(thing: Any) -> bool:
     """Whether a class or a method is the library's; a decorator may have copied its name, but not what it refers to."""
-    module = thing.__globals__["__name__"] if isinstance(thing, FunctionType) else getattr(thing, "__module__", "")
-    return str(module).partition(".")[0] in ("fastbp", "fastbp_kernels")
+    named = thing.__globals__.get("__name__") if isinstance(thing, FunctionType) else getattr(thing, "__module__", "")
+    return str(named).partition(".")[0] in ("fastbp", "fastbp_kernels")

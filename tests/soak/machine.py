@@ -123,6 +123,8 @@ class Machine(Passes):
         opt = self.opts[number % len(self.opts)]
         before = [(p.data.astype("f8"), p.kernel_grad.astype("f8")) for p in opt.parameters]
         other = copy.deepcopy(opt)
+        for mine, theirs in zip(opt.parameters, other.parameters, strict=True):
+            theirs.grad = mine.grad
         self.must(opt.zero_grad if zero else opt.step)
         if not zero:
             self.memory.note_change(parameter for parameter in opt.parameters if parameter.has_grad)

@@ -29,7 +29,9 @@ class _Loops(NamedTuple):
 
 
 class Elementwise(Activation):
-    """An activation by functions of your own, compiled by numba, which trains in the engine as others do::
+    """An activation by functions of your own, compiled by numba.
+
+    It trains in the engine as others do::
 
         @numba.njit
         def value(x):

@@ -45,7 +45,7 @@ class L1Loss(KernelLoss):
 
 
 class SmoothL1Loss(KernelLoss):
-    """``d**2 / (2 beta)`` for a difference |d| below ``beta``, else ``|d| - beta / 2``, as ``torch.nn.SmoothL1Loss``.
+    """``d**2 / (2 beta)`` of a difference d if ``|d| < beta``, else ``|d| - beta / 2``, as ``torch.nn.SmoothL1Loss``.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class SmoothL1Loss(KernelLoss):
 
 
 class HuberLoss(KernelLoss):
-    """``d**2 / 2`` for a difference |d| below ``delta``, else ``delta (|d| - delta / 2)``, as ``torch.nn.HuberLoss``.
+    """``d**2 / 2`` of a difference d if ``|d| < delta``, else ``delta (|d| - delta / 2)``, as ``torch.nn.HuberLoss``.
 
     Parameters
     ----------

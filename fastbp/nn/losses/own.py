@@ -17,7 +17,9 @@ _TYPES = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float
 
 
 class ElementwiseLoss(KernelLoss):
-    """A loss over elements by functions of your own, compiled by numba, which trains in the engine as others do::
+    """A loss over elements by functions of your own, compiled by numba.
+
+    It trains in the engine as others do::
 
         @numba.njit
         def value(prediction, target):
