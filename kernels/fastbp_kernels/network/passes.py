@@ -254,8 +254,8 @@ def ends_with_product(layers: Array, layer: int) -> bool:
     if layers[layer, ADDED_G] >= 0:
         return False
     activation = layers[layer - 1, ACTIVATION]
-    in_tile = layers[layer, OPERATION] == LINEAR and DERIVATIVE_EPILOGUES[activation] != STORE
-    return in_tile or activation == IDENTITY
+    in_tile: bool = layers[layer, OPERATION] == LINEAR and DERIVATIVE_EPILOGUES[activation] != STORE
+    return in_tile or bool(activation == IDENTITY)
 
 
 @inner_kernel
