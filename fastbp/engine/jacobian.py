@@ -101,8 +101,8 @@ def _by_modules(model: Module, inputs: Array) -> Array:
     require_one_output("jacobian", model, output)
     if not isinstance(output, Tensor) or not output.requires_grad:
         raise RuntimeError(
-            f"jacobian goes back through the outputs of {type(model).__name__}, and got numbers that do not tell how they "
-            "were computed; leave numpy.asarray, numpy.array and detach out of its forward"
+            f"jacobian goes back through the outputs of {type(model).__name__}, and got numbers that do not tell how "
+            "they were computed; leave numpy.asarray, numpy.array and detach out of its forward"
         )
     if output.ndim != 2 or len(output) != len(inputs):
         raise ValueError(f"jacobian takes a model with outputs of shape (n, out_features), got {output.shape}")
