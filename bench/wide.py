@@ -52,11 +52,11 @@ def _training(widths: tuple[int, ...], mini_batch: int, steps: int) -> Training:
 
 WIDE_TRAININGS = (
     _training((784, 512, 512, 10), 256, 4),
-    _training((784, 1024, 1024, 10), 1024, 1),
-    _training((256, 256, 256, 256, 1), 4096, 1),
+    _training((784, 1024, 1024, 10), 1024, 4),
+    _training((256, 256, 256, 256, 1), 4096, 4),
     _training((784, 512, 512, 10), 4, 16),
     _training((784, 512, 512, 10), 16, 16),
-    _training((784, 2048, 2048, 10), 1024, 1),
+    _training((784, 2048, 2048, 10), 1024, 2),
     _training((784, 128, 10), 128, 8),
     *(workload for workload in TRAININGS if workload == DISK or workload.widths == (64, 64, 64, 8)),
 )

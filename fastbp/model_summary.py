@@ -140,5 +140,6 @@ def _predict(module: Any, input: Array, outputs: dict[Module, Array]) -> Array:
         for child in module:
             within = _predict(child, within, outputs)
     output: Array = module.predict(input)
-    outputs[module] = output
+    if isinstance(output, np.ndarray):  # a class of a user's own may return several
+        outputs[module] = output
     return output

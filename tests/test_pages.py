@@ -115,6 +115,7 @@ def test_every_link_of_a_page_leads_to_a_file():
 def test_the_api_pages_list_all_public_names():
     text = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
     listed = set(re.findall(r"^   (?:\w+\.)*(\w+)$", text, re.MULTILINE)) | set(re.findall(r":: fastbp\.(\w+)", text))
-    rooms = {"datasets", "nn", "optim", "init", "utils", "lr_scheduler", "__version__"}
-    for module in (fastbp, fastbp.nn, fastbp.optim, fastbp.optim.lr_scheduler, sys.modules["fastbp_kernels"]):
+    rooms = {"datasets", "nn", "optim", "functional", "init", "utils", "lr_scheduler", "__version__"}
+    modules = fastbp, nn, nn.functional, fastbp.optim, fastbp.optim.lr_scheduler, sys.modules["fastbp_kernels"]
+    for module in modules:
         assert not set(module.__all__) - listed - rooms, module.__name__

@@ -248,6 +248,8 @@ def tensor(data: Any, dtype: npt.DTypeLike | None = None, requires_grad: bool = 
 
 def root_gradient(output: Tensor, grad: Any, caller: str) -> tuple[Node, Any]:
     """Return the node that a backward begins with, and the gradient there."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"{caller} begins at tensors, got {type(output).__name__}")
     node = node_of(output)
     if node is None:
         raise RuntimeError(

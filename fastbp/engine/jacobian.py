@@ -6,12 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from fastbp.autograd import enable_grad, grad, tensor
+from fastbp.autograd import Tensor, enable_grad, grad, tensor
 from fastbp.engine.plan import Plan, plan_of
 from fastbp.nn.module import Module
 from fastbp.runtime.model_lock import read
 from fastbp.runtime.threads import whole_or_shared
 from fastbp.validation.arrays import Array, aligned_zeros, require_floats
+from fastbp.validation.outputs import require_one_output
 from fastbp_kernels.network.chain import chain_backward, chain_forward
 from fastbp_kernels.parallel.barrier import SYNC_SIZE
 
@@ -97,6 +98,12 @@ def _by_modules(model: Module, inputs: Array) -> Array:
             module.training = True
         for attributes, last_pass in passes:
             attributes["_last_pass"] = last_pass
+    require_one_output("jacobian", model, output)
+    if not isinstance(output, Tensor) or not output.requires_grad:
+        raise RuntimeError(
+            f"jacobian goes back through the outputs of {type(model).__name__}, and got numbers that do not tell how "
+            "they were computed; leave numpy.asarray, numpy.array and detach out of its forward"
+        )
     if output.ndim != 2 or len(output) != len(inputs):
         raise ValueError(f"jacobian takes a model with outputs of shape (n, out_features), got {output.shape}")
     result = np.empty((len(inputs), output.shape[1], inputs.shape[1]), inputs.dtype)

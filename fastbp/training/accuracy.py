@@ -10,6 +10,7 @@ from fastbp.training.training_run import Criterion
 from fastbp.validation.arrays import Array, plain
 from fastbp.validation.classes import stray_class
 from fastbp.validation.foreign import require_array
+from fastbp.validation.outputs import require_one_output
 from fastbp_kernels.network.arguments import Rows
 
 _PIECE = 1 << 20  # elements looked through at a time, so that large data need no large masks
@@ -57,7 +58,7 @@ def compute_accuracy(model: Module, inputs: Array, targets: Array) -> float:
         raise ValueError(f"compute_accuracy takes class indices of shape (n,), got {targets.shape}")
     require_features("compute_accuracy", model, "inputs", inputs.shape)
     targets = plain(targets)
-    prediction = model.predict(plain(inputs))
+    prediction = require_one_output("compute_accuracy", model, model.predict(plain(inputs)))
     if are_indices:
         _require_indices(targets, prediction.shape)
     elif targets.ndim == 1 and prediction.ndim == 2 and prediction.shape[1] > 1:

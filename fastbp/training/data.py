@@ -22,6 +22,7 @@ from fastbp.validation.arrays import FLOAT_DTYPES, Array, plain
 from fastbp.validation.callers import is_raised_here
 from fastbp.validation.classes import class_indices, require_classes, require_integers
 from fastbp.validation.foreign import require_array
+from fastbp.validation.outputs import require_one_output
 from fastbp.validation.user_methods import own_methods
 from fastbp.validation.weights import require_row_weights, require_some_weight, require_weighing
 from fastbp_kernels.network.arguments import Rows
@@ -141,6 +142,7 @@ def try_first_row(owner: str, model: Module, criterion: Criterion, data: Mapping
             raise
         text = f"{owner} tried the first row of {input_name} of shape {input.shape}: {error}"
         raise type(error)(text) from error
+    prediction = require_one_output(owner, model, prediction)
     if prediction.ndim == 2:
         if isinstance(criterion, KernelLoss):
             criterion.require_targets(target, prediction.shape[1], owner, target_name)

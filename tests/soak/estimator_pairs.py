@@ -42,7 +42,7 @@ WRONG = {
     "batch_size": [0, 2.5],
     "hidden_layer_sizes": [(0,), (-3,), (2.5,), (8.0,), numpy.array([4.0, 2.0]), "ab", None],
     "learning_rate_init": [0.0, -1.0],
-    "max_iter": [0, 1.5],
+    "max_iter": [1.5],
     "solver": ["newton", None],
 }
 OUT = ("identity", "logistic", "softmax", "relu", "tanh")

@@ -212,10 +212,8 @@ class Remembered:
         each = self.last.get(module)
         if each is None:
             return None, EITHER
-        if each.is_own:
-            return each, self.verdict([each])
         is_for_another = isinstance(gradient.of, Handed) and (gradient.of.made_by is not each or gradient.of.index)
         if is_for_another or gradient.array.shape != each.out_shape:
-            return each, REFUSED
+            return each, EITHER if each.is_own else REFUSED
         verdict = self.verdict([each])
         return each, EITHER if verdict == TAKEN and gradient.of is EITHER else verdict

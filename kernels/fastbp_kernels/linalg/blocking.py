@@ -34,7 +34,7 @@ PACKED_WIDTH = 8
 PACKED_TILE_ROWS = min(PACKED_WIDTH, TILE_ROWS)
 # Rows that go through all panels together: with twice as many, float64's outputs lie in more pages than a core finds at
 # once, and half as many read the panels too often (measured on AMD's Zen 3).
-_TILES = 84
+_TILES = 86
 PACKED_ROWS = _TILES * PACKED_TILE_ROWS
 # Panels of B that are packed for all rows: what A leaves of a block of memory.
 PACKED_PANELS = (BLOCK_BYTES - 8 * K_BLOCK * PACKED_WIDTH * _TILES) // (K_BLOCK * 2 * LANE_BYTES)
