@@ -6,8 +6,9 @@ parameters lie alike. What differs between them is where their vectors lie: ``Pl
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from operator import is_
 from typing import Any
 
@@ -44,7 +45,7 @@ class NetworkTable:
         Beside the table.
     counting : list of (int, int)
         Rows whose integers are those of a module and change with each mini-batch, with the module's place.
-    is_linear, over_rows, out_features, flop
+    is_linear, may_chain, over_rows, out_features, flop
         As ``Plan`` has them.
     """
 
@@ -59,6 +60,7 @@ class NetworkTable:
                 if row.activation.addresses is not None:
                     addresses = row.activation.addresses(dtype)
                     row.columns[table.VALUE_AT], row.columns[table.DERIVATIVE_AT] = addresses
+        self.may_chain = False
         self.is_linear = not flattens and all(row.columns[table.OPERATION] == LINEAR for row in rows)
         self.begins_with_linear = not flattens and rows[0].columns[table.OPERATION] == LINEAR
         self.over_rows = any(row.layer.over_rows for row in rows)
@@ -66,8 +68,18 @@ class NetworkTable:
         self.out_features = rows[-1].columns[table.OUT]
         self.flop = sum(row.flop for row in rows)
         self._layouts: dict[tuple[Any, ...], tuple[Array, int]] = {}
+        self._description: tuple[tuple[str, ...], str] = (), ""
         self._spare: dict[Hashable, list[Any]] = {}
         self._sessions: dict[Hashable, dict[str, Any]] = {}
+
+    def description(self, names: Mapping[Parameter, str]) -> str:
+        """Return ``Plan.description`` for a network whose parameters have these ``names``."""
+        key = tuple(names.values())
+        of, text = self._description
+        if of != key:
+            text = described(names)
+            self._description = key, text
+        return text
 
     def keep_session(self, kind: Hashable, found: dict[str, Any]) -> None:
         """Keep what a ``Session`` has found for other trainings of this kind."""
@@ -223,3 +235,13 @@ def _describe(modules: Iterable[Module], start: int, kind: list[Any], found: lis
                 found.append(parameter)
                 kind.append((parameter.offset - start, parameter.shape, parameter.requires_grad))
     return True
+
+
+def described(names: Mapping[Parameter, str]) -> str:
+    """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
+    return "; ".join([f"{name} of {_name_of(p.dtype)} {p.shape}" for p, name in names.items()])
+
+
+@cache
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return str(dtype)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.engine.network_table import NetworkTable, keep_table, kept_table, kind_of
+from fastbp.engine.network_table import NetworkTable, described, keep_table, kept_table, kind_of
 from fastbp.engine.refusals import (
     NotPlannable,
     require_all,
@@ -60,7 +60,7 @@ class NoPlan(Derived):
     def __init__(
         self, reason: str, model: Module, modules: Sequence[Module], parameters: Mapping[Parameter, str]
     ) -> None:
-        self.reason, self.description, self.inner = reason, _described(parameters), modules[1:]
+        self.reason, self.description, self.inner = reason, described(parameters), modules[1:]
         self.parameters = dict.fromkeys(parameters)
         self.dtypes = {parameter.dtype for parameter in self.parameters}
         self.forward_state = ForwardState(modules)
@@ -133,14 +133,13 @@ class Plan:
     ) -> None:  # fmt: skip
         self.modules = modules = list(modules)
         self.inner = around[1:]
-        inside = list(_inside(modules))
         kind = kind_of(modules, flat.parameters) if flat is not None and are_plain and len(flat.runs) == 1 else None
         found = kept_table(kind)
         if found is None or flat is None:
             parameters: Sequence[Parameter] = parameters_of(modules)
             if flat is None or not _are_same(flat.parameters, parameters):
                 flat = FlatView(parameters, (*modules, *around))
-            found = _find_table(modules, inside, parameters, flat)
+            found = _find_table(modules, parameters, flat)
             keep_table(kind, found)
         else:
             parameters = flat.parameters
@@ -151,8 +150,8 @@ class Plan:
         self.scalars, self.flattens, self.takes_rows_only = found.scalars, found.flattens, found.takes_rows_only
         self.is_linear, self.over_rows, self.flop = found.is_linear, found.over_rows, found.flop
         self.out_features, self.takes_sparse_rows = found.out_features, found.begins_with_linear
+        self.may_chain, inside = found.may_chain, modules if found.is_linear else list(_inside(modules))
         self.counting = [(row, inside[place]) for row, place in found.counting]
-        self.may_chain = self.is_linear and all(type(m) is Linear or m._activation is not None for m in modules)
         self.first: Linear = next(module for module in inside if type(module) is Linear)
         self.own_methods: Sequence[str] = ()
         self.may_predict = True
@@ -208,7 +207,8 @@ def _find_plan(model: Module) -> Plan | NoPlan:
         require_all(plan.parameters, parameters)
     except NotPlannable as reason:
         return NoPlan(str(reason), model, modules, parameters)
-    plan.own_methods, plan.description = () if are_plain else own_methods(model), _described(parameters)
+    plan.own_methods = () if are_plain else own_methods(model)
+    plan.description = plan.table.description(parameters)
     kind: Any = type(model)
     plan.may_predict = _is_predicted(kind) if are_plain else _may_predict(model)
     return plan
@@ -218,18 +218,19 @@ def _are_same(one: Sequence[Parameter], other: Sequence[Parameter]) -> bool:
     return len(one) == len(other) and all(map(is_, one, other))
 
 
-def _find_table(
-    modules: Sequence[Module], inside: Iterable[Module], parameters: Sequence[Parameter], flat: FlatView
-) -> NetworkTable:
+def _find_table(modules: Sequence[Module], parameters: Sequence[Parameter], flat: FlatView) -> NetworkTable:
     """Return the table of ``modules``, or raise NotPlannable."""
     start = parameters[0].offset if parameters else 0
     builder = RowsBuilder(start, sum(parameter.size for parameter in parameters))
     builder.add(modules)
-    require_linear([module for module in inside if type(module) is Linear])
+    require_linear([module for module in builder.modules if type(module) is Linear])
     require_different(parameters)
     require_one_vector(flat, parameters)
-    rows, dtype = builder.finish(), parameters[0].dtype
-    return NetworkTable(rows, dtype, flattens=builder.flattens, takes_rows_only=builder.takes_rows_only)
+    found = NetworkTable(
+        builder.finish(), parameters[0].dtype, flattens=builder.flattens, takes_rows_only=builder.takes_rows_only
+    )
+    found.may_chain = found.is_linear and all(type(m) is Linear or m._activation is not None for m in modules)
+    return found
 
 
 def _may_predict(model: Module) -> bool:
@@ -241,16 +242,6 @@ def _may_predict(model: Module) -> bool:
 def _is_predicted(cls: Any) -> bool:
     """Whether the library's prediction serves an object of a class that has no method of the user's."""
     return "predict" not in cls._passed_by and not passes_by(cls, "predict", ("forward", "__call__"))
-
-
-def _described(names: Mapping[Parameter, str]) -> str:
-    """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
-    return "; ".join([f"{name} of {_name_of(p.dtype)} {p.shape}" for p, name in names.items()])
-
-
-@cache
-def _name_of(dtype: np.dtype[Any]) -> str:
-    return str(dtype)
 
 
 def _inside(modules: Iterable[Module]) -> Iterator[Module]:
