@@ -25,7 +25,7 @@ from fastbp_kernels.linalg.product import K_BLOCK
 
 _KINDS = 16  # whose tables are kept, with the memory that waits there
 _LAYOUTS = 8  # of one table that are kept
-_TRAININGS = 8  # likewise of which memory waits, and what a session has found
+_TRAININGS = 8  # kinds of them for which memory waits, and that were checked
 
 
 class NetworkTable:
@@ -70,7 +70,7 @@ class NetworkTable:
         self._layouts: dict[tuple[Any, ...], tuple[Array, int]] = {}
         self._description: tuple[tuple[str, ...], str] = (), ""
         self._spare: dict[Hashable, list[Any]] = {}
-        self._sessions: dict[Hashable, dict[str, Any]] = {}
+        self._checked: set[Hashable] = set()
 
     def description(self, names: Mapping[Parameter, str]) -> str:
         """Return ``Plan.description`` for a network whose parameters have these ``names``."""
@@ -81,15 +81,15 @@ class NetworkTable:
             self._description = key, text
         return text
 
-    def keep_session(self, kind: Hashable, found: dict[str, Any]) -> None:
-        """Keep what a ``Session`` has found for other trainings of this kind."""
-        if len(self._sessions) >= _TRAININGS:
-            self._sessions.clear()
-        self._sessions[kind] = found
+    def note_checked(self, training: Hashable) -> None:
+        """Note that a training of this kind was checked, and that the engine takes it."""
+        if len(self._checked) >= _TRAININGS:
+            self._checked.clear()
+        self._checked.add(training)
 
-    def kept_session(self, kind: Hashable) -> dict[str, Any] | None:
-        """Return what was kept for trainings of this kind, or None."""
-        return self._sessions.get(kind)
+    def was_checked(self, training: Hashable) -> bool:
+        """Whether a training of this kind was checked, as ``note_checked`` was told."""
+        return training in self._checked
 
     def spare_for(self, division: Hashable) -> list[Any]:
         """Return the list in which memory for trainings of such a division waits: ``pop`` and ``append`` are atomic."""

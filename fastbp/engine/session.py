@@ -72,6 +72,8 @@ class Session:
         What the kernels compute, where that is not the criterion's own.
     owner : str
         Who trains, in errors.
+    checked : LibraryMethods or None
+        Of criterion and optimiser, where a training of the kind was checked before: see ``waiting_sessions``.
 
     Attributes
     ----------
@@ -97,62 +99,42 @@ class Session:
 
     def __init__(
         self, model: Module, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int, *,
-        loss: LossCall | None = None, owner: str = "train_model",
+        loss: LossCall | None = None, owner: str = "train_model", checked: LibraryMethods | None = None,
     ) -> None:  # fmt: skip
-        self.criterion: KernelLoss = require_known_part(criterion, KernelLoss)
-        self.opt: Optimizer | None = None if opt is None else require_known_part(opt, Optimizer)
-        methods = LibraryMethods(*(part for part in (criterion, opt) if part is not None))
+        self.criterion: KernelLoss
+        self.opt: Optimizer | None
+        if checked is None:
+            self.criterion = require_known_part(criterion, KernelLoss)
+            self.opt = None if opt is None else require_known_part(opt, Optimizer)
+        else:
+            self.criterion, self.opt = criterion, opt
+        self._methods = checked or LibraryMethods(*(part for part in (criterion, opt) if part is not None))
         plan = plan_of(model)
         if isinstance(plan, NoPlan):
             raise NotPlannable(plan.reason)
-        require_no_methods(model, plan.own_methods)
-        are_classes = self.criterion.takes_indices(train.target)
-        require_dimensions(train.input, train.target, any_input=plan.flattens, are_classes=are_classes)
+        if checked is None:
+            require_no_methods(model, plan.own_methods)
+            are_classes = self.criterion.takes_indices(train.target)
+            require_dimensions(train.input, train.target, any_input=plan.flattens, are_classes=are_classes)
+        self.plan: Plan = plan
         self._features, self._outputs = plan.first.in_features, plan.out_features
         self._owner, self._found_for = owner, what_counts(criterion, train, validation, mini_batch_size)
+        self._parameters = None if opt is None else opt.parameters
         self.size = min(mini_batch_size, train.n)
         self._row_counts = train.n, 0 if validation is None else validation.n
-        self._begin(plan, methods)
+        self.claim = Lock()
+        self.claim.acquire()
+        self._workspace: Workspace | None = None
+        self._none: Rows | None = None
         self._sparse: SparseRows | None = train.input if isinstance(train.input, SparseRows) else None
         if self._sparse is not None and not plan.takes_sparse_rows:
             raise NotPlannable("sparse rows are taken by a Linear as the first layer, and another one is")
         self.divide()
         self.take(train, validation, loss)
         self.first_length = first_length(plan.flop_of(train.input), self.size)
-        if loss is None and self._sparse is None:
-            plan.table.keep_session((type(opt), self.criterion._kind, *self._found_for), self._of_kind())
-        self.wait_with(model)
-
-    def _begin(self, plan: Plan, methods: LibraryMethods) -> None:
-        """Be the session of a network, and claimed."""
-        self.plan, self._methods = plan, methods
-        self._parameters = None if self.opt is None else self.opt.parameters
-        self.claim = Lock()
-        self.claim.acquire()
-        self._workspace: Workspace | None = None
-        self._none: Rows | None = None
-        self._step_of: tuple[Any, ...] = (None,)  # what the last step was made for: nothing any more
-
-    def wait_with(self, model: Module) -> None:
-        """Be what the next training of the model, if it is small, asks first."""
-        vars(model)["_session"] = self if self.plan.parameter.nbytes <= KEPT_BYTES else None
-
-    def _of_kind(self) -> dict[str, Any]:
-        """Return what holds for all networks of the kind, without anything of this one."""
-        return {name: vars(self)[name] for name in _OF_ALL}
-
-    @classmethod
-    def of_kind(cls, found: dict[str, Any], plan: Plan, criterion: KernelLoss, opt: Optimizer) -> Session | None:
-        """Return a session by what was ``found`` for a network of the kind; None if a part has own methods."""
-        methods = LibraryMethods(criterion, opt)
-        if not methods.are_all:
-            return None
-        session = cls.__new__(cls)
-        vars(session).update(found)
-        session.criterion, session.opt, session._sparse = criterion, opt, None
-        session._team = Team(session.division.ranks + session.division.validators)
-        session._begin(plan, methods)
-        return session
+        if checked is None and loss is None:
+            plan.table.note_checked((type(opt), self.criterion._kind, *self._found_for))
+        vars(model)["_session"] = self if plan.parameter.nbytes <= KEPT_BYTES else None
 
     def has_seen(self, criterion: Any, input: Any, target: Any) -> bool:
         """Whether rows of this kind, which need no copy, were checked for this session and criterion."""
@@ -219,7 +201,7 @@ class Session:
         division = divide(*sizes, beside=beside, whole=plan.over_rows)._replace(is_sparse=is_sparse)
         self._may_fuse = not division.in_place and self.size <= K_BLOCK and plan.is_linear and not is_sparse
         self.division = division
-        self._step_of = (None,)
+        self._step_of: tuple[Any, ...] = (None,)  # what the last step was made for: nothing any more
         self._team = Team(division.ranks + division.validators)
         self._spare, self._workspace = plan.table.spare_for(division), None
 
@@ -337,10 +319,3 @@ class Session:
         losses: list[float] = (results.val_sums[:finished] * self._val_scale).tolist()
         accuracies: list[float] = (results.val_hits[:finished] / (self._val_counted or nan)).tolist()
         return losses, accuracies
-
-
-# What holds for all networks of the kind, with losses and optimisers of their kinds.
-_OF_ALL = {
-    "_features", "_outputs", "_owner", "_found_for", "size", "_row_counts", "division", "_may_fuse", "_spare",
-    "first_length",
-}  # fmt: skip

@@ -1,7 +1,7 @@
 """Sessions of trainings before, which spare the next training its checks and its layout.
 
-A network's own last session serves the same training again. What it has found serves other networks of the kind, with
-losses and optimisers of the same classes and settings: copies of a network, folds, members of an ensemble.
+A network's own last session serves the same training again. What its checks have found holds for other networks of the
+kind, with losses and optimisers of the same classes and settings: copies of a network, folds, members of an ensemble.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from fastbp.engine.training_kind import what_counts
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer
+from fastbp.validation.user_methods import LibraryMethods
 from fastbp_kernels.functions.losses.kernels import LossCall
 from fastbp_kernels.network.arguments import Rows
 
@@ -36,7 +37,7 @@ def waiting_session(
 def session_of_kind(
     model: Module, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int
 ) -> Session | None:
-    """Return a session of ``train_model`` by what one of a network of the same kind has found; None without one.
+    """Return a new session of ``train_model`` if a training of the kind was checked before, else None.
 
     Raises
     ------
@@ -49,16 +50,15 @@ def session_of_kind(
     if criterion.checks_prediction or not isinstance(opt, Optimizer):
         return None
     sizes = what_counts(criterion, train, validation, mini_batch_size)
-    found = plan.table.kept_session((type(opt), criterion._kind, *sizes))
-    session = None if found is None else Session.of_kind(found, plan, criterion, opt)
-    if session is None:
+    if not plan.table.was_checked((type(opt), criterion._kind, *sizes)):
+        return None
+    methods = LibraryMethods(criterion, opt)
+    if not methods.are_all:
         return None
     require_own_parameters("train_model", opt, plan.parameters)
     if plan.over_rows:
         require_mini_batches(model, train.n, mini_batch_size)
-    session.take(train, validation)
-    session.wait_with(model)
-    return session
+    return Session(model, criterion, opt, train, validation, mini_batch_size, checked=methods)
 
 
 def session_for(
