@@ -103,8 +103,7 @@ def train_models(
     Notes
     -----
     A job that waits takes the memory of its model and its optimiser. One that is trained takes that of ``train_model``,
-    and a copy of its ``rows`` and ``val_rows``. Of each of the last 16 kinds of networks, the process keeps up to a
-    megabyte for further trainings.
+    and a copy of its ``rows`` and ``val_rows``.
     """
     jobs = list(jobs)
     histories = _histories_of(jobs, histories)

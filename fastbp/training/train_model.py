@@ -164,7 +164,8 @@ def train_model(
     threads: those that share many rows have each a block of 256 rows and up to 8 gradients, those that validate beside
     the training have each a block and two copies of the parameters. With ``shuffle``, the orders of
     the epochs that one compiled call of about 0.1 seconds goes through take up to 16 bytes a row and epoch.
-    Products of wide layers borrow 4 MiB for each thread, which the process keeps for the next ones.
+    Products of wide layers borrow 4 MiB for each thread, which the process keeps for the next ones. So it does with
+    what a small training worked in: up to 1 MiB for trainings of one kind, of the last 16 kinds of networks.
     Arrays that are not C-contiguous and aligned are copied once; class indices always are. Of ``RowBlocks`` one block
     is kept at a time.
     """
