@@ -198,7 +198,9 @@ class Session:
         plan = self.plan
         flop, is_sparse = plan.flop_of(self._sparse), self._sparse is not None
         sizes = flop, plan.parameter.size, self.size, *self._row_counts
-        division = divide(*sizes, beside=beside, whole=plan.over_rows)._replace(is_sparse=is_sparse)
+        division = divide(*sizes, beside=beside, whole=plan.over_rows)
+        if is_sparse:
+            division = division._replace(is_sparse=True)
         self._may_fuse = not division.in_place and self.size <= K_BLOCK and plan.is_linear and not is_sparse
         self.division = division
         self._step_of: tuple[Any, ...] = (None,)  # what the last step was made for: nothing any more
