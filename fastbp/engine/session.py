@@ -147,7 +147,7 @@ class Session:
         """Whether all that was checked and found for this session holds for such a training."""
         if criterion is not self.criterion or opt is not self.opt or not self.plan.flat.is_current:
             return False
-        if opt is not None and opt.parameters is not self._parameters:
+        if opt is not None and opt._parameters is not self._parameters:
             return False
         if what_counts(criterion, train, validation, mini_batch_size) != self._found_for:
             return False

@@ -6,7 +6,7 @@ finds the two at the same mini-batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from time import perf_counter
 from typing import ClassVar
 
@@ -69,8 +69,8 @@ class EngineTrainer:
             if run.stops_at_epochs and session.division.validators:  # there is nothing to do meanwhile
                 session.divide(beside=False)
             with session:
-                yield from self._calls(session, run)
-            if run.history.epochs == run.epochs:
+                is_done = yield from self._calls(session, run)
+            if is_done:
                 return
             self._session = self._session_anew()
 
@@ -83,8 +83,8 @@ class EngineTrainer:
         except NotPlannable as why:
             raise changed(f"the model was changed, {why},") from why
 
-    def _calls(self, session: Session, run: TrainingRun) -> Iterator[None]:
-        """Train to the end, or until the session is of another model than there is now."""
+    def _calls(self, session: Session, run: TrainingRun) -> Generator[None, None, bool]:
+        """Train to the end and return True, or False when the session is of another model than there is now."""
         history, flat = run.history, session.plan.flat
         units, batches, validates = session.units, session.batches, self.series > 1
         done, total = history.epochs * units + history.position.batches, run.epochs * units
@@ -95,7 +95,7 @@ class EngineTrainer:
                 run.require_unchanged()
             is_first = False
             if not flat.is_current:
-                return
+                return False
             first_epoch = done // units
             stop = min(done + length, (first_epoch + 1) * units if run.stops_at_epochs else total, total)
             touched = -(-stop // units) - first_epoch
@@ -127,6 +127,7 @@ class EngineTrainer:
             if stop < total:
                 length = next_length(length, stop - done, seconds, run.deadline - start - seconds)
             done = stop
+        return True
 
     def _record(self, run: TrainingRun, first_epoch: int, done: int, results: Results) -> int:
         """Write into the history what a call found that has come to the unit ``done``; return the finished epochs."""

@@ -235,8 +235,8 @@ def _choose_trainer(
     """
     session = None
     if reader is None:
-        parts = model, criterion, opt, train, validation, mini_batch_size
-        session = waiting_session(*parts) or session_of_kind(*parts)
+        session = waiting_session(model, criterion, opt, train, validation, mini_batch_size)
+        session = session or session_of_kind(model, criterion, opt, train, validation, mini_batch_size)
     if session is not None:
         return EngineTrainer(model, criterion, opt, train, validation, mini_batch_size, session), ""
     require_number_of(criterion)

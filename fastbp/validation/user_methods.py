@@ -92,7 +92,7 @@ class LibraryMethods:
         if joined is None or not all(map(is_, joined.known, known)):
             attributes = [values for each in known for values in each.attributes]
             joined = _joined[classes] = _Joined(known, attributes, [value for each in known for value in each.then])
-        self._joined = joined
+        self._attributes, self._then = joined.attributes, joined.then
 
     def _hide_none(self) -> bool:
         return all(names.isdisjoint(vars(obj)) for obj, names in self._names)
@@ -102,7 +102,7 @@ class LibraryMethods:
         for obj, names in self._names:
             if not names.isdisjoint(vars(obj)):
                 return False
-        return _are_same(self._joined.attributes, self._joined.then)
+        return _are_same(self._attributes, self._then)
 
 
 class _Known(NamedTuple):
