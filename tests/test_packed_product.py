@@ -12,19 +12,14 @@ from products import in_place, multiply, packed
 
 import fastbp_kernels
 from fastbp_kernels.compiler import memory_pool
+from fastbp_kernels.compiler.cache_sizes import CacheSizes
 from fastbp_kernels.compiler.memory_pool import borrow_block, return_block
 from fastbp_kernels.linalg import blocking, tile
-from fastbp_kernels.linalg.blocking import (
-    K_BLOCK,
-    PACKED_PANELS,
-    PACKED_ROWS,
-    PACKED_TILE_ROWS,
-    PACKED_WIDTH,
-    PANEL_SIZE,
-)
+from fastbp_kernels.linalg.blocking import K_BLOCK, PACKED_TILE_ROWS, PACKED_WIDTH, PANEL_SIZE, SIZES, BlockSizes
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED
 
 KINDS = pytest.mark.parametrize("kind", [ROWS, ROOMY_ROWS, TRANSPOSED], ids=["rows", "roomy rows", "transposed"])
+PACKED_ROWS, PACKED_PANELS = SIZES.packed_tiles * PACKED_TILE_ROWS, blocking.packed_panels.py_func(SIZES.packed_tiles)
 LARGE = 512  # rows, columns and steps of what is packed
 A_LIES = pytest.mark.parametrize("a_transposed", [False, True], ids=["rows of A in runs", "steps of A in runs"])
 
@@ -83,11 +78,50 @@ def test_packing_changes_no_bit_beyond_the_first_columns_that_are_packed(dtype):
         assert_same_bits(PACKED_ROWS + 1, columns, 5, dtype, kind, a_transposed=kind == ROWS)
 
 
-def test_a_block_of_memory_holds_what_is_packed():
-    tiles = PACKED_ROWS // PACKED_TILE_ROWS
-    rows, columns = tiles * PACKED_WIDTH * K_BLOCK * 8, PACKED_PANELS * PANEL_SIZE * 4
+CACHES = [CacheSizes(32 << 10, second, 1 << 25) for second in (1 << 12, 1 << 18, 1 << 19, 1 << 20, 1 << 21, 1 << 26)]
+
+
+@pytest.mark.parametrize("caches", CACHES, ids=lambda caches: f"{caches.second >> 10} KiB")
+def test_a_block_of_memory_holds_what_is_packed(caches):
+    tiles = blocking.block_sizes(caches).packed_tiles
+    panels = blocking.packed_panels.py_func(tiles)
+    rows, columns = tiles * PACKED_WIDTH * K_BLOCK * 8, panels * PANEL_SIZE * 4
     assert rows + columns <= memory_pool.BLOCK_BYTES
-    assert columns > rows > 0
+    assert columns >= rows > 0
+
+
+@pytest.fixture
+def sizes():
+    """Set the sizes of blocks."""
+
+    def use(sizes):
+        blocking.in_use[:] = sizes
+
+    yield use
+    use(SIZES)
+
+
+@KINDS
+@A_LIES
+def test_sizes_of_blocks_change_no_bit(kind, a_transposed, dtype, sizes):
+    for m, columns, k in ((131, 70, 600), (700, 33, K_BLOCK + 1), (300, 300, 300)):
+        a, b, c = draw((m, k), dtype), draw((k, columns), dtype, seed=1), numpy.zeros((m, columns), dtype)
+        products = []
+        for each in (SIZES, BlockSizes(7, 1), BlockSizes(100, 3), BlockSizes(512, 128)):
+            sizes(each)
+            for call in (in_place, packed):
+                found = multiply(a, b, kind, None, c, tile.STORE, c, a_transposed=a_transposed, call=call)
+                products.append(found.copy())
+        for other in products[1:]:
+            numpy.testing.assert_array_equal(other, products[0])
+
+
+def test_kernels_take_the_sizes_in_use(sizes):
+    """A product that reads runs is packed where its rows are more than go through in place at once."""
+    for rows in (100, 512):
+        sizes(BlockSizes(rows, 86))
+        assert not pays(rows, 2 * LARGE, LARGE, True)
+        assert pays(rows + 1, 2 * LARGE, LARGE, True)
 
 
 @njit
@@ -97,7 +131,7 @@ def pays(m, columns, k, reads_runs):
 
 def test_only_large_products_are_packed():
     for reads_runs in (False, True):
-        assert pays(LARGE, LARGE, LARGE, reads_runs)
+        assert pays(LARGE + 1, LARGE, LARGE, reads_runs)
         for small in ((10, LARGE, LARGE), (LARGE, 10, LARGE), (LARGE, LARGE, 10), (64, 64, 64)):
             assert not pays(*small, reads_runs)
 

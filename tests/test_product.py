@@ -12,7 +12,7 @@ from fastbp_kernels import sgd_step
 from fastbp_kernels.compiler.pointers import pointer
 from fastbp_kernels.functions.activations import ACTIVATION_CODES as CODES
 from fastbp_kernels.linalg import tile
-from fastbp_kernels.linalg.blocking import IN_PLACE_ROWS, K_BLOCK, M_BLOCK, PAGE, THIN
+from fastbp_kernels.linalg.blocking import IN_PLACE_ROWS, K_BLOCK, PAGE, SIZES, THIN
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS, TRANSPOSED, transposed_product
 
 
@@ -24,6 +24,7 @@ def call_transposed(m, columns, k, a, a_row, a_kind, b, b_row, b_kind, c, epilog
 
 
 WIDTHS = [1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 24, 31, 32, 33, 49, 64, 67]
+ROWS_AT_ONCE = SIZES.rows_in_place
 HEIGHTS = [*range(1, 12), 21, 79, IN_PLACE_ROWS, IN_PLACE_ROWS + 1]
 
 
@@ -106,7 +107,7 @@ def test_a_product_of_the_transpose_has_the_bits_of_the_product(kind, epilogue, 
 
 @pytest.mark.parametrize("k", [K_BLOCK // 2, K_BLOCK // 2 + 1, 300])
 def test_blocks_of_rows_beyond_the_first(k, dtype):
-    for m in (M_BLOCK - 1, M_BLOCK, M_BLOCK + 1, 2 * M_BLOCK, 2 * M_BLOCK + 7):
+    for m in (ROWS_AT_ONCE - 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1, 2 * ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 7):
         a, b, bias = draw((m, k), dtype), draw((k, 18), dtype, seed=1), draw(18, dtype, seed=2)
         c = numpy.full((m, 18), 7, dtype)
         wide_a, wide_b = a.astype(numpy.float64), b.astype(numpy.float64)
@@ -123,7 +124,7 @@ def test_the_kind_of_b_does_not_change_a_bit(k, dtype):
         numpy.testing.assert_array_equal(results[0], other)
 
 
-@pytest.mark.parametrize("m", [1, 6, 7, 10, 11, 60, M_BLOCK + 1])
+@pytest.mark.parametrize("m", [1, 6, 7, 10, 11, 60, ROWS_AT_ONCE + 1])
 def test_rows_that_lie_pages_apart_give_the_same_bits(m, dtype):
     page = PAGE // numpy.dtype(dtype).itemsize
     for k, columns in ((1, 5), (7, 25), (300, 37), (page, 3), (page + 1, 33)):

@@ -6,8 +6,10 @@ parameters lie alike. What differs between them is where their vectors lie: ``Pl
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from fastbp_kernels.linalg.product import K_BLOCK
 
 _KINDS = 16  # whose tables are kept, with the memory that waits there
 _LAYOUTS = 8  # of one table that are kept
-_DIVISIONS = 4  # likewise those for which memory waits
+_TRAININGS = 8  # kinds of them for which memory waits, and that were checked
 
 
 class NetworkTable:
@@ -43,13 +45,11 @@ class NetworkTable:
         Beside the table.
     counting : list of (int, int)
         Rows whose integers are those of a module and change with each mini-batch, with the module's place.
-    is_linear, over_rows, out_features, flop
+    is_linear, may_chain, over_rows, out_features, flop
         As ``Plan`` has them.
     """
 
-    def __init__(
-        self, rows: Sequence[Row], dtype: np.dtype[Any], *, flattens: bool, takes_rows_only: bool
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], dtype: np.dtype[Any], *, flattens: bool, takes_rows_only: bool) -> None:
         self._rows, self.dtype = rows, dtype
         self.flattens, self.takes_rows_only = flattens, takes_rows_only
         self.scalars = np.zeros((len(rows), table.SCALARS), dtype)
@@ -60,6 +60,7 @@ class NetworkTable:
                 if row.activation.addresses is not None:
                     addresses = row.activation.addresses(dtype)
                     row.columns[table.VALUE_AT], row.columns[table.DERIVATIVE_AT] = addresses
+        self.may_chain = False
         self.is_linear = not flattens and all(row.columns[table.OPERATION] == LINEAR for row in rows)
         self.begins_with_linear = not flattens and rows[0].columns[table.OPERATION] == LINEAR
         self.over_rows = any(row.layer.over_rows for row in rows)
@@ -67,13 +68,34 @@ class NetworkTable:
         self.out_features = rows[-1].columns[table.OUT]
         self.flop = sum(row.flop for row in rows)
         self._layouts: dict[tuple[Any, ...], tuple[Array, int]] = {}
+        self._description: tuple[tuple[str, ...], str] = (), ""
         self._spare: dict[Hashable, list[Any]] = {}
+        self._checked: set[Hashable] = set()
+
+    def description(self, names: Mapping[Parameter, str]) -> str:
+        """Return ``Plan.description`` for a network whose parameters have these ``names``."""
+        key = tuple(names.values())
+        of, text = self._description
+        if of != key:
+            text = described(names)
+            self._description = key, text
+        return text
+
+    def note_checked(self, training: Hashable) -> None:
+        """Note that a training of this kind was checked, and that the engine takes it."""
+        if len(self._checked) >= _TRAININGS:
+            self._checked.clear()
+        self._checked.add(training)
+
+    def was_checked(self, training: Hashable) -> bool:
+        """Whether a training of this kind was checked, as ``note_checked`` was told."""
+        return training in self._checked
 
     def spare_for(self, division: Hashable) -> list[Any]:
         """Return the list in which memory for trainings of such a division waits: ``pop`` and ``append`` are atomic."""
         spare = self._spare.get(division)
         if spare is None:
-            if len(self._spare) >= _DIVISIONS:
+            if len(self._spare) >= _TRAININGS:
                 self._spare.clear()
             spare = self._spare.setdefault(division, [])
         return spare
@@ -168,41 +190,58 @@ def keep_table(kind: Hashable | None, found: NetworkTable) -> None:
 
 
 def kind_of(modules: Iterable[Module], parameters: Sequence[Parameter]) -> Hashable | None:
-    """Return what the table of ``modules`` is found from, whose ``parameters`` lie one behind the other.
+    """Return what the table of ``modules`` is found from, whose ``parameters`` lie one behind the other, in order.
 
-    None is for modules whose rows are to be found from themselves, such as an activation of the user's functions.
+    None is for modules whose rows are to be found from themselves, such as an activation of the user's functions, and
+    for those that have other parameters.
     """
     first, last = parameters[0], parameters[-1]
     kind: list[Any] = [first.dtype, last.offset + last.size - first.offset]
-    return tuple(kind) if _describe(modules, first.offset, kind) else None
+    found: list[Parameter] = []
+    if not _describe(modules, first.offset, kind, found):
+        return None
+    return tuple(kind) if len(found) == len(parameters) and all(map(is_, found, parameters)) else None
 
 
-def _describe(modules: Iterable[Module], start: int, kind: list[Any]) -> bool:
-    """Add what the rows of ``modules`` are found from; return False where that is not all."""
+def _describe(modules: Iterable[Module], start: int, kind: list[Any], found: list[Parameter]) -> bool:
+    """Add what the rows of ``modules`` are found from, and their parameters; return False where that is not all."""
     for module in modules:
         cls = type(module)
+        weight: Parameter | None
         if type(module) is Linear:
-            kind += cls, _place(module.weight, start), _place(module.bias, start)
-            continue
-        activation = module._activation
-        if activation is not None:
+            weight, bias = module.weight, module.bias
+            kind.append(cls)
+        elif (activation := module._activation) is not None:
             if activation.addresses is not None:
                 return False
             kind += cls, activation, repr(activation.scalars)  # which tells 0.0 from -0.0
+            continue
         elif module._branch is not None:
             kind.append(cls)
-            if not _describe(module._branch, start, kind):
+            if not _describe(module._branch, start, kind, found):
                 return False
             kind.append(None)  # the end of the branch
+            continue
         else:
             operation = module._operation
             if operation is None:
                 return False
-            places = _place(operation.weight, start), _place(operation.bias, start)
-            kind += cls, operation._replace(weight=None, bias=None), *places, repr(operation.scalars)
+            weight, bias = operation.weight, operation.bias
+            kind += cls, operation._replace(weight=None, bias=None), repr(operation.scalars)
+        for parameter in (weight, bias):
+            if parameter is None:
+                kind.append(None)
+            else:
+                found.append(parameter)
+                kind.append((parameter.offset - start, parameter.shape, parameter.requires_grad))
     return True
 
 
-def _place(parameter: Parameter | None, start: int) -> Hashable:
-    """Return how a parameter of the network lies, and whether it is trained."""
-    return None if parameter is None else (parameter.offset - start, parameter.shape, parameter.requires_grad)
+def described(names: Mapping[Parameter, str]) -> str:
+    """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
+    return "; ".join([f"{name} of {_name_of(p.dtype)} {p.shape}" for p, name in names.items()])
+
+
+@cache
+def _name_of(dtype: np.dtype[Any]) -> str:
+    return str(dtype)

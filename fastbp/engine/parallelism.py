@@ -1,16 +1,17 @@
-"""How a training's work is divided: among how many threads, by rows or by chunks, in blocks of how many rows.
+"""How a training's work is divided: among how many threads, by rows, layers or chunks, in blocks of how many rows.
 
 A pure decision from the network, the sizes of the data and the number of threads; it changes no bit of a result.
 """
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import NamedTuple
 
 from fastbp.runtime.threads import get_num_threads, ranks_for
 from fastbp_kernels.functions.losses.kernels import SLAB
 from fastbp_kernels.linalg.product import K_BLOCK
-from fastbp_kernels.network.arguments import BY_CHUNKS, BY_ROWS, VALIDATION_BESIDE
+from fastbp_kernels.network.arguments import BY_CHUNKS, BY_LAYERS, BY_ROWS, VALIDATION_BESIDE
 from fastbp_kernels.network.train import BLOCK_ROWS
 
 # Validation of so many operations or more is left to another thread, if it is a tenth of an epoch's work and the copies
@@ -23,6 +24,8 @@ _VALIDATION_ROWS = 128
 # seldom wait for each other.
 _CHUNK_PARAMETERS = 1 << 16
 _CHUNKS_PER_RANK = 8
+# Columns of a layer's outputs that a rank takes at the least, and the rows that take as long as reading the weights.
+_LAYER_COLUMNS, _READ_ROWS = 64, 12
 
 
 class Division(NamedTuple):
@@ -31,7 +34,7 @@ class Division(NamedTuple):
     Attributes
     ----------
     mode : int
-        BY_ROWS, BY_CHUNKS or VALIDATION_BESIDE; see ``fastbp_kernels.network.train``.
+        BY_ROWS, BY_LAYERS, BY_CHUNKS or VALIDATION_BESIDE; see ``fastbp_kernels.network.train``.
     block_rows : int
         Rows that pass through the network at a time.
     ranks : int
@@ -57,7 +60,7 @@ class Division(NamedTuple):
     @property
     def blocks(self) -> int:
         """Blocks that are worked on at a time."""
-        return 1 if self.mode == BY_ROWS else self.ranks + self.validators
+        return 1 if self.mode in (BY_ROWS, BY_LAYERS) else self.ranks + self.validators
 
 
 def divide(
@@ -96,11 +99,21 @@ def divide(
     slabs = -(-max(mini_batch_size, _VALIDATION_ROWS) // SLAB)
     block_rows = min(BLOCK_ROWS, slabs * SLAB)
     rows = min(mini_batch_size, block_rows)
+    if suits_layers(rows, parameters):
+        pieces = -(-rows // SLAB) * max(1, isqrt(parameters) // _LAYER_COLUMNS)
+        ranks = ranks_for(flop * max(rows, _READ_ROWS), pieces)
+        if ranks > 1:
+            return Division(BY_LAYERS, block_rows, ranks, 0, 0, in_place=False)
     ranks = ranks_for(3 * flop * rows, -(-rows // SLAB))
     validators = _validators(flop, parameters, train_rows, val_rows) if ranks == 1 and beside else 0
     mode = VALIDATION_BESIDE if validators else BY_ROWS
     # In place of the outputs, gradients stay in cache longer; apart from them, weights can follow theirs at once.
     return Division(mode, block_rows, ranks, validators, 0, in_place=ranks == 1 and mini_batch_size > K_BLOCK)
+
+
+def suits_layers(rows: int, parameters: int) -> bool:
+    """Whether a block is best worked on BY_LAYERS: where it has fewer rows than its layers are wide, about."""
+    return rows * rows < parameters
 
 
 def _validators(flop: int, parameters: int, train_rows: int, val_rows: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.engine.network_table import NetworkTable, keep_table, kept_table, kind_of
+from fastbp.engine.network_table import NetworkTable, described, keep_table, kept_table, kind_of
 from fastbp.engine.refusals import (
     NotPlannable,
     require_all,
@@ -35,8 +35,8 @@ class NoPlan(Derived):
     Attributes
     ----------
     reason : str
-    around : sequence of Module
-        The whole and all inside it, each once.
+    inner : sequence of Module
+        All inside the whole, each once.
     parameters : dict of Parameter to None
         In order.
     dtypes : set of dtype
@@ -52,7 +52,7 @@ class NoPlan(Derived):
     """
 
     __slots__ = (
-        "around", "description", "dtypes", "forward_state", "may_predict", "parameters", "reason", "with_own_methods",
+        "description", "dtypes", "forward_state", "inner", "may_predict", "parameters", "reason", "with_own_methods",
     )  # fmt: skip
 
     takes_rows_only = False
@@ -60,7 +60,7 @@ class NoPlan(Derived):
     def __init__(
         self, reason: str, model: Module, modules: Sequence[Module], parameters: Mapping[Parameter, str]
     ) -> None:
-        self.reason, self.description, self.around = reason, _described(parameters), modules
+        self.reason, self.description, self.inner = reason, described(parameters), modules[1:]
         self.parameters = dict.fromkeys(parameters)
         self.dtypes = {parameter.dtype for parameter in self.parameters}
         self.forward_state = ForwardState(modules)
@@ -69,15 +69,15 @@ class NoPlan(Derived):
         super().__init__([*modules, *(parameter.storage for parameter in self.parameters)])
 
 
-class Plan(Derived):
-    """A network as the engine reads it.
+class Plan:
+    """A network as the engine reads it, for as long as it ``is_current``.
 
     Parameters
     ----------
     modules : iterable of Module
         In order.
     around : sequence of Module
-        Those that hold them.
+        The whole, then all inside it.
     flat : FlatView or None
         Current, of ``around``: taken where its parameters are those of the modules.
     are_plain : bool
@@ -113,9 +113,9 @@ class Plan(Derived):
         The same vectors with all that goes with them.
     lock : ModelLock
         Of the parameters.
-    own_methods : list of str
+    own_methods : sequence of str
         Methods of its user's that the whole has.
-    around, parameters, dtypes, description, forward_state, may_predict
+    inner, parameters, dtypes, description, forward_state, may_predict
         As ``NoPlan`` has them.
     flop : int
         Operations of one row's forward pass, or others of the same time; training takes about three times as many.
@@ -132,32 +132,36 @@ class Plan(Derived):
         are_plain: bool = False,
     ) -> None:  # fmt: skip
         self.modules = modules = list(modules)
-        self.around = around
-        inside = list(_inside(modules))
-        parameters = parameters_of(modules)
-        if flat is None or len(flat.parameters) != len(parameters) or not all(map(is_, flat.parameters, parameters)):
-            flat = FlatView(parameters, (*modules, *around))
-        self.flat, is_one = flat, len(flat.runs) == 1
-        kind = kind_of(modules, parameters) if are_plain and is_one else None
+        self.inner = around[1:]
+        kind = kind_of(modules, flat.parameters) if flat is not None and are_plain and len(flat.runs) == 1 else None
         found = kept_table(kind)
-        if found is None:
-            found = _find_table(modules, inside, parameters, flat)
+        if found is None or flat is None:
+            parameters: Sequence[Parameter] = parameters_of(modules)
+            if flat is None or not _are_same(flat.parameters, parameters):
+                flat = FlatView(parameters, (*modules, *around))
+            found = _find_table(modules, parameters, flat)
             keep_table(kind, found)
-        self.table = found
+        else:
+            parameters = flat.parameters
+        self.flat, self.table = flat, found
         self.parameter, self.grad = flat.runs[0]
         self.lock = parameters[0].storage.lock
         self.dtype: np.dtype[Any] = found.dtype
         self.scalars, self.flattens, self.takes_rows_only = found.scalars, found.flattens, found.takes_rows_only
         self.is_linear, self.over_rows, self.flop = found.is_linear, found.over_rows, found.flop
         self.out_features, self.takes_sparse_rows = found.out_features, found.begins_with_linear
+        self.may_chain, inside = found.may_chain, modules if found.is_linear else list(_inside(modules))
         self.counting = [(row, inside[place]) for row, place in found.counting]
-        self.may_chain = self.is_linear and all(type(m) is Linear or m._activation is not None for m in modules)
         self.first: Linear = next(module for module in inside if type(module) is Linear)
-        self.own_methods: list[str] = []
+        self.own_methods: Sequence[str] = ()
         self.may_predict = True
         self.parameters, self.dtypes, self.description = dict.fromkeys(parameters), {self.dtype}, ""
         self.forward_state = ForwardState(around or modules)
-        super().__init__([*modules, *around, parameters[0].storage])
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing that it was found from has changed since."""
+        return self.flat.is_current
 
     def flop_of(self, rows: Any) -> int:
         """Return ``flop`` for rows like these, dense or ``SparseRows``."""
@@ -190,44 +194,43 @@ def plan_of(model: Module) -> Plan | NoPlan:
     """Return how the engine runs ``model``, or why it does not; found anew only when something in it has changed."""
     plan: Plan | NoPlan | None = model._plan
     if plan is None or not plan.is_current:
-        plan = model._plan = _find_plan(model)
+        plan = vars(model)["_plan"] = _find_plan(model)
     return plan
 
 
 def _find_plan(model: Module) -> Plan | NoPlan:
-    found: dict[Module, None] = {}
-    parameters: dict[Parameter, str] = {}
-    model._walk("", found, parameters)
-    modules = tuple(found)
-    for module in modules:
-        module._follow_dtype()
+    flat = model._current()
+    modules, parameters = (model, *flat.inner), flat.names
     are_plain = not have_own_methods(modules)
-    flat = model._flat if model._flat is not None and model._flat.is_current else None
     try:
         plan = Plan(model._parts(), modules, flat, are_plain=are_plain)
         require_all(plan.parameters, parameters)
     except NotPlannable as reason:
         return NoPlan(str(reason), model, modules, parameters)
-    plan.own_methods, plan.description = [] if are_plain else own_methods(model), _described(parameters)
-    if flat is None and all(map(is_, parameters, plan.parameters)):
-        model._flat = plan.flat  # found once for both
+    plan.own_methods = () if are_plain else own_methods(model)
+    plan.description = plan.table.description(parameters)
     kind: Any = type(model)
     plan.may_predict = _is_predicted(kind) if are_plain else _may_predict(model)
     return plan
 
 
-def _find_table(
-    modules: Sequence[Module], inside: Iterable[Module], parameters: Sequence[Parameter], flat: FlatView
-) -> NetworkTable:
+def _are_same(one: Sequence[Parameter], other: Sequence[Parameter]) -> bool:
+    return len(one) == len(other) and all(map(is_, one, other))
+
+
+def _find_table(modules: Sequence[Module], parameters: Sequence[Parameter], flat: FlatView) -> NetworkTable:
     """Return the table of ``modules``, or raise NotPlannable."""
     start = parameters[0].offset if parameters else 0
     builder = RowsBuilder(start, sum(parameter.size for parameter in parameters))
     builder.add(modules)
-    require_linear([module for module in inside if type(module) is Linear])
+    require_linear([module for module in builder.modules if type(module) is Linear])
     require_different(parameters)
     require_one_vector(flat, parameters)
-    rows, dtype = builder.finish(), parameters[0].dtype
-    return NetworkTable(rows, dtype, flattens=builder.flattens, takes_rows_only=builder.takes_rows_only)
+    found = NetworkTable(
+        builder.finish(), parameters[0].dtype, flattens=builder.flattens, takes_rows_only=builder.takes_rows_only
+    )
+    found.may_chain = found.is_linear and all(type(m) is Linear or m._activation is not None for m in modules)
+    return found
 
 
 def _may_predict(model: Module) -> bool:
@@ -239,16 +242,6 @@ def _may_predict(model: Module) -> bool:
 def _is_predicted(cls: Any) -> bool:
     """Whether the library's prediction serves an object of a class that has no method of the user's."""
     return "predict" not in cls._passed_by and not passes_by(cls, "predict", ("forward", "__call__"))
-
-
-def _described(names: Mapping[Parameter, str]) -> str:
-    """Return names, dtypes and shapes of a model's parameters, which are the same for each instance of its kind."""
-    return "; ".join([f"{name} of {_name_of(p.dtype)} {p.shape}" for p, name in names.items()])
-
-
-@cache
-def _name_of(dtype: np.dtype[Any]) -> str:
-    return str(dtype)
 
 
 def _inside(modules: Iterable[Module]) -> Iterator[Module]:

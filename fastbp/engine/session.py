@@ -20,11 +20,12 @@ from fastbp.engine.parallelism import divide
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.refusals import NotPlannable, require_dimensions, require_known_part, require_no_methods
 from fastbp.engine.sparse_rows import SparseRows
+from fastbp.engine.training_kind import what_counts
 from fastbp.engine.workspace import KEPT_BYTES, Workspace, new_workspace
 from fastbp.nn.losses.kernel_loss import KernelLoss
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer
-from fastbp.runtime.threads import Team, thread_limits
+from fastbp.runtime.threads import Team
 from fastbp.validation.arrays import Array
 from fastbp.validation.user_methods import LibraryMethods
 from fastbp_kernels.functions.gradient_clipping import NORM_SLAB
@@ -54,7 +55,8 @@ _NO_ROWS = Rows(np.empty((0, 0)), np.empty((0, 0)), np.empty(0, np.int64), _NO_S
 class Session:
     """A network, a loss and an optimiser in the engine, with the rows to train and to validate.
 
-    The last one of a small network waits for the next training with the same parts and sizes: see ``session_for``.
+    The last one of a small network waits for the next training with the same parts and sizes, and what it has found
+    serves other networks of the kind: see ``waiting_sessions``.
 
     Parameters
     ----------
@@ -70,6 +72,8 @@ class Session:
         What the kernels compute, where that is not the criterion's own.
     owner : str
         Who trains, in errors.
+    checked : LibraryMethods or None
+        Of criterion and optimiser, where a training of the kind was checked before: see ``waiting_sessions``.
 
     Attributes
     ----------
@@ -95,20 +99,27 @@ class Session:
 
     def __init__(
         self, model: Module, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int, *,
-        loss: LossCall | None = None, owner: str = "train_model",
+        loss: LossCall | None = None, owner: str = "train_model", checked: LibraryMethods | None = None,
     ) -> None:  # fmt: skip
-        self.criterion: KernelLoss = require_known_part(criterion, KernelLoss)
-        self.opt: Optimizer | None = None if opt is None else require_known_part(opt, Optimizer)
-        self._methods = LibraryMethods(*(part for part in (criterion, opt) if part is not None))
+        self.criterion: KernelLoss
+        self.opt: Optimizer | None
+        if checked is None:
+            self.criterion = require_known_part(criterion, KernelLoss)
+            self.opt = None if opt is None else require_known_part(opt, Optimizer)
+        else:
+            self.criterion, self.opt = criterion, opt
+        self._methods = checked or LibraryMethods(*(part for part in (criterion, opt) if part is not None))
         plan = plan_of(model)
         if isinstance(plan, NoPlan):
             raise NotPlannable(plan.reason)
-        require_no_methods(model, plan.own_methods)
-        are_classes = self.criterion.takes_indices(train.target)
-        require_dimensions(train.input, train.target, any_input=plan.flattens, are_classes=are_classes)
+        if checked is None:
+            require_no_methods(model, plan.own_methods)
+            are_classes = self.criterion.takes_indices(train.target)
+            require_dimensions(train.input, train.target, any_input=plan.flattens, are_classes=are_classes)
         self.plan: Plan = plan
         self._features, self._outputs = plan.first.in_features, plan.out_features
-        self._owner, self._found_for = owner, self._what_counts(opt, train, validation, mini_batch_size)
+        self._owner, self._found_for = owner, what_counts(criterion, train, validation, mini_batch_size)
+        self._parameters = None if opt is None else opt.parameters
         self.size = min(mini_batch_size, train.n)
         self._row_counts = train.n, 0 if validation is None else validation.n
         self.claim = Lock()
@@ -121,7 +132,9 @@ class Session:
         self.divide()
         self.take(train, validation, loss)
         self.first_length = first_length(plan.flop_of(train.input), self.size)
-        model._session = self if plan.parameter.nbytes <= KEPT_BYTES else None
+        if checked is None and loss is None:
+            plan.table.note_checked((type(opt), self.criterion._kind, *self._found_for))
+        vars(model)["_session"] = self if plan.parameter.nbytes <= KEPT_BYTES else None
 
     def has_seen(self, criterion: Any, input: Any, target: Any) -> bool:
         """Whether rows of this kind, which need no copy, were checked for this session and criterion."""
@@ -132,19 +145,13 @@ class Session:
 
     def serves(self, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int) -> bool:
         """Whether all that was checked and found for this session holds for such a training."""
-        if criterion is not self.criterion or opt is not self.opt or not self.plan.is_current:
+        if criterion is not self.criterion or opt is not self.opt or not self.plan.flat.is_current:
             return False
-        if self._what_counts(opt, train, validation, mini_batch_size) != self._found_for:
+        if opt is not None and opt.parameters is not self._parameters:
+            return False
+        if what_counts(criterion, train, validation, mini_batch_size) != self._found_for:
             return False
         return self._methods.still_hold()
-
-    def _what_counts(
-        self, opt: Optimizer | None, train: Rows, validation: Rows | None, mini_batch_size: int
-    ) -> tuple[Any, ...]:
-        """Return what a session is found from, besides the network."""
-        of_validation = None if validation is None else _kind(validation)
-        parameters = None if opt is None else opt.parameters
-        return _kind(train), of_validation, mini_batch_size, self.criterion.reduction, parameters, thread_limits()
 
     def take(self, train: Rows, validation: Rows | None = None, loss: LossCall | None = None) -> None:
         """Train and validate these rows from now on, which are of the same kind; to train maybe fewer at a time."""
@@ -191,7 +198,9 @@ class Session:
         plan = self.plan
         flop, is_sparse = plan.flop_of(self._sparse), self._sparse is not None
         sizes = flop, plan.parameter.size, self.size, *self._row_counts
-        division = divide(*sizes, beside=beside, whole=plan.over_rows)._replace(is_sparse=is_sparse)
+        division = divide(*sizes, beside=beside, whole=plan.over_rows)
+        if is_sparse:
+            division = division._replace(is_sparse=True)
         self._may_fuse = not division.in_place and self.size <= K_BLOCK and plan.is_linear and not is_sparse
         self.division = division
         self._step_of: tuple[Any, ...] = (None,)  # what the last step was made for: nothing any more
@@ -263,7 +272,7 @@ class Session:
         step = self._step_for(steps, max_norm, scheduled, penalty)
         if steps:
             for parameter in plan.parameters:  # the gradients of the last mini-batch are left behind
-                parameter.has_grad = parameter.requires_grad
+                parameter.has_grad = parameter._requires_grad
         state = _NO_STATE[plan.dtype.char] if opt is None else opt.state(plan.dtype)  # in which the step has its places
         run_train(
             team,
@@ -312,31 +321,3 @@ class Session:
         losses: list[float] = (results.val_sums[:finished] * self._val_scale).tolist()
         accuracies: list[float] = (results.val_hits[:finished] / (self._val_counted or nan)).tolist()
         return losses, accuracies
-
-
-def _kind(rows: Rows) -> tuple[Any, ...]:
-    """Return what the engine needs to know of rows before it takes others like them."""
-    input, target = rows.input, rows.target
-    return type(input), input.shape, target.shape, input.dtype, target.dtype
-
-
-def waiting_session(
-    model: Module, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int,
-    loss: LossCall | None = None,
-) -> Session | None:  # fmt: skip
-    """Return the session of the model's last training, with these rows, if it serves this training as well."""
-    waiting: Session | None = model._session
-    if waiting is None or not waiting.serves(criterion, opt, train, validation, mini_batch_size):
-        return None
-    if not waiting.claim.acquire(False):
-        return None
-    waiting.take(train, validation, loss)
-    return waiting
-
-
-def session_for(
-    model: Module, criterion: Any, opt: Any, train: Rows, validation: Rows | None, mini_batch_size: int
-) -> Session:
-    """Return the session of the model's last training if it serves this one as well, or a new one."""
-    parts = model, criterion, opt, train, validation, mini_batch_size
-    return waiting_session(*parts) or Session(*parts)

@@ -76,7 +76,7 @@ class Workspace:
 
 def new_workspace(plan: Plan, division: Division) -> Workspace:
     """Return memory for a training of ``plan``."""
-    sparse_ranks = division.ranks if division.mode == arguments.BY_ROWS else 1
+    sparse_ranks = division.ranks if division.blocks == 1 else 1
     layers, size = plan.layout(
         division.block_rows, in_place=division.in_place, sparse_ranks=sparse_ranks if division.is_sparse else 0
     )

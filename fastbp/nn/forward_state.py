@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,8 +16,8 @@ class ForwardState:
 
     def __init__(self, modules: Iterable[Module]) -> None:
         self._changing = [module for module in modules if module._buffer_names or isinstance(module, Dropout)]
-        self._arrays: list[tuple[Array, Array]] = []
-        self._forwards: list[tuple[Dropout, int]] = []
+        self._arrays: Sequence[tuple[Array, Array]] = ()
+        self._forwards: Sequence[tuple[Dropout, int]] = ()
 
     def keep(self) -> None:
         """Note the state as it is."""

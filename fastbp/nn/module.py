@@ -254,13 +254,15 @@ class Module(Conversions):
         """Return the parameters' flat vectors, with the lock that keeps a second thread out."""
         flat = self._flat
         if flat is None or not flat.is_current:
-            before, modules = flat, list(self._modules_in_order())
+            before, modules, names = flat, dict[Module, None](), dict[Parameter, str]()
+            self._walk("", modules, names)
             for module in modules:
                 module._follow_dtype()
-            flat = FlatView(self._parameters_in_order(), modules)
+            flat = FlatView(names, modules)
+            flat.inner, flat.names = tuple(modules)[1:], names
             if before is not None and not (before.runs or flat.runs):
                 flat.lock = before.lock  # without parameters it is the lock of this view alone
-            self._flat = flat
+            vars(self)["_flat"] = flat  # which changes no part
         return flat
 
     def state_dict(self) -> dict[str, Array]:

@@ -14,7 +14,7 @@ adds to the vector, and says with ``note_grad`` which parameters are about to be
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -220,6 +220,8 @@ def in_order_of_memory(parameters: Iterable[Parameter]) -> list[Parameter]:
     Storages come in the order of their first parameters.
     """
     unique = list(dict.fromkeys(parameters))
+    if len(_runs_of(unique)) == 1:
+        return unique
     storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in unique))}
     return sorted(unique, key=lambda parameter: (storages[parameter.storage], parameter.offset))
 
@@ -297,15 +299,23 @@ class FlatView(Derived):
         In the parameters' order, each a view of one storage.
     parameters, trained : tuple of Parameter
         All of them, each once, and those that are not frozen.
+    inner : tuple of Module
+        Of the view of a whole module: those inside it, each once, and not itself, whose view this is.
+    names : mapping of Parameter to str
+        Likewise: the parameters' names, dotted.
     lock : ModelLock or ModelLocks
         Of the storages; one of its own if there are none, so that modules without parameters are locked too.
     """
 
-    __slots__ = ("lock", "parameters", "runs", "trained")
+    inner: tuple[Any, ...]
+    names: Mapping[Parameter, str]
+
+    __slots__ = ("inner", "lock", "names", "parameters", "runs", "trained")
 
     def __init__(self, parameters: Iterable[Parameter] | None = None, modules: Iterable[Source] = ()) -> None:
+        self.inner, self.names = (), {}
         self.parameters = tuple(dict.fromkeys(parameters or ()))
-        self.trained = tuple(parameter for parameter in self.parameters if parameter.requires_grad)
+        self.trained = tuple([parameter for parameter in self.parameters if parameter._requires_grad])
         runs = _runs_of(self.parameters)
         storages = dict.fromkeys(storage for storage, _, _ in runs)
         self.lock = _lock_of(storages)

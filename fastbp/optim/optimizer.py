@@ -220,7 +220,11 @@ class Optimizer:
                 settings = {**settings, **scheduled[groups[id(row.group)]]}
             made = self._steps - row.missed
             numbers = np.arange(made + 1, made + length + 1, dtype=np.float64)
-            for column, values in enumerate(self._columns(settings, numbers, row)):
+            columns = self._columns(settings, numbers, row)
+            if length == 1:  # numbers and arrays of one
+                scalars[0, place] = [value.item() if type(value) is np.ndarray else value for value in columns]
+                continue
+            for column, values in enumerate(columns):
                 scalars[:, place, column] = values
         if is_constant and length:
             self._constant = scalars

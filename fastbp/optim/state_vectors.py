@@ -35,13 +35,16 @@ class StateVectors:
         """Keep vectors of these names for ``parameters``, one behind the other; those that are new are zeros."""
         places: dict[Parameter, int] = {}
         sizes: dict[np.dtype[Any], int] = {}
+        found = []
         for parameter in parameters:
             data = parameter.kernel_data
-            places[parameter] = place = sizes.get(data.dtype, 0)
-            sizes[data.dtype] = place + data.size
+            dtype, size = data.dtype, data.size
+            places[parameter] = place = sizes.get(dtype, 0)
+            sizes[dtype] = place + size
+            found.append((parameter, dtype, place, size))
         count = len(names)
         arrays = {dtype: aligned_zeros(count * size, dtype).reshape(count, size) for dtype, size in sizes.items()}
-        parts = {p: (arrays[p.dtype], place, p.size) for p, place in places.items()} if names else {}
+        parts = {parameter: (arrays[dtype], place, size) for parameter, dtype, place, size in found if names}
         if self._parts:
             with np.errstate(over="ignore"):  # beyond float32 is infinity, as in PyTorch
                 for parameter in parts.keys() & self._parts.keys():

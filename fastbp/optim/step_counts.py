@@ -75,12 +75,12 @@ class StepCounts:
     def lay_out(self, groups: Sequence[ParameterGroup], steps: int, stepped: Iterable[Parameter]) -> None:
         """Find the rows of the parameters that are ``stepped`` from now on, after ``steps`` of the optimiser."""
         self.note(steps)
-        moving = set(stepped)
+        moving, first = set(stepped), Progress(steps)
         self.rows, self._row_of = [], {}
         for group in groups:
             own: dict[Progress, ScalarRow] = {}
             for parameter in group["params"]:
-                progress = self._progress.setdefault(parameter, Progress(steps))
+                progress = self._progress.setdefault(parameter, first)
                 if parameter not in moving:
                     self._row_of[parameter] = None
                     continue
@@ -136,7 +136,7 @@ class StepCounts:
         number = {id(row): n for n, row in enumerate(self.rows)}
         start = 0
         for parameter in parameters:
-            row, stop = self._row_of.get(parameter), start + parameter.size
+            row, stop = self._row_of.get(parameter), start + parameter.kernel_data.size
             if row is not None:
                 first, last, before, place = spans[-1] if spans else (0, -1, -1, 0)
                 own, own_place = number[id(row)], places[parameter]

@@ -11,7 +11,8 @@ import numpy as np
 from fastbp.engine.call_length import next_length
 from fastbp.engine.compiled_train import room_for_results
 from fastbp.engine.refusals import NotPlannable, require_known_part, require_mini_batches, require_own_parameters
-from fastbp.engine.session import NO_ORDER, Session, waiting_session
+from fastbp.engine.session import NO_ORDER, Session
+from fastbp.engine.waiting_sessions import waiting_session
 from fastbp.nn.module import Module
 from fastbp.optim.optimizer import Optimizer
 from fastbp.runtime.interrupts import Interrupts

@@ -15,7 +15,8 @@ import numpy as np
 from fastbp.engine.call_length import next_length
 from fastbp.engine.compiled_train import room_for_results
 from fastbp.engine.refusals import NotPlannable, require_mini_batches
-from fastbp.engine.session import NO_ORDER, Session, session_for
+from fastbp.engine.session import NO_ORDER, Session
+from fastbp.engine.waiting_sessions import session_for
 from fastbp.nn.module import Module
 from fastbp.training.accuracy import records_accuracy
 from fastbp.training.history import Backend, Position
@@ -23,6 +24,7 @@ from fastbp.training.loss_per_sample import LossPerSample
 from fastbp.training.schedule import Part
 from fastbp.training.trained_parts import changed
 from fastbp.training.training_run import Criterion, Epochs, Optimizer, TrainingRun
+from fastbp.validation.arrays import Array
 from fastbp_kernels.network.arguments import Results, Rows
 
 
@@ -83,18 +85,18 @@ class EngineTrainer:
 
     def _calls(self, session: Session, run: TrainingRun) -> Iterator[None]:
         """Train to the end, or until the session is of another model than there is now."""
-        history = run.history
+        history, flat = run.history, session.plan.flat
         units, batches, validates = session.units, session.batches, self.series > 1
         done, total = history.epochs * units + history.position.batches, run.epochs * units
         unfinished = None  # of the validation of the epoch that the next call goes on with: loss and hits
         length, is_first = session.first_length, True
         while done < total:
-            if not is_first or run.stops_at_epochs or not session.plan.is_current:  # else nobody has looked yet
+            if not is_first or run.stops_at_epochs or not flat.is_current:  # else nobody has looked yet
                 run.require_unchanged()
             is_first = False
-            if not session.plan.is_current:
+            if not flat.is_current:
                 return
-            first_epoch = history.epochs
+            first_epoch = done // units
             stop = min(done + length, (first_epoch + 1) * units if run.stops_at_epochs else total, total)
             touched = -(-stop // units) - first_epoch
             results = room_for_results(touched, validates=validates)
@@ -104,7 +106,7 @@ class EngineTrainer:
                 results.val_sums[0], results.val_hits[0] = unfinished
             with run.held:
                 orders = run.shuffler.draw(touched)
-                order = np.stack(orders) if orders else NO_ORDER
+                order = _stacked(orders) if orders else NO_ORDER
                 first, behind = done - first_epoch * units, stop - first_epoch * units
                 scheduled = go_on = None
                 if run.schedule:
@@ -148,6 +150,11 @@ class EngineTrainer:
         val_losses, accuracies = self._session.validation(results, len(sums))
         scores = accuracies if self._scores else []
         return Epochs(losses, val_losses, scores, means, self.per_sample.val(val_losses))
+
+
+def _stacked(orders: list[Array]) -> Array:
+    """Return the orders as rows: one as it is, for that is quicker."""
+    return orders[0][None] if len(orders) == 1 else np.stack(orders)
 
 
 def _parts(first: int, stop: int, units: int, batches: int) -> list[Part]:

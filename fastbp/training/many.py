@@ -272,7 +272,7 @@ class _Trainings:
         finally:
             warnings_to.reset(token)
             if len(self._jobs) > 1:
-                job.model._session = None
+                vars(job.model)["_session"] = None
 
     def _in_turn(self, progress: Callable[[History], object] | None) -> Any:
         """Return what calls ``progress`` when no other job's is called; False for None."""

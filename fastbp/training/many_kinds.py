@@ -62,12 +62,9 @@ def _kind_of_parts(job: TrainingJob) -> Hashable | None:
         return None
     if criterion.checks_prediction:
         return None
-    settings = [(name, value) for name, value in vars(criterion).items() if not name.startswith("_")]
-    is_plain = all(type(value) in _PLAIN for _, value in settings)
-    loss = (type(criterion), *settings) if is_plain else id(criterion)
     least_rows = max(module._least_rows for module in plan.modules)
     network = plan.dtype, plan.first.in_features, plan.out_features, plan.parameter.size, plan.flop, least_rows
-    return *network, plan.over_rows, loss, criterion.reduction, type(opt)
+    return *network, plan.over_rows, criterion._kind, type(opt)
 
 
 def _is_seed(rng: Any) -> bool:

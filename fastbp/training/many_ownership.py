@@ -39,7 +39,7 @@ def _changed_by(job: TrainingJob, history: History) -> Iterator[tuple[str, Any]]
     """Yield what a training changes, by the name of what it is."""
     if isinstance(job.model, Module):  # whatever else is refused by the check of the job
         plan = plan_of(job.model)
-        for module in plan.around:
+        for module in (job.model, *plan.inner):
             yield "module", module
         for parameter in plan.parameters:
             yield "parameter", parameter

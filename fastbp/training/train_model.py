@@ -7,7 +7,7 @@ from time import perf_counter
 
 from fastbp.engine.plan import plan_of
 from fastbp.engine.refusals import NotPlannable, require_mini_batches, require_own_parameters
-from fastbp.engine.session import waiting_session
+from fastbp.engine.waiting_sessions import session_of_kind, waiting_session
 from fastbp.nn.module import Module
 from fastbp.nn.utils.clip_grad import require_limit
 from fastbp.optim.lr_scheduler import LRScheduler
@@ -164,7 +164,8 @@ def train_model(
     threads: those that share many rows have each a block of 256 rows and up to 8 gradients, those that validate beside
     the training have each a block and two copies of the parameters. With ``shuffle``, the orders of
     the epochs that one compiled call of about 0.1 seconds goes through take up to 16 bytes a row and epoch.
-    Products of wide layers borrow 4 MiB for each thread, which the process keeps for the next ones.
+    Products of wide layers borrow 4 MiB for each thread, which the process keeps for the next ones. So it does with
+    what a small training worked in: up to 1 MiB for trainings of one kind, of the last 16 kinds of networks.
     Arrays that are not C-contiguous and aligned are copied once; class indices always are. Of ``RowBlocks`` one block
     is kept at a time.
     """
@@ -232,7 +233,10 @@ def _choose_trainer(
     Data and optimiser are checked against the model here, unless the last training had the same. Of blocks the first
     one is ``train``.
     """
-    session = waiting_session(model, criterion, opt, train, validation, mini_batch_size) if reader is None else None
+    session = None
+    if reader is None:
+        parts = model, criterion, opt, train, validation, mini_batch_size
+        session = waiting_session(*parts) or session_of_kind(*parts)
     if session is not None:
         return EngineTrainer(model, criterion, opt, train, validation, mini_batch_size, session), ""
     require_number_of(criterion)

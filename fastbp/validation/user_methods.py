@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, ValuesView
 from itertools import chain
+from operator import is_
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -74,20 +75,34 @@ def have_own_methods(objects: Iterable[Any]) -> bool:
 
 
 class LibraryMethods:
-    """Objects that have no methods of their user's, as ``own_methods`` has found, and whether that still holds."""
+    """Objects with the methods of their classes, and whether these are the library's and still those of now.
+
+    Attributes
+    ----------
+    are_all : bool
+        Whether ``own_methods`` finds none of the user's.
+    """
 
     def __init__(self, *objects: Any) -> None:
-        known = [_known(type(obj)) for obj in objects]
+        classes = tuple(map(type, objects))
+        known = [_known(cls) for cls in classes]
         self._names = [(obj, each.methods) for obj, each in zip(objects, known, strict=True)]
-        self._attributes = [values for each in known for values in each.attributes]
-        self._then = [value for each in known for value in each.then]
+        self.are_all = not any(each.own for each in known) and self._hide_none()
+        joined = _joined.get(classes)
+        if joined is None or not all(map(is_, joined.known, known)):
+            attributes = [values for each in known for values in each.attributes]
+            joined = _joined[classes] = _Joined(known, attributes, [value for each in known for value in each.then])
+        self._joined = joined
+
+    def _hide_none(self) -> bool:
+        return all(names.isdisjoint(vars(obj)) for obj, names in self._names)
 
     def still_hold(self) -> bool:
         """Whether each attribute of the classes is that of then, and no object hides a method of its class."""
         for obj, names in self._names:
             if not names.isdisjoint(vars(obj)):
                 return False
-        return _are_same(self._attributes, self._then)
+        return _are_same(self._joined.attributes, self._joined.then)
 
 
 class _Known(NamedTuple):
@@ -111,6 +126,14 @@ class _Known(NamedTuple):
     methods: frozenset[str]
 
 
+class _Joined(NamedTuple):
+    """What is known of several classes, one after the other."""
+
+    known: list[_Known]
+    attributes: list[ValuesView[Any]]
+    then: list[Any]
+
+
 def _are_same(attributes: Iterable[ValuesView[Any]], then: list[Any]) -> bool:
     """Whether all attributes of some classes, one after the other, are those of ``then``."""
     try:
@@ -119,6 +142,7 @@ def _are_same(attributes: Iterable[ValuesView[Any]], then: list[Any]) -> bool:
         return False
 
 
+_joined: dict[tuple[type, ...], _Joined] = {}
 _found: dict[type, _Known] = {}  # for ever: a class's methods may refer to it, so that weak keys would not die
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from inspect import signature
 from math import nan
+from types import NoneType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,6 +33,8 @@ from fastbp_kernels.network.arguments import Rows
 
 NO_CLASSES = np.empty(0, np.int64)
 _NO_VALUES = {char: np.empty((0, 0), char) for char in "fd"}  # by the dtype's letter, whose hash is at hand
+_NO_SETTINGS = ("self", "reduction")
+_PLAIN = (NoneType, bool, int, float, str)
 _NO_WEIGHTS = {char: np.empty(0, char) for char in "fd"}
 
 
@@ -63,17 +67,25 @@ class KernelLoss(Loss):
 
     row: ClassVar[str]
     checks_prediction: ClassVar[bool] = False  # whether not every number is a prediction
+    _settings: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls) and is_of_the_library(cls):
-            for name in set(signature(cls.__init__).parameters) - {"self", "reduction", *dir(cls)}:
+            cls._settings = tuple(name for name in signature(cls.__init__).parameters if name not in _NO_SETTINGS)
+            for name in set(cls._settings) - {*dir(cls)}:
                 setattr(cls, name, _Setting(name))
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self._grad = Buffer()
         self._kernel_calls: dict[tuple[Any, ...], LossCall] = {}  # by what they were made for
+
+    @property
+    def _kind(self) -> Hashable:
+        """What checks of a training go by: equal for losses of one class with the same settings."""
+        settings = [getattr(self, name) for name in self._settings]
+        return (type(self), self._reduction, *settings) if all(type(value) in _PLAIN for value in settings) else self
 
     def scale(self, count: float) -> float:
         """Return the factor of the sum in a loss of so many elements or rows; NaN for a mean of none."""

@@ -18,15 +18,15 @@ from fastbp_kernels.compiler.decorators import inner_kernel
 from fastbp_kernels.compiler.intrinsics import Context, Definition, Values, intrinsic
 from fastbp_kernels.compiler.numba_internals import cgutils
 from fastbp_kernels.compiler.pointers import CACHE_LINE, Pointer, pointer_at, shift
+from fastbp_kernels.compiler.shared_numbers import shared_numbers
 from fastbp_kernels.compiler.vectors import INT64
 
 BLOCK_BYTES = 4 << 20
 SLOTS = 64  # more borrowers at a time are served too, but their blocks are freed when they return them
 
-_addresses = (ctypes.c_int64 * SLOTS)()  # of the blocks in the slots, or 0
+_addresses, _slots = shared_numbers("memory_pool_slots", [0] * SLOTS)  # of the blocks in the slots, or 0
 
-_SLOTS, _ALLOCATE, _FREE = (f"fastbp_memory_pool_{name}" for name in ("slots", "allocate", "free"))
-binding.add_symbol(_SLOTS, ctypes.addressof(_addresses))
+_ALLOCATE, _FREE = "fastbp_memory_pool_allocate", "fastbp_memory_pool_free"
 # Python's, which need no GIL: they are there on every system, and tracemalloc sees what is allocated.
 for _name, _function in ((_ALLOCATE, ctypes.pythonapi.PyMem_RawMalloc), (_FREE, ctypes.pythonapi.PyMem_RawFree)):
     binding.add_symbol(_name, ctypes.cast(_function, ctypes.c_void_p).value)
@@ -59,17 +59,6 @@ def block_memory(like: Pointer, block: int) -> Pointer:
     """Return a pointer to a block's ``BLOCK_BYTES``, to elements of ``like``'s type, aligned to a cache line."""
     memory: Pointer = pointer_at(like, (block | (CACHE_LINE - 1)) + 1)
     return memory
-
-
-@intrinsic
-def _slots(typing_context: Context) -> Definition:
-    def codegen(context: Context, builder: ir.IRBuilder, signature: Any, arguments: Values) -> ir.Value:
-        module = builder.module
-        if _SLOTS not in module.globals:
-            ir.GlobalVariable(module, INT64, _SLOTS)  # LLVM finds it by its name when it links a kernel
-        return module.globals[_SLOTS]
-
-    return types.CPointer(types.int64)(), codegen
 
 
 @intrinsic

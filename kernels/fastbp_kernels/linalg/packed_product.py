@@ -2,9 +2,9 @@
 
 The loops, from the outermost::
 
-    columns of B, PACKED_PANELS tiles' widths at a time
+    columns of B, so many panels as there is memory for
         steps of k, K_BLOCK at a time           pack B:  | panel 0: step 0, step 1, ... | panel 1: ... | ...
-            rows of A, PACKED_ROWS at a time    pack A:  | tile 0: step 0, step 1, ... | tile 1: ... | ...
+            rows of A, some tiles at a time     pack A:  | tile 0: step 0, step 1, ... | tile 1: ... | ...
                 panels of B                     stay in the first cache
                     tiles of A                  stream through it
 
@@ -21,12 +21,12 @@ from fastbp_kernels.compiler.late_kernel import late_kernel
 from fastbp_kernels.compiler.pointers import Pointer, shift, stack_memory
 from fastbp_kernels.linalg.blocking import (
     K_BLOCK,
-    PACKED_PANELS,
-    PACKED_ROWS,
     PACKED_TILE_ROWS,
     PACKED_WIDTH,
     PANEL_STRIP,
     START_SIZE,
+    packed_panels,
+    packed_tiles,
 )
 from fastbp_kernels.linalg.packing import TRANSPOSED, pack_panels
 from fastbp_kernels.linalg.tile import ADD, STORE, panel_width, tile
@@ -46,16 +46,20 @@ def packed_product(
     zero_loop(START_SIZE, start)
     widest = panel_width(a, columns)
     strip = PANEL_STRIP * widest
-    packed_a = shift(memory, PACKED_PANELS * panel_width(a, 1 << 30) * K_BLOCK)
+    most = packed_tiles() * PACKED_TILE_ROWS
+    panels = packed_panels(packed_tiles())
+    packed_a = shift(memory, panels * panel_width(a, 1 << 30) * K_BLOCK)
     b_column, b_step = (b_row, 1) if b_kind == TRANSPOSED else (1, b_row)
-    for left in range(0, columns, PACKED_PANELS * widest):
-        right = min(columns, left + PACKED_PANELS * widest)
+    blocks = (m + most - 1) // most
+    block = (m + blocks * PACKED_TILE_ROWS - 1) // (blocks * PACKED_TILE_ROWS) * PACKED_TILE_ROWS  # rows of each
+    for left in range(0, columns, panels * widest):
+        right = min(columns, left + panels * widest)
         for first in range(0, k, K_BLOCK):
             depth = min(K_BLOCK, k - first)
             ends = first + depth == k
             task = (epilogue if ends else epilogue & ADD) | (ADD if first else STORE)
-            for top in range(0, m, PACKED_ROWS):
-                height = min(PACKED_ROWS, m - top)
+            for top in range(0, m, block):
+                height = min(block, m - top)
                 tiles = (height + PACKED_TILE_ROWS - 1) // PACKED_TILE_ROWS
                 low, higher = height // tiles, height % tiles  # rows of a tile, and how many tiles have one more
                 _pack_rows(packed_a, low, higher, tiles, depth, shift(a, top * a_row + first * a_k), a_row, a_k)

@@ -10,7 +10,6 @@ from fastbp_kernels.compiler.vectors import LANE_BYTES
 from fastbp_kernels.linalg.blocking import (
     IN_PLACE_ROWS,
     K_BLOCK,
-    M_BLOCK,
     PAGE,
     PAGE_ROWS,
     PANEL_SIZE,
@@ -19,6 +18,7 @@ from fastbp_kernels.linalg.blocking import (
     THIN_COLUMNS,
     THIN_ROWS,
     pays_packing,
+    rows_in_place,
 )
 from fastbp_kernels.linalg.packed_product import packed_product
 from fastbp_kernels.linalg.packing import ROOMY_ROWS, ROWS, TRANSPOSED, pack_panel
@@ -77,7 +77,7 @@ def product_in_place(
     thin = k <= THIN and columns >= THIN_COLUMNS and b_kind != TRANSPOSED
     page = PAGE // (2 * LANE_BYTES) * panel_width(a, 1 << 30)  # in elements; of so many columns, it is the widest
     pages_apart = a_k == 1 and a_row % page == 0
-    m_block = THIN_ROWS if thin else M_BLOCK if k > K_BLOCK // 2 else 2 * M_BLOCK
+    m_block = THIN_ROWS if thin else rows_in_place() if k > K_BLOCK // 2 else 2 * rows_in_place()
     for top in range(0, m, m_block):
         height = min(m_block, m - top)
         tiles = (height + PAGE_ROWS - 1) // PAGE_ROWS if pages_apart else (height + TILE_ROWS - 1) // TILE_ROWS

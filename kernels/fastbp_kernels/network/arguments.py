@@ -12,7 +12,7 @@ from fastbp_kernels.functions.losses.kernels import LossCall
 from fastbp_kernels.functions.penalty import Penalty
 
 # Division of labour; see ``train``.
-BY_ROWS, BY_CHUNKS, VALIDATION_BESIDE = range(3)
+BY_ROWS, BY_CHUNKS, VALIDATION_BESIDE, BY_LAYERS = range(4)
 
 
 class Network(NamedTuple):
@@ -122,7 +122,7 @@ class Workspace(NamedTuple):
     Attributes
     ----------
     mode : int
-        BY_ROWS, BY_CHUNKS or VALIDATION_BESIDE.
+        BY_ROWS, BY_LAYERS, BY_CHUNKS or VALIDATION_BESIDE.
     fuses_update : bool
         Whether parameters are stepped in the tile that computes their gradient: by SGD, of mini-batches within one
         k_block.
@@ -130,7 +130,7 @@ class Workspace(NamedTuple):
         Rows of a block: of the rows that pass through the network together. It is ``K_BLOCK`` if the mode is BY_CHUNKS;
         else a multiple of ``SLAB``, and of ``K_BLOCK`` too where mini-batches are larger.
     scratch : vector, written; zeros at first
-        The memory of a block, as the table lays it out. There is one block if the mode is BY_ROWS, else one for each
+        The memory of a block, as the table lays it out. There is one block BY_ROWS and BY_LAYERS, else one for each
         rank.
     classes : vector of int64, written
         ``block_rows`` for each block in scratch where the loss takes classes; else empty.

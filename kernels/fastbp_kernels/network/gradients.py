@@ -9,6 +9,7 @@ from fastbp_kernels.layers.registry import LINEAR
 from fastbp_kernels.layers.table import OPERATION, OUT, X_ROW, Y_ROW, G, X
 from fastbp_kernels.linalg.product import ROOMY_ROWS, ROWS
 from fastbp_kernels.network.arguments import Batches, Block, Network
+from fastbp_kernels.network.layer_by_layer import backward_layer_by_layer, forward_layer_by_layer
 from fastbp_kernels.network.operations import layer_parameter_gradients
 from fastbp_kernels.network.passes import (
     backward_rows,
@@ -27,7 +28,7 @@ from fastbp_kernels.parallel.partition import rank_range
 @inlined_kernel
 def block_gradients(
     rank: int, ranks: int, network: Network, data: Batches, block: Block, loss: LossCall, factor: float, lr: float,
-    fuses_update: bool, wait: Pointer,
+    fuses_update: bool, by_layers: bool, wait: Pointer,
 ) -> None:  # fmt: skip
     """Add the gradients of the block's rows to its ``grad`` and note the loss of each slab of them.
 
@@ -37,9 +38,14 @@ def block_gradients(
     scalars, steps, before = pointer(network.scalars), block.steps, block.before
     last, earliest = layers.shape[0] - 1, first_trained(layers)  # nobody needs the gradients before that
     first_row, stop_row = rank_range(block.rows, SLAB, rank, ranks)
-    _propagate(network, data, block, loss, factor, first_row, stop_row)
-    in_turn = ranks == 1 and not fuses_update  # a layer's inputs make room for gradients as soon as its own are there
-    if not in_turn:
+    _propagate(rank, ranks, network, data, block, loss, factor, by_layers, wait)
+    # A layer's inputs make room for gradients as soon as its own are there.
+    in_turn = ranks == 1 and not fuses_update and not by_layers
+    if by_layers:
+        backward_layer_by_layer(
+            rank, ranks, layers, parameter, scalars, scratch, earliest, block.rows, steps, before, wait
+        )
+    elif not in_turn:
         for layer in range(last, earliest, -1):
             backward_rows(layers, layer, parameter, scalars, scratch, first_row, stop_row, steps, before)
         barrier(ranks, wait)
@@ -59,9 +65,11 @@ def block_gradients(
 
 @inlined_kernel
 def _propagate(
-    network: Network, data: Batches, block: Block, loss: LossCall, factor: float, first_row: int, stop_row: int
-) -> None:
-    """Run forward and loss of some rows of the block: their gradient is then in the last layer's G."""
+    rank: int, ranks: int, network: Network, data: Batches, block: Block, loss: LossCall, factor: float,
+    by_layers: bool, wait: Pointer,
+) -> None:  # fmt: skip
+    """Run forward and loss of this rank's rows of the block: their gradient is then in the last layer's G."""
+    first_row, stop_row = rank_range(block.rows, SLAB, rank, ranks)
     layers, scratch, order = network.layers, block.scratch, data.order
     last = layers.shape[0] - 1
     target = shift(pointer(data.rows.target), block.start * layers[last, OUT])
@@ -83,11 +91,17 @@ def _propagate(
             place, place_row = layers[last, G], layers[last, Y_ROW]
             gather(scratch, place, place_row, data.rows.target, order, block.epoch, block.start, first_row, stop_row)
     x, x_row, _ = _inputs(layers, 0, scratch, data, block.start)
-    forward_rows(
-        layers, pointer(network.parameter), pointer(network.scalars), scratch, x, x_row, first_row, stop_row,
-        block.steps, block.before,
-    )  # fmt: skip
-    scalars = pointer(network.scalars)
+    parameter, scalars = pointer(network.parameter), pointer(network.scalars)
+    if by_layers:
+        if order.size:
+            barrier(ranks, wait)
+        forward_layer_by_layer(
+            rank, ranks, layers, parameter, scalars, scratch, x, x_row, block.rows, block.steps, block.before, wait
+        )
+    else:
+        forward_rows(
+            layers, parameter, scalars, scratch, x, x_row, first_row, stop_row, block.steps, block.before
+        )  # fmt: skip
     loss_rows(loss, is_weighted, layers, scalars, block, target, classes, weights, factor, first_row, stop_row)
 
 

@@ -109,15 +109,24 @@ def forward_layer(
     If it ``trains``, what the backward pass of its activation takes is left at ``z``; that is ``y`` where it is the
     outputs.
     """
-    i, o, bias = layers[layer, IN], layers[layer, OUT], layers[layer, BIAS]
+    linear_outputs(layers, layer, parameter, rows, x, x_row, z, y_row, 0, layers[layer, OUT])
     activation = layers[layer, ACTIVATION]
-    weight, epilogue = shift(parameter, layers[layer, WEIGHT]), VALUE_EPILOGUES[activation]
-    product(
-        rows, o, i, x, x_row, 1, weight, i, TRANSPOSED, bias >= 0, shift(parameter, max(bias, 0)), z, y_row, epilogue,
-        z, y_row, 0.0,
-    )  # fmt: skip
-    if epilogue == STORE and activation != IDENTITY:
+    if VALUE_EPILOGUES[activation] == STORE and activation != IDENTITY:
         activate_layer(layers, layer, scalars, rows * y_row, z, y, trains)
+
+
+@inner_kernel
+def linear_outputs(
+    layers: Array, layer: int, parameter: Pointer, rows: int, x: Pointer, x_row: int, z: Pointer, y_row: int,
+    first: int, stop: int,
+) -> None:  # fmt: skip
+    """Write the outputs from ``first`` to ``stop`` of a linear layer, with its activation where the tile applies it."""
+    i, bias, epilogue = layers[layer, IN], layers[layer, BIAS], VALUE_EPILOGUES[layers[layer, ACTIVATION]]
+    weight, out = shift(parameter, layers[layer, WEIGHT] + first * i), shift(z, first)
+    product(
+        rows, stop - first, i, x, x_row, 1, weight, i, TRANSPOSED, bias >= 0, shift(parameter, max(bias, 0) + first),
+        out, y_row, epilogue, out, y_row, 0.0,
+    )  # fmt: skip
 
 
 @inner_kernel
@@ -208,28 +217,58 @@ def backward_rows(
     """Carry the gradient from one layer's G to that of the layer before it, for some rows of the block."""
     if layer == 0:
         return
-    i, o, rows = layers[layer, IN], layers[layer, OUT], stop_row - first_row
-    g_row, x_row = layers[layer, Y_ROW], layers[layer, X_ROW]
-    activation, is_linear = layers[layer - 1, ACTIVATION], layers[layer, OPERATION] == LINEAR
-    ends = is_linear and layers[layer, ADDED_G] < 0  # with the product
-    epilogue = DERIVATIVE_EPILOGUES[activation] if ends else STORE
-    g = shift(scratch, layers[layer, G] + first_row * g_row)
-    x = shift(scratch, layers[layer, X] + first_row * x_row)
-    grad_x = shift(scratch, layers[layer - 1, G] + first_row * x_row)
-    call = call_of(layer, parameter, scalars, scratch, steps, before, first_row, rows)
-    if is_linear:
-        weight = shift(parameter, layers[layer, WEIGHT])
-        product(
-            rows, i, o, g, g_row, 1, weight, i, layers[layer, KIND], False, weight, grad_x, x_row, epilogue, x, x_row,
-            0.0,
-        )  # fmt: skip
+    if layers[layer, OPERATION] == LINEAR:
+        linear_input_gradients(layers, layer, parameter, scratch, first_row, stop_row, 0, layers[layer, IN])
     else:
+        call = call_of(layer, parameter, scalars, scratch, steps, before, first_row, stop_row - first_row)
+        grad_x = shift(scratch, layers[layer - 1, G] + first_row * layers[layer, X_ROW])
         layer_backward(layers[layer, OPERATION], layers, layer, call, grad_x)
+    if not ends_with_product(layers, layer):
+        call = call_of(layer, parameter, scalars, scratch, steps, before, first_row, stop_row - first_row)
+        finish_backward(layers, layer, scalars, call)
+
+
+@inner_kernel
+def linear_input_gradients(
+    layers: Array, layer: int, parameter: Pointer, scratch: Pointer, first_row: int, stop_row: int, first: int,
+    stop: int,
+) -> None:  # fmt: skip
+    """Write the gradients of a linear layer's inputs from ``first`` to ``stop``, for some rows of the block.
+
+    They are those of the layer before it where that ``ends_with_product``.
+    """
+    i, o, g_row, x_row = layers[layer, IN], layers[layer, OUT], layers[layer, Y_ROW], layers[layer, X_ROW]
+    ends, place = layers[layer, ADDED_G] < 0, first_row * x_row + first
+    epilogue = DERIVATIVE_EPILOGUES[layers[layer - 1, ACTIVATION]] if ends else STORE
+    g, x = shift(scratch, layers[layer, G] + first_row * g_row), shift(scratch, layers[layer, X] + place)
+    weight, grad_x = shift(parameter, layers[layer, WEIGHT] + first), shift(scratch, layers[layer - 1, G] + place)
+    product(
+        stop_row - first_row, stop - first, o, g, g_row, 1, weight, i, layers[layer, KIND], False, weight, grad_x,
+        x_row, epilogue, x, x_row, 0.0,
+    )  # fmt: skip
+
+
+@inner_kernel
+def ends_with_product(layers: Array, layer: int) -> bool:
+    """Return whether the product of a layer's backward leaves nothing for ``finish_backward``."""
+    if layers[layer, ADDED_G] >= 0:
+        return False
+    activation = layers[layer - 1, ACTIVATION]
+    in_tile: bool = layers[layer, OPERATION] == LINEAR and DERIVATIVE_EPILOGUES[activation] != STORE
+    return in_tile or bool(activation == IDENTITY)
+
+
+@inner_kernel
+def finish_backward(layers: Array, layer: int, scalars: Pointer, call: LayerCall) -> None:
+    """Add another gradient to that of a layer's inputs, for the call's rows, and carry it through the activation."""
+    scratch, place = call.scratch, call.first_row * layers[layer, X_ROW]
+    grad_x, activation = shift(scratch, layers[layer - 1, G] + place), layers[layer - 1, ACTIVATION]
     if layers[layer, ADDED_G] >= 0:
         add_other_gradient(layers, layer, call, grad_x)
-    if epilogue == STORE and activation != IDENTITY:
-        saved = saved_for(layers, layer - 1, scratch, first_row)
-        times_layer_derivative(layers, layer - 1, scalars, rows * x_row, grad_x, saved, grad_x)
+    if activation != IDENTITY:
+        saved = saved_for(layers, layer - 1, scratch, call.first_row)
+        count = call.rows * layers[layer, X_ROW]
+        times_layer_derivative(layers, layer - 1, scalars, count, grad_x, saved, grad_x)
 
 
 @inner_kernel

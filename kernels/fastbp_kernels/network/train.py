@@ -13,10 +13,13 @@ layer's inputs no more once the gradients have replaced them. Rows that are inpu
 are padded to whole lines: they serve as operands of the tile without a copy.
 
 Several threads may run the same call side by side, each with its own ``rank``. Each number is computed in the same way
-by whoever computes it, in one of three divisions of labour:
+by whoever computes it, in one of four divisions of labour:
 
     BY_ROWS             All ranks work on one block: each takes some of its rows in forward and backward, then some of
                         the outputs in the gradients. For large layers.
+    BY_LAYERS           All ranks work on one block, layer after layer: each takes some of a layer's outputs in forward
+                        and some of its inputs in backward, as ``layer_by_layer`` cuts them. For fewer rows than a layer
+                        is wide.
     BY_CHUNKS           Each rank takes ``K_BLOCK`` rows to itself, in scratch of its own, up to their gradients in
                         ``chunk_grads``; when that is full, they are added in the order of the rows. For few parameters
                         and many rows.
@@ -45,6 +48,7 @@ from fastbp_kernels.functions.penalty import add_penalty_gradient
 from fastbp_kernels.linalg.product import K_BLOCK
 from fastbp_kernels.network.arguments import (
     BY_CHUNKS,
+    BY_LAYERS,
     VALIDATION_BESIDE,
     Batches,
     Block,
@@ -176,7 +180,8 @@ def _train_batch(
                 pointer(workspace.scratch), pointer(workspace.classes), pointer(workspace.weights), g,
                 workspace.slab_sums, epoch, group, end - group, steps, group - start,
             )  # fmt: skip
-            block_gradients(rank, ranks, network, data, block, step.loss, factor, lr, fuses_update, wait)
+            by_layers = workspace.mode == BY_LAYERS
+            block_gradients(rank, ranks, network, data, block, step.loss, factor, lr, fuses_update, by_layers, wait)
         if rank == 0:
             for slab in range((end - group + SLAB - 1) // SLAB):
                 total += workspace.slab_sums[slab]
@@ -262,5 +267,5 @@ def _chunk_gradients(
         sums = workspace.slab_sums[chunk * block_rows // SLAB :]
         rows, ahead = min(block_rows, stop - row), before + row - start
         block = Block(scratch, classes, weights, grad, sums, epoch, row, rows, steps, ahead)
-        block_gradients(0, 1, network, data, block, loss, factor, factor, False, wait)
+        block_gradients(0, 1, network, data, block, loss, factor, factor, False, False, wait)
     barrier(ranks, wait)
