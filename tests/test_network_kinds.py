@@ -6,10 +6,10 @@ import weakref
 
 import numpy as np
 import pytest
-from test_many_kinds import FIRST, INPUT, REFUSED, TRAINED, end_of, job, network
+from test_many_kinds import FIRST, INPUT, REFUSED, TARGET, TRAINED, end_of, job, network
 
 import fastbp
-from fastbp import nn
+from fastbp import nn, optim
 from fastbp.engine import network_table
 from fastbp.engine.plan import plan_of
 
@@ -116,3 +116,28 @@ def test_networks_of_a_kind_train_in_several_threads_at_once(nothing_found):
         thread.join()
     for number, ends in enumerate(found):
         assert ends == [alone[number]] * 5
+
+
+def everything():
+    """A network of every layer that keeps something for its backward."""
+    inside = nn.Residual(nn.LayerNorm(8), nn.Linear(8, 8, rng=1), nn.GELU(), nn.Dropout(0.2, rng=2))
+    return nn.Sequential(
+        nn.Linear(4, 8, rng=0), nn.BatchNorm1d(8), nn.PReLU(), inside, nn.RMSNorm(8), nn.Linear(8, 10, rng=3), nn.GLU(),
+        nn.Softmax(dim=-1), nn.Linear(5, 3, rng=4),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf, 1e38])
+def test_memory_of_a_training_that_diverged_serves_the_next_as_new_memory_does(nothing_found, spoilt):
+    def adam(model):
+        return optim.Adam(model.parameters(), lr=0.01)
+
+    def good():
+        return job(everything(), opt=adam, val_input=INPUT[:3], val_target=TARGET[:3])
+
+    expected = train_alone(good())
+    bad = job(everything(), opt=adam, on_nonfinite="ignore")
+    assert plan_of(bad.model).table in nothing_found.values()
+    arguments = bad.arguments() | {"train_input": np.full_like(INPUT, spoilt)}
+    fastbp.train_model(**arguments | {"val_input": INPUT[:3] * spoilt, "val_target": TARGET[:3]})
+    assert train_alone(good()) == expected

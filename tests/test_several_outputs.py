@@ -1,4 +1,4 @@
-"""Models of a user's own that return several arrays, or numbers alone: what takes them, and what says that it cannot."""
+"""Models of a user that return several arrays, or numbers alone: what takes them, and what says that it cannot."""
 
 import numpy
 import pytest

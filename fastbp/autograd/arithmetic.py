@@ -12,9 +12,9 @@ NO_SLOPE = np.float64(0)  # as in PyTorch, which has zero gradients where a func
 
 
 def _power_base(grad: Any, out: Any, x: Any, y: Any) -> Any:
-    slope = grad * (y * x ** (y - 1))
     if type(y) is int or type(y) is float:
-        return slope if y != 0 else NO_SLOPE
+        return NO_SLOPE if y == 0 else grad * (y * (x if y == 2 else x ** (y - 1)))
+    slope = grad * (y * x ** (y - 1))
     return np.where(np.equal(y, 0), 0, slope)  # x ** -1 is infinite at 0
 
 
@@ -29,11 +29,16 @@ def _copied_sign(grad: Any, out: Any, x: Any, y: Any) -> Any:
 
 def _larger(grad: Any, out: Any, x: Any, y: Any) -> Any:
     """Return the gradient of the first of ``maximum``, or of the second of ``minimum``: half of it on ties."""
-    return np.where(np.less(x, y), 0, np.where(np.equal(x, y), grad / 2, grad))
+    return _but_for(np.less(x, y), np.equal(x, y), grad)
 
 
 def _smaller(grad: Any, out: Any, x: Any, y: Any) -> Any:
-    return np.where(np.greater(x, y), 0, np.where(np.equal(x, y), grad / 2, grad))
+    return _but_for(np.greater(x, y), np.equal(x, y), grad)
+
+
+def _but_for(is_other: Any, is_tie: Any, grad: Any) -> Any:
+    """Return ``grad``, 0 where the other is the extreme, and half of it on ties."""
+    return np.where(is_other, 0, np.where(is_tie, grad / 2, grad) if np.count_nonzero(is_tie) else grad)
 
 
 elementwise(np.add, lambda grad, out, x, y: grad, lambda grad, out, x, y: grad)

@@ -44,7 +44,11 @@ def run_backward(
         reached = _walk(ordered, roots, grads, wanted, until)
     if not retain_graph:
         for node in ordered:
-            if node is not until:
+            if node is until:
+                continue
+            if type(node) is FunctionNode:
+                node.inputs, node.saved = None, ()  # as its release does, which takes longer to call
+            else:
                 node.release()
     if targets is not None:
         return [reached.get(node) for node in targets]
@@ -139,8 +143,9 @@ def _walk(
                 continue
             if gradient.shape != input.shape or gradient.dtype is not input.dtype:
                 gradient = fit(gradient, input.shape, input.dtype, node)
-            before = pending.get(input)
-            pending[input] = gradient if before is None else before + gradient
+            if input in pending:
+                gradient = pending[input] + gradient
+            pending[input] = gradient
     return reached
 
 
@@ -154,9 +159,15 @@ def fit(grad: Any, shape: tuple[int, ...], dtype: np.dtype[Any], node: Node) -> 
             f"backward of {node.name} came to a gradient of {grad.dtype} for an array of {dtype}; "
             "gradients are of real numbers: compute this part of tensor.detach()"
         )
-    if grad.shape != shape and not shape:
+    if grad.shape == shape:
+        return grad.astype(dtype)  # type: ignore[no-any-return]
+    if not shape:
         grad = np.add.reduce(grad, axis=None)
-    elif grad.shape != shape:
+    elif grad.shape == ():
+        spread = np.empty(shape, dtype)
+        spread.fill(grad)
+        return spread
+    else:
         extra = grad.ndim - len(shape)  # below 0 where the gradient is the same along leading axes
         ones = (axis + extra for axis, size in enumerate(shape) if size == 1)
         axes = (*range(extra), *(axis for axis in ones if axis >= 0 and grad.shape[axis] != 1))

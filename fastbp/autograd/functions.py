@@ -80,6 +80,16 @@ def record(row: Row, inputs: tuple[Node | None, ...], value: Any, saved: tuple[A
     return wrap(value, node)
 
 
+def record_one(row: Row, input: Node | None, value: Any, saved: tuple[Any, ...]) -> Tensor:
+    """Return a tensor of ``value`` that was computed of one input, the first argument of ``row``."""
+    if input is None or not is_grad_enabled():
+        return wrap(value, None)
+    node = _new_node(FunctionNode)
+    node.order, node.inputs, node.row, node.saved = tick(), (input,), row, saved
+    node.shape, node.dtype = value.shape, value.dtype
+    return wrap(value, node)
+
+
 def strip(argument: Any) -> Any:
     """Return an argument with the plain values of all tensors in it, also in lists, tuples and dictionaries."""
     kind = type(argument)
@@ -150,9 +160,10 @@ class Elementwise(Row):
 
     def call(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if len(args) == 1 and not options:  # sooner than the general way
-            value, node = unwrap(args[0])
+            value, input = unwrap(args[0])
             result = self.function(value)
-            return record(self, (node,), result, self.kept(result, (value,), (node,)))
+            saved = result if self.keeps_output else None, value if self.keeps_inputs else None
+            return record_one(self, input, result, saved)
         values, nodes = zip(*map(unwrap, args))
         value = self.function(*values, **options)
         if options.get("where", True) is not True:
@@ -185,13 +196,17 @@ class Function(Row):
         self.compute, self.gradients = compute, gradients
         self.parameters = tuple(signature(compute).parameters)
         self.arguments = self.parameters[: len(gradients)]
+        self.first_has_gradient = gradients[0] is not None
         self.without_gradient = [place for place, gradient in enumerate(gradients) if gradient is None]
 
     def call(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        count = len(self.arguments)
-        if count == 1 and args and are_plain(args[1:]) and (not options or are_plain(options.values())):
+        if self.first_has_gradient and args and are_plain(args[1:]) and (not options or are_plain(options.values())):
             first, node = unwrap(args[0])  # sooner than the general way
-            return self._recorded((node,), *self.compute(first, *args[1:], **options))
+            value, saved = self.compute(first, *args[1:], **options)
+            if saved is None or value.dtype.kind != "f":
+                return self._recorded((node,), value, saved)
+            return record_one(self, node, value, saved)
+        count = len(self.arguments)
         nodes: list[Node | None] = [None] * count
         values = list(args)
         for position, name in enumerate(self.arguments):

@@ -114,9 +114,15 @@ class FunctionNode(Node):
         return str(self.row.name)
 
     def backward(self, grad: Any) -> Iterable[Any]:
-        assert self.inputs is not None
-        gradients = zip(self.inputs, self.row.gradients)
-        return [None if input is None else gradient(grad, *self.saved) for input, gradient in gradients]
+        inputs, gradients, saved = self.inputs, self.row.gradients, self.saved
+        assert inputs is not None
+        if len(inputs) == 1:  # a loop costs as much as a gradient of a small array
+            return (gradients[0](grad, *saved),)
+        if len(inputs) == 2:
+            left, right = inputs
+            of_left = None if left is None else gradients[0](grad, *saved)
+            return of_left, None if right is None else gradients[1](grad, *saved)
+        return [None if input is None else gradient(grad, *saved) for input, gradient in zip(inputs, gradients)]
 
     def kept_arrays(self) -> Iterable[Any]:
         return self.saved

@@ -70,7 +70,8 @@ def _settle(*arguments: Any) -> None:
 
 
 def _unary(ufunc: Any) -> Callable[[Tensor], Any]:
-    return lambda self: call_ufunc(ufunc, "__call__", (self,), {})
+    call = TABLE[ufunc].call
+    return lambda self: call((self,), {})
 
 
 def _comparison(name: str, compute: Callable[[Any, Any], Any]) -> Operator:
@@ -124,6 +125,8 @@ for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute
 
 
 def _array_ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    if len(inputs) == 1 and not options and method == "__call__" and ufunc in TABLE:
+        return TABLE[ufunc].call(inputs, options)  # sooner than the general way
     for argument in inputs:
         if getattr(type(argument), "__array_ufunc__", True) is None:
             return NotImplemented

@@ -29,7 +29,11 @@ def kept_shape(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
 
 def put_back(grad: Any, shape: tuple[int, ...], axis: Axis) -> Any:
     """Return ``grad``, or the result of a reduction, with the reduced axes back as axes of size 1."""
-    return grad if axis is None and np.ndim(grad) == 0 else np.reshape(grad, kept_shape(shape, axis))
+    if axis is None and grad.ndim == 0:
+        return grad
+    if type(axis) is int and grad.ndim == len(shape):
+        return grad  # they are there
+    return grad.reshape(kept_shape(shape, axis))
 
 
 def count_of(shape: tuple[int, ...], axis: Axis) -> int:

@@ -65,6 +65,10 @@ class Linear(Module):
 
     weight: Parameter
     bias: Parameter | None
+    _name: str
+    _in_features: int
+    _out_features: int
+    _flop_per_row: int
     _output: Buffer
     _grad_input: Buffer
 
@@ -91,13 +95,13 @@ class Linear(Module):
             raise ValueError(f"Linear({in_features}, {out_features}) is larger than any memory")
 
         weight, bias_values = initial_values(init, out_features, in_features, require_generator(rng, "Linear"), dtype)
-        self._name = f"Linear({in_features}, {out_features})"
-        self._in_features, self._out_features = in_features, out_features
+        vars(self).update(  # none of it is a parameter or a module
+            _name=f"Linear({in_features}, {out_features})", _in_features=in_features, _out_features=out_features,
+            _flop_per_row=2 * in_features * out_features, _output=Buffer(), _grad_input=Buffer(),
+        )  # fmt: skip
         self.weight, self.bias = laid_out(weight, bias_values if bias else None)
 
-        self._flop_per_row = 2 * in_features * out_features
         self._follow_dtype()
-        self._output, self._grad_input = Buffer(), Buffer()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

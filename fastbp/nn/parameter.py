@@ -220,8 +220,6 @@ def in_order_of_memory(parameters: Iterable[Parameter]) -> list[Parameter]:
     Storages come in the order of their first parameters.
     """
     unique = list(dict.fromkeys(parameters))
-    if len(_runs_of(unique)) == 1:
-        return unique
     storages = {storage: n for n, storage in enumerate(dict.fromkeys(p.storage for p in unique))}
     return sorted(unique, key=lambda parameter: (storages[parameter.storage], parameter.offset))
 

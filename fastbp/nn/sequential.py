@@ -51,14 +51,14 @@ class Sequential(Chained):
 
     def _check(self, modules: dict[str, Module]) -> None:
         super()._check(modules)
-        dtypes = {parameter.dtype for module in modules.values() for parameter in module.parameters()}
+        dtypes = {parameter.dtype for module in modules.values() for parameter in module._parameters_in_order()}
         if len(dtypes) > 1:
             came = " and ".join(sorted(map(str, dtypes)))
             raise TypeError(f"Sequential takes modules of one dtype, got {came}; give each the same dtype=")
 
     def _hold(self, modules: dict[str, Module]) -> None:
         super()._hold(modules)
-        flatten(self.parameters())
+        flatten(self._parameters_in_order())
 
     def _part(self, names: list[str]) -> Sequential:
         return type(self)({name: self._parts_by_name[name] for name in names})

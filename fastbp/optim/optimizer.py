@@ -307,8 +307,10 @@ class Optimizer:
             return self._flat
         names = OPTIMIZERS[self.code].state
         if not self._flat.is_current or names != self._state.names:
-            self._in_order = in_order_of_memory(self.parameters)
-            flat = FlatView(self._in_order)
+            flat = FlatView(self.parameters)
+            if len(flat.runs) > 1:
+                flat = FlatView(in_order_of_memory(self.parameters))
+            self._in_order = list(flat.parameters)
             if names and not self._state.names:  # the first step with them is PyTorch's first step
                 self._counts.restart(self._steps)
             self._state.lay_out(names, self._in_order)

@@ -62,7 +62,7 @@ def _kind_of_parts(job: TrainingJob) -> Hashable | None:
         return None
     if criterion.checks_prediction:
         return None
-    least_rows = max(module._least_rows for module in plan.modules)
+    least_rows = max(module._least_rows for module in plan.modules) if plan.over_rows else 1
     network = plan.dtype, plan.first.in_features, plan.out_features, plan.parameter.size, plan.flop, least_rows
     return *network, plan.over_rows, criterion._kind, type(opt)
 

@@ -219,6 +219,8 @@ class EstimatorPairs(Caller, RuleBasedStateMachine):
             return
         if not hasattr(pair.both[0], "coefs_"):
             return
+        if what in ("layer", "shape") and pair.both[0].solver == "lbfgs":
+            return  # scikit-learn takes the first numbers of what does not fit, in silence
         out = data.draw(st.sampled_from(OUT))
         for estimator in pair.both:
             rng = numpy.random.default_rng(seed)
