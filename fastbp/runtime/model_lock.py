@@ -167,20 +167,30 @@ def writing(lock: ModelLock | ModelLocks) -> Iterator[None]:
             lock.end_write()
 
 
-@contextmanager
-def training(lock: ModelLock | ModelLocks, held: AbstractContextManager[Any]) -> Iterator[None]:
+class training:
     """Be the thread that trains the parameters of ``lock``; ``held`` holds Ctrl-C back. It may be it already."""
-    before: dict[ModelLock, int] = {}
-    try:
-        with held:
-            for part in lock.parts:
-                with part:
-                    part.begin_write()
-                    before[part], part.trainer = part.trainer, get_ident()
-        yield
-    finally:
-        with held:
-            for part, trainer in before.items():
+
+    __slots__ = ("_before", "_held", "_lock")
+
+    def __init__(self, lock: ModelLock | ModelLocks, held: AbstractContextManager[Any]) -> None:
+        self._lock, self._held = lock, held
+        self._before: list[tuple[ModelLock, int]] = []  # the trainers until then
+
+    def __enter__(self) -> None:
+        try:
+            with self._held:
+                for part in self._lock.parts:
+                    with part:
+                        part.begin_write()
+                        self._before.append((part, part.trainer))
+                        part.trainer = get_ident()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        with self._held:
+            for part, trainer in self._before:
                 part.trainer = trainer
                 part.end_write()
 
