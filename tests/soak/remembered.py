@@ -36,6 +36,7 @@ class Pass:
     places: dict  # by parameter: the storage that it lies in
     parts: list = field(init=False)  # the modules that compute, as they stood then
     shape: tuple = field(init=False)
+    keeps_x: bool = field(init=False)  # the very array
     layers: list | None = field(init=False)
     layer_owners: list | None = field(init=False)
     is_own: bool = field(init=False)
@@ -44,6 +45,8 @@ class Pass:
 
     def __post_init__(self):
         self.parts, self.shape, self.is_own = leaves(self.owner), self.x.shape, has_own(self.owner)
+        # Of what the kernels cannot read as it is a view or a copy is kept, which its user does not reshape.
+        self.keeps_x = isinstance(self.parts[0], nn.Linear) and self.x.flags.carray
         known = self.values is not None
         self.layers, self.layer_owners = (network(self.owner), owners(self.owner)) if known else (None, None)
 
@@ -201,9 +204,8 @@ class Remembered:
             is_last = each.time == self.time and len(set(each.parts)) == len(each.parts)
             return TAKEN if is_last and is_whole and each.is_recorded else EITHER
         later = {leaf.weight for leaf in [part for part in each.parts if isinstance(part, nn.Linear)][1:]}
-        is_kept = isinstance(each.parts[0], nn.Linear)
         certain = changed - moved - self._unsure(each)
-        if not each.is_recorded or each.is_spent or certain & later or (is_kept and not is_whole):
+        if not each.is_recorded or each.is_spent or certain & later or (each.keeps_x and not is_whole):
             return REFUSED
         return EITHER if changed or moved or each.is_torn or not is_whole else TAKEN
 
