@@ -14,7 +14,7 @@ HEAD ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo gap speed bench bench-site bench-check compare performance test docs equivalence soak lint clean
+.PHONY: help demo gap speed bench bench-site bench-check compare performance test docs release-check equivalence soak lint clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 19
@@ -58,6 +58,9 @@ docs: $(VENV)/installed-docs  ## make the site in build/docs, with its gallery; 
 	@$(RUN) -m sphinx -W --keep-going -q -b html docs build/docs
 	@$(RUN) docs/check_links.py build/docs
 	@echo "the site is in build/docs/index.html"
+
+release-check: $(VENV)/installed-release  ## build wheel and sdist, check them, and use them in an empty environment
+	@$(RUN) tests/release.py
 
 equivalence: $(VENV)/installed-test  ## train beside PyTorch and and scikit-learn, and write down the differences in docs
 	@FASTBP_TESTS=whole $(RUN) tests/equivalence.py
