@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 VENV := .venv
-RUN := $(VENV)/bin/python
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+RUN := $(BIN)/python
 
 # What `make bench` measures, as a range of git; BENCH is a regular expression over names of benchmarks.
 COMMITS ?= HEAD^!
@@ -73,7 +74,7 @@ lint: $(VENV)/installed-lint  ## check style (ruff) and types (mypy, strict), an
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy
 	@$(RUN) -m mypy tests/typed_use.py
-	@$(VENV)/bin/basedpyright
+	@$(BIN)/basedpyright
 
 clean:  ## remove .venv and all caches
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
