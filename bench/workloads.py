@@ -167,7 +167,7 @@ class LinearBackward(Linear):
 
 
 @dataclass(frozen=True)
-class Product(Workload):
+class Product(Linear):
     """One product of a layer with ``i`` inputs and ``o`` outputs over ``n`` rows, into an array that is there already.
 
     ``of`` names what it computes: "output" is ``input @ weight.T``, "grad_input" ``grad_output @ weight``;
@@ -176,13 +176,6 @@ class Product(Workload):
 
     kind = "product"
     of: str = ""
-    n: int = 0
-    i: int = 0
-    o: int = 0
-
-    @property
-    def flop(self) -> int:
-        return 2 * self.n * self.i * self.o
 
     def arrays(self) -> tuple[Array, Array, Array]:
         """Return what is multiplied, and the array for the result, zeros: rows and columns as PyTorch lays them."""

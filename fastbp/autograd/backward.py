@@ -44,11 +44,7 @@ def run_backward(
         reached = _walk(ordered, roots, grads, wanted, until)
     if not retain_graph:
         for node in ordered:
-            if node is until:
-                continue
-            if type(node) is FunctionNode:
-                node.inputs, node.saved = None, ()  # as its release does, which takes longer to call
-            else:
+            if node is not until:
                 node.release()
     if targets is not None:
         return [reached.get(node) for node in targets]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 from fastbp.nn.module import Module
 from fastbp.validation.names import require_name
 
-C = TypeVar("C", bound="Chained")
+C = TypeVar("C", bound="OrderedContainer")
 
 
 class Container(Module):
@@ -74,7 +74,7 @@ class Container(Module):
             super().__delattr__(name)
 
 
-class Chained(Container):
+class OrderedContainer(Container):
     """Modules that have places, which their names may be as well."""
 
     def append(self: C, module: Module) -> C:
@@ -132,7 +132,7 @@ class Chained(Container):
             ) from None
 
 
-class ModuleList(Chained):
+class ModuleList(OrderedContainer):
     """Modules in a list whose parameters are found, as ``torch.nn.ModuleList``: for modules of your own.
 
     Parameters

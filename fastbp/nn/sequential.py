@@ -14,7 +14,7 @@ from fastbp.autograd.tensor import wrap
 from fastbp.engine.chain import Chain
 from fastbp.engine.plan import NoPlan, Plan, plan_of
 from fastbp.engine.predictor import Predictor
-from fastbp.nn.container import Chained
+from fastbp.nn.container import OrderedContainer
 from fastbp.nn.forward_node import InputNode, LastPass, numbers_and_node
 from fastbp.nn.module import Module, locked
 from fastbp.nn.parameter import flatten
@@ -25,7 +25,7 @@ from fastbp.validation.foreign import require_array
 from fastbp.validation.user_methods import own_methods
 
 
-class Sequential(Chained):
+class Sequential(OrderedContainer):
     """Modules applied one after the other, as ``torch.nn.Sequential``.
 
     Building it lays the parameters of all modules out in one flat vector (see ``fastbp.nn.parameter``).
@@ -39,7 +39,7 @@ class Sequential(Chained):
     _output: Buffer
     _chain: Chain | None = None  # forward and backward in one call each, and what predicts, of the current plan
     _predictor: Predictor | None = None
-    _derived: ClassVar[tuple[str, ...]] = (*Chained._derived, "_chain", "_predictor")
+    _derived: ClassVar[tuple[str, ...]] = (*OrderedContainer._derived, "_chain", "_predictor")
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         self._output = Buffer()
